@@ -1,0 +1,99 @@
+"""Between Flower messages and our own payloads, at the market; the one place where a reply is made.
+
+Every reply, error texts included, passes the update pipeline and so the egress ledger.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from flwr.app import Array as FlowerArray
+from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
+
+from clients.node import MarketNode, open_node
+from fedrec.errors import DataError, FedrecError
+from fedrec.exchange.ledger import CountStage
+from fedrec.exchange.payload import ARRAYS, CONFIG, SCALARS, TEXTS, Array, Origin, Payload
+from fedrec.exchange.pipeline import UpdatePipeline
+from fedrec.models.sequential import SequentialModel
+from fedrec.recipe import Recipe
+from fedrec.training.device import single_threaded
+
+CLIENT_ERROR = 1000  # Flower keeps lower codes for its own errors
+log = logging.getLogger("fedrec.clients")
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """What the server asks of this market."""
+
+    recipe: Recipe
+    round: int
+    arrays: dict[str, Array]
+
+
+Task = Callable[[MarketNode, Instruction], Payload]
+
+
+def answer(message: Message, context: Context, task: Task) -> Message:
+    """Run ``task`` on one thread and reply with what the pipeline lets through.
+
+    A failing task becomes an error reply. Its text is the exception's own only where that is known to quote no data;
+    the full story stays in the market's log.
+    """
+    action = message.metadata.message_type
+    node = None
+    try:
+        config = message.content.config_records[CONFIG]
+        node = open_node(context, str(config["run"]))
+        instruction = Instruction(
+            Recipe.model_validate_json(str(config["recipe"])), int(str(config["round"])), _arrays(message)
+        )
+        origin = Origin(node.store.name, instruction.round, action)
+        with single_threaded():
+            payload = task(node, instruction)
+        pipeline = UpdatePipeline([_count_stage(node)])
+        return Message(_records(pipeline.outgoing(payload, origin)), reply_to=message)
+    except Exception as error:
+        log.exception("%s failed", action)
+        reason = safe_reason(error)
+        if node is not None:
+            failed = Origin(node.store.name, _group(message), action)
+            _count_stage(node).record(Payload(texts={"error": reason}), failed)
+        return Message(Error(CLIENT_ERROR, reason), reply_to=message)
+
+
+def safe_reason(error: Exception) -> str:
+    """What may be said of an error outside the market: our own texts, but none that quotes a row of data."""
+    if isinstance(error, FedrecError) and not isinstance(error, DataError):
+        return str(error)
+    return f"{type(error).__name__} (details in the market's own log)"
+
+
+def _count_stage(node: MarketNode) -> CountStage:
+    return CountStage(node.ledger, SequentialModel.groups)
+
+
+def _group(message: Message) -> int:
+    group = message.metadata.group_id
+    return int(group) if group.isdigit() else 0
+
+
+def _arrays(message: Message) -> dict[str, Array]:
+    records = message.content.array_records
+    return {name: array.numpy() for name, array in records[ARRAYS].items()} if ARRAYS in records else {}
+
+
+def _records(payload: Payload) -> RecordDict:
+    records = RecordDict()
+    if payload.arrays:
+        records[ARRAYS] = ArrayRecord(
+            {name: FlowerArray(np.ascontiguousarray(array)) for name, array in sorted(payload.arrays.items())}
+        )
+    if payload.scalars:
+        records[SCALARS] = MetricRecord({name: float(value) for name, value in sorted(payload.scalars.items())})
+    if payload.texts:
+        texts = sorted(payload.texts.items())
+        records[TEXTS] = ConfigRecord({name: t if isinstance(t, str) else list(t) for name, t in texts})
+    return records

@@ -1,0 +1,50 @@
+"""The command line. Commands are thin: they parse, call the library, and print."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+import typer
+
+from fedrec.cli import data, run
+from fedrec.errors import FedrecError
+
+app = typer.Typer(
+    name="fedrec",
+    help="Recommenders of several markets learn together without moving a single interaction.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("run")(run.run)
+app.command("recipes")(run.recipes)
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Entry point: a user's error is one or two lines and exit code 2, a failed run exits 1."""
+    sys.exit(exit_code(lambda: app(standalone_mode=False)))
+
+
+def exit_code(command: Callable[[], Any]) -> int:
+    """Run ``command``; print what went wrong to standard error and return the exit code."""
+    try:
+        result = command()
+        return result if isinstance(result, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help())
+        return 2
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "fedrec"
+        return _complain(f"{error.format_message()} (see `{where} --help`)", 2)
+    except FedrecError as error:
+        return _complain(str(error), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return _complain("interrupted", 130)
+
+
+def _complain(message: str, code: int) -> int:
+    click.echo(f"fedrec: {message}", err=True)
+    return code

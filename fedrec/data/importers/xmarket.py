@@ -1,0 +1,153 @@
+"""XMarket five-core files as published with FOREC (Bonab et al., Cross-Market Product Recommendation, CIKM 2021).
+
+One file a market, ``{market}_5core.txt`` or ``.txt.gz``, header ``userId itemId rate date``, separated by blanks.
+"""
+
+import gzip
+import math
+import re
+import zlib
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import polars as pl
+
+from fedrec.data.columns import Columns
+from fedrec.data.importers.report import ImportReport, shared_user_note
+from fedrec.data.store import EARLIEST, read_families, write_store
+from fedrec.errors import DataError, UserError
+from fedrec.files import market_name, new_folder
+
+HEADER = ["userId", "itemId", "rate", "date"]
+_SUFFIX = re.compile(r"_5core\.txt(\.gz)?$")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_DAY = 86400
+
+
+def import_xmarket(source: Path, directory: Path) -> ImportReport:
+    """Write one market store per five-core file of the folder ``source``.
+
+    ``families.csv`` is taken along where it lies beside the files. Raises :class:`UserError` naming file, line,
+    value and remedy; nothing is left behind in that case.
+    """
+    if not source.is_dir():
+        raise UserError(f"{source}: no such folder; name the one that holds the *_5core.txt files")
+    files = _market_files(source)
+    map_path = source / "families.csv"
+    families = read_families(map_path) if map_path.is_file() else None
+    users: dict[str, set[str]] = {}
+    with new_folder(directory) as scratch:
+        for name, path in files.items():
+            frame = read_five_core(path)
+            users[name] = set(frame[Columns.USER].unique())
+            write_store(
+                scratch / name,
+                name,
+                frame,
+                source=f"xmarket-5core {path.name}",
+                time_resolution=_resolution(frame),
+                families=families,
+            )
+    return ImportReport(tuple(files), tuple(shared_user_note(users)))
+
+
+def read_five_core(path: Path) -> pl.DataFrame:
+    """Read and validate one file; rows keep the file's order."""
+    latest = int(datetime.now(UTC).timestamp()) + _DAY  # a day of grace: somewhere it is already tomorrow
+    users: list[str] = []
+    items: list[str] = []
+    times: list[int] = []
+    values: list[float] = []
+    days: dict[str, int] = {}
+    for number, line in _lines(path):
+        where = f"{path}: line {number}"
+        fields = line.split()
+        if number == 1:
+            _check_header(fields, where)
+            continue
+        if not fields:
+            continue
+        if len(fields) != len(HEADER):
+            raise DataError(
+                f"{where}: {len(fields)} fields in {line[:80]!r}; expected {len(HEADER)}: {' '.join(HEADER)}"
+            )
+        user, item, rate, day = fields
+        if day not in days:
+            days[day] = _seconds(day, latest, where)
+        users.append(user)
+        items.append(item)
+        times.append(days[day])
+        values.append(_rating(rate, where))
+    if not users:
+        raise UserError(f"{path}: holds no interactions; remove the file or supply its rows")
+    return pl.DataFrame(dict(zip(Columns.INTERACTIONS, (users, items, times, values), strict=True)))
+
+
+def _market_files(source: Path) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for path in sorted(source.iterdir()):
+        if not _SUFFIX.search(path.name):
+            continue
+        name = market_name(_SUFFIX.sub("", path.name).lower(), str(path))
+        if name in files:
+            raise UserError(f"{path}: market {name!r} also comes from {files[name].name}; remove one")
+        files[name] = path
+    if not files:
+        raise UserError(f"{source}: no *_5core.txt or *_5core.txt.gz file; is this the folder of XMarket data?")
+    return files
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    number = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            for number, raw in enumerate(stream, start=1):
+                if b"\0" in raw:
+                    raise DataError(f"{path}: line {number}: NUL byte; the file is damaged, fetch it again")
+                yield number, raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: line {number}: not UTF-8 ({error.reason}); convert the file to UTF-8") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{path}: after line {number}: truncated or damaged gzip ({error}); fetch it again") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    if number == 0:
+        raise UserError(f"{path}: empty file; remove it or supply its rows")
+
+
+def _check_header(fields: list[str], where: str) -> None:
+    for name in HEADER:
+        if name not in fields:
+            raise UserError(f"{where}: column {name!r} is missing; the header must be {' '.join(HEADER)!r}")
+    if fields != HEADER:
+        raise UserError(f"{where}: header {' '.join(fields)!r} must be {' '.join(HEADER)!r}")
+
+
+def _rating(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{where}: rate {text!r} is not a finite number; correct or remove the line")
+    return value
+
+
+def _seconds(text: str, latest: int, where: str) -> int:
+    try:
+        if not _DATE.fullmatch(text):
+            raise ValueError
+        seconds = (date.fromisoformat(text) - date(1970, 1, 1)).days * _DAY
+    except ValueError:
+        raise DataError(f"{where}: date {text!r} is not YYYY-MM-DD; correct or remove the line") from None
+    if not EARLIEST <= seconds <= latest:
+        raise DataError(f"{where}: date {text!r} lies before 1990 or in the future; correct or remove the line")
+    return seconds
+
+
+def _resolution(frame: pl.DataFrame) -> str:
+    """``month`` where every date is the same day of its month (a shop that publishes months), else ``day``."""
+    dates = pl.from_epoch(frame[Columns.TIMESTAMP])
+    one_day = dates.dt.day().n_unique() == 1 and dates.n_unique() > 1
+    return "month" if one_day else "day"

@@ -1,0 +1,191 @@
+"""The market store: one folder a market, written by importers, the only form in which data is read.
+
+A store holds ``interactions.parquet`` (in the source's row order, which breaks ties), ``items.parquet``,
+``market.yaml`` and, where variants of one product are known, ``families.csv`` (item_id,family).
+"""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+
+from fedrec.data.columns import Columns
+from fedrec.errors import DataError, UserError
+from fedrec.files import market_name, write_atomic
+
+SCHEMA = 1
+EARLIEST = 631_152_000  # 1990-01-01: older dates are errors of the source
+_INTERACTIONS = pl.Schema(
+    {Columns.USER: pl.String, Columns.ITEM: pl.String, Columns.TIMESTAMP: pl.Int64, Columns.VALUE: pl.Float64}
+)
+_ITEMS = pl.Schema(dict.fromkeys(Columns.ITEMS, pl.String))
+
+
+@dataclass(frozen=True)
+class MarketStore:
+    """One market's data on this machine."""
+
+    path: Path
+    name: str
+    time_resolution: str
+    users: int
+    items: int
+    count: int
+    content_hash: str
+    source: str
+
+    @cached_property
+    def interactions(self) -> pl.DataFrame:
+        """All interactions in the source's row order; verified against the hash in ``market.yaml``."""
+        frame = _read_parquet(self.path / "interactions.parquet", _INTERACTIONS)
+        if content_hash(frame) != self.content_hash:
+            raise UserError(f"{self.path}: interactions differ from market.yaml; import the data again")
+        return frame
+
+    @cached_property
+    def catalogue(self) -> pl.DataFrame:
+        """One row an item: id, title, brand, category."""
+        return _read_parquet(self.path / "items.parquet", _ITEMS)
+
+    @cached_property
+    def families(self) -> dict[str, str] | None:
+        """Item to family, or None where no map was taken along."""
+        path = self.path / "families.csv"
+        return read_families(path) if path.is_file() else None
+
+    @property
+    def has_text(self) -> bool:
+        """Whether any item has a title, brand or category."""
+        return any(self.catalogue[name].null_count() < self.catalogue.height for name in Columns.TEXT)
+
+
+def content_hash(interactions: pl.DataFrame) -> str:
+    """SHA-256 over the rows in order, independent of how parquet lays them out."""
+    return hashlib.sha256(interactions.select(Columns.INTERACTIONS).write_csv().encode()).hexdigest()
+
+
+def write_store(
+    path: Path,
+    name: str,
+    interactions: pl.DataFrame,
+    *,
+    source: str,
+    time_resolution: str,
+    items: pl.DataFrame | None = None,
+    families: dict[str, str] | None = None,
+) -> None:
+    """Write one market. ``items`` defaults to the ids that occur, without text.
+
+    Raises :class:`UserError` for an unsafe name and for an empty market.
+    """
+    market_name(name, str(path))
+    if interactions.is_empty():
+        raise UserError(f"{source}: market {name!r} has no interactions; leave it out or supply its rows")
+    interactions = interactions.select(Columns.INTERACTIONS).cast(dict(_INTERACTIONS))  # type: ignore[arg-type]
+    ids = interactions[Columns.ITEM].unique().sort()
+    if items is None:
+        items = pl.DataFrame({Columns.ITEM: ids}, schema_overrides={Columns.ITEM: pl.String}).with_columns(
+            *(pl.lit(None, pl.String).alias(text) for text in Columns.TEXT)
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    write_atomic(path / "interactions.parquet", _parquet_bytes(interactions))
+    write_atomic(path / "items.parquet", _parquet_bytes(items.select(Columns.ITEMS)))
+    if families is not None:
+        write_families(path / "families.csv", {item: families[item] for item in ids if item in families})
+    description = {
+        "schema": SCHEMA,
+        "name": name,
+        "time_resolution": time_resolution,
+        "users": interactions[Columns.USER].n_unique(),
+        "items": len(ids),
+        "interactions": interactions.height,
+        "content_hash": content_hash(interactions),
+        "source": source,
+    }
+    write_atomic(path / "market.yaml", yaml.safe_dump(description, sort_keys=False).encode())
+
+
+def open_store(path: Path) -> MarketStore:
+    """Open one market's folder; raises :class:`UserError` when it is none."""
+    description_path = path / "market.yaml"
+    if not description_path.is_file():
+        raise UserError(f"{path}: not a market store (no market.yaml); make one with `fedrec data import`")
+    try:
+        values: Any = yaml.safe_load(description_path.read_text(encoding="utf-8"))
+        if values["schema"] != SCHEMA:
+            raise UserError(f"{description_path}: schema {values['schema']!r} is not {SCHEMA}; import the data again")
+        return MarketStore(
+            path=path,
+            name=market_name(str(values["name"]), str(description_path)),
+            time_resolution=str(values["time_resolution"]),
+            users=int(values["users"]),
+            items=int(values["items"]),
+            count=int(values["interactions"]),
+            content_hash=str(values["content_hash"]),
+            source=str(values["source"]),
+        )
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{description_path}: unreadable ({error!r}); import the data again") from None
+
+
+def open_stores(directory: Path, names: list[str] | None = None) -> list[MarketStore]:
+    """Open the markets of a data folder, sorted by name; ``names`` picks some of them."""
+    if not directory.is_dir():
+        raise UserError(f"{directory}: no such data folder; make one with `fedrec data import` or `data synth`")
+    stores = {
+        store.name: store for store in (open_store(entry.parent) for entry in sorted(directory.glob("*/market.yaml")))
+    }
+    if not stores:
+        raise UserError(f"{directory}: holds no market store; make one with `fedrec data import` or `data synth`")
+    missing = sorted(set(names or ()) - set(stores))
+    if missing:
+        raise UserError(f"data.markets: {', '.join(missing)} not in {directory}; it has {', '.join(stores)}")
+    return [stores[name] for name in sorted(names or stores)]
+
+
+def read_families(path: Path) -> dict[str, str]:
+    """Read an item-to-family map (CSV, header ``item_id,family``)."""
+    header = f"{Columns.ITEM},{Columns.FAMILY}"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as text ({error})") from None
+    if not lines or lines[0].strip() != header:
+        raise UserError(f"{path}: line 1 must be {header!r}")
+    families: dict[str, str] = {}
+    for number, line in enumerate(lines[1:], start=2):
+        item, comma, family = line.strip().partition(",")
+        if not (item and comma and family) or "," in family:
+            raise DataError(f"{path}: line {number}: {line[:60]!r} is not item_id,family")
+        if families.setdefault(item, family) != family:
+            raise DataError(f"{path}: line {number}: item {item!r} already belongs to {families[item]!r}")
+    return families
+
+
+def write_families(path: Path, families: dict[str, str]) -> None:
+    """Write an item-to-family map, sorted by item."""
+    rows = [f"{item},{family}\n" for item, family in sorted(families.items())]
+    write_atomic(path, f"{Columns.ITEM},{Columns.FAMILY}\n{''.join(rows)}".encode())
+
+
+def _parquet_bytes(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd", statistics=False)
+    return buffer.getvalue()
+
+
+def _read_parquet(path: Path, schema: pl.Schema) -> pl.DataFrame:
+    if not path.is_file():
+        raise UserError(f"{path}: missing; import the data again")
+    try:
+        frame = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise UserError(f"{path}: not readable as parquet ({str(error)[:100]}); import the data again") from None
+    if frame.schema != schema:
+        raise UserError(f"{path}: columns {dict(frame.schema)} are not {dict(schema)}; import the data again")
+    return frame

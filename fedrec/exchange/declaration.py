@@ -1,0 +1,62 @@
+"""What each action may send. Anything else is refused inside the market, before it is sent.
+
+Arrays of the training rounds come from the model's parameter groups; everything else is written out here, so that this
+page is the complete answer to "what can leave a market?".
+"""
+
+import re
+from dataclasses import dataclass
+
+from fedrec.errors import EgressError
+from fedrec.exchange.groups import ParameterGroups
+from fedrec.exchange.payload import Payload
+
+HELLO = "query.hello"  # who is there: sizes of the market, whether items have text
+CATALOGUE = "query.catalogue"  # item keys and counts of item pairs, for shared semantics
+INSTALL = "query.install"  # receives semantic vectors; sends nothing
+PRETRAIN = "train.pretrain"  # one federated round
+VALIDATE = "evaluate.validate"  # the shared model on the market's validation users
+FINETUNE = "train.finetune"  # stage two; the result stays in the market
+LOCAL = "train.local"  # the local-only twin; the result stays in the market
+REPORT = "evaluate.report"  # means over test users, per method
+
+_METRIC = r"(ndcg|recall|mrr|coverage)@\d+"
+_METHOD = r"(federated|local)(_without_prior)?|prior|popularity|ease"
+_TRAINED = r"loss|seconds|epochs|validation"
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """Patterns of names that may leave; an empty one lets nothing through. ``shared`` lets the shared group through."""
+
+    arrays: str = ""
+    scalars: str = ""
+    texts: str = ""
+    shared: bool = False
+
+    def check(self, payload: Payload, action: str, groups: ParameterGroups) -> None:
+        """Raise :class:`EgressError` for the first undeclared name."""
+        shared = groups.shared if self.shared else ()
+        refused = [
+            f"array {name!r}"
+            for name in payload.arrays
+            if not (name.startswith(shared) or re.fullmatch(self.arrays, name))
+        ]
+        refused += [f"scalar {name!r}" for name in payload.scalars if not re.fullmatch(self.scalars, name)]
+        refused += [f"text {name!r}" for name in payload.texts if not re.fullmatch(self.texts, name)]
+        if refused:
+            raise EgressError(f"{action}: {refused[0]} is not declared to leave a market; nothing was sent")
+
+
+DECLARATIONS = {
+    HELLO: Declaration(scalars="users|items|interactions|has_text|has_families", texts="market|device"),
+    CATALOGUE: Declaration(arrays="first|second|count", texts="items"),
+    INSTALL: Declaration(),
+    PRETRAIN: Declaration(shared=True, scalars=f"interactions|perplexity|{_TRAINED}"),
+    VALIDATE: Declaration(scalars="validation"),
+    FINETUNE: Declaration(scalars=_TRAINED),
+    LOCAL: Declaration(scalars=_TRAINED),
+    REPORT: Declaration(
+        scalars=rf"users|({_METHOD})\.{_METRIC}|gain\.{_METRIC}\.(mean|low|high)|ease\.(lam|popularity_weight)"
+    ),
+}

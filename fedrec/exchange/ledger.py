@@ -1,0 +1,63 @@
+"""The egress ledger: one line per array, scalar and text that leaves a market."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fedrec.exchange.declaration import DECLARATIONS
+from fedrec.exchange.groups import ParameterGroups
+from fedrec.exchange.payload import Origin, Payload
+from fedrec.exchange.pipeline import Stage
+from fedrec.files import append_json_line
+
+SCALAR_BYTES = 8
+
+
+def ledger_entries(payload: Payload, origin: Origin) -> Iterator[dict[str, Any]]:
+    """What the ledger says of a payload: names, shapes, types and sizes, never values."""
+    common = {"market": origin.market, "round": origin.round, "action": origin.action}
+    for name, array in sorted(payload.arrays.items()):
+        rows = {"rows": array.shape[0]} if array.ndim == 2 else {}
+        yield (
+            common
+            | {
+                "kind": "array",
+                "name": name,
+                "shape": list(array.shape),
+                "dtype": str(array.dtype),
+                "bytes": array.nbytes,
+            }
+            | rows
+        )
+    for name in sorted(payload.scalars):
+        yield common | {
+            "kind": "scalar",
+            "name": name,
+            "shape": [],
+            "dtype": "float64",
+            "bytes": SCALAR_BYTES,
+        }
+    for name, text in sorted(payload.texts.items()):
+        parts = [text] if isinstance(text, str) else list(text)
+        size = sum(len(part.encode()) for part in parts)
+        yield common | {"kind": "text", "name": name, "shape": [len(parts)], "dtype": "utf-8", "bytes": size}
+
+
+class CountStage(Stage):
+    """Checks a payload against the declaration, then writes it into the market's ledger. Comes last."""
+
+    def __init__(self, path: Path, groups: ParameterGroups) -> None:
+        self.path = path
+        self.groups = groups
+
+    def outgoing(self, payload: Payload, origin: Origin) -> Payload:
+        """Refuse what is undeclared; record the rest before it is sent."""
+        DECLARATIONS[origin.action].check(payload, origin.action, self.groups)
+        self.record(payload, origin)
+        return payload
+
+    def record(self, payload: Payload, origin: Origin) -> None:
+        """Write the payload's lines without asking whether it may leave (error texts always may)."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        for entry in ledger_entries(payload, origin):
+            append_json_line(self.path, entry)

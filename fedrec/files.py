@@ -1,0 +1,89 @@
+"""Files: written whole or not at all, and never outside the folder they belong to."""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fedrec.errors import UserError
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+def market_name(text: str, origin: str) -> str:
+    """Return ``text`` if it can safely name a market and therefore a folder.
+
+    ``origin`` says where the name comes from, for the error.
+
+    >>> market_name("jp", "the recipe")
+    'jp'
+    >>> market_name("../jp", "the recipe")
+    Traceback (most recent call last):
+    ...
+    fedrec.errors.UserError: the recipe: market name '../jp' is refused; use lower-case letters, digits, - and _
+    """
+    if not _NAME.fullmatch(text):
+        raise UserError(f"{origin}: market name {text!r} is refused; use lower-case letters, digits, - and _")
+    return text
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write ``data`` beside ``path``, flush it to disk, then rename: a reader sees the old file or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object atomically, readable by a person. NaN and infinities are refused."""
+    write_atomic(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+
+
+def append_json_line(path: Path, value: Mapping[str, Any]) -> None:
+    """Append one JSON object as one line; a line is short enough to be written in one call."""
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(value, allow_nan=False) + "\n")
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Every object of a JSON-lines file; a missing file is an empty list."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+
+
+def refuse_occupied(directory: Path) -> None:
+    """Raise unless ``directory`` is absent or an empty folder."""
+    if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
+        raise UserError(f"{directory}: exists and is not an empty folder; choose another or remove it")
+
+
+@contextmanager
+def new_folder(directory: Path) -> Iterator[Path]:
+    """A scratch folder that becomes ``directory`` when the block ends well and vanishes when it does not."""
+    refuse_occupied(directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
+    try:
+        yield scratch
+        if directory.exists():
+            directory.rmdir()
+        scratch.chmod(0o755)
+        scratch.replace(directory)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise

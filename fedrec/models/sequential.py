@@ -1,0 +1,101 @@
+"""The FeCoSR-style sequential model: shared adaptor and encoder, private adaptation.
+
+After FeCoSR (arXiv 2604.13573), of which only the abstract is public here: this is a reconstruction. Items are known
+across markets by a frozen semantic vector e only; g is the shared adaptor and h the shared encoder's state, and item
+i scores cos(h, g(e_i)) / tau. A market's own knowledge (item identities, biases, residual adapters) is added in the
+second stage and starts at zero, so that stage one is untouched by it.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fedrec.exchange.groups import ParameterGroups
+from fedrec.models.adaptor import SemanticAdaptor
+from fedrec.models.encoder import SequenceEncoder
+from fedrec.recipe import ModelSettings
+from fedrec.seeds import seeded_torch
+
+
+class Catalogue(NamedTuple):
+    """The market's items as the model sees them in one step."""
+
+    vectors: Tensor  # [I, d] inputs of the encoder
+    keys: Tensor  # [I, d + 1] what queries are compared with: direction and bias
+
+
+class ResidualAdapter(nn.Module):
+    """A private bottleneck added to a block's output (Houlsby et al., ICML 2019); zero at the start."""
+
+    def __init__(self, dimension: int, bottleneck: int) -> None:
+        super().__init__()
+        self.down = nn.Linear(dimension, bottleneck)
+        self.up = nn.Linear(bottleneck, dimension)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [..., d] to [..., d]."""
+        result: Tensor = x + self.up(F.gelu(self.down(x)))
+        return result
+
+
+class Adaptation(nn.Module):
+    """What only one market knows: an identity and a bias per item, and one adapter per block."""
+
+    def __init__(self, items: int, settings: ModelSettings) -> None:
+        super().__init__()
+        self.identity = nn.Parameter(torch.zeros(items, settings.dimension))
+        self.bias = nn.Parameter(torch.zeros(items))
+        self.adapters = nn.ModuleList(
+            ResidualAdapter(settings.dimension, settings.bottleneck) for _ in range(settings.layers)
+        )
+
+
+class SequentialModel(nn.Module):
+    """Scores the next item of a history over one market's I items.
+
+    ``forward`` returns queries [N, d + 1]; ``queries @ keys.T`` are the scores, temperature and bias included.
+    """
+
+    groups = ParameterGroups(shared=("adaptor.", "encoder."), private=("adaptation.",))
+
+    def __init__(self, settings: ModelSettings, semantics: Tensor, tau: float) -> None:
+        super().__init__()
+        self.tau = tau
+        self.adaptor = SemanticAdaptor(semantics.shape[1], settings.dimension)
+        self.encoder = SequenceEncoder(
+            settings.dimension, settings.layers, settings.heads, settings.dropout, settings.maximum_length
+        )
+        self.adaptation = Adaptation(len(semantics), settings)
+        self.semantics: Tensor
+        self.register_buffer("semantics", semantics, persistent=False)  # [I, e], frozen
+
+    def catalogue(self) -> Catalogue:
+        """All items under the current parameters."""
+        vectors = self.adaptor(self.semantics) + self.adaptation.identity  # [I, e] -> [I, d]
+        keys = torch.cat([F.normalize(vectors, dim=-1), self.adaptation.bias[:, None]], dim=-1)  # [I, d + 1]
+        return Catalogue(vectors, keys)
+
+    def states(self, catalogue: Catalogue, items: Tensor) -> Tensor:
+        """Encoder states [B, L, d] of right-padded histories ``items`` [B, L]."""
+        result: Tensor = self.encoder(catalogue.vectors[items], self.adaptation.adapters)
+        return result
+
+    def queries(self, states: Tensor) -> Tensor:
+        """Queries [N, d + 1] of states [N, d]: direction over temperature, and a one for the bias."""
+        direction = F.normalize(states, dim=-1) / self.tau
+        return torch.cat([direction, torch.ones_like(direction[:, :1])], dim=-1)
+
+    def shared_state(self) -> dict[str, Tensor]:
+        """A copy of the shared parameters on the CPU, by sorted name."""
+        shared = self.groups.select_shared(self.state_dict())
+        return {name: value.detach().cpu().clone() for name, value in shared.items()}
+
+
+def build_model(settings: ModelSettings, semantics: Tensor, tau: float, seed: int) -> SequentialModel:
+    """A model whose shared parameters depend on the seed and the sizes alone: equal in every market and the server."""
+    with seeded_torch(seed, "model"):
+        return SequentialModel(settings, semantics, tau)

@@ -1,0 +1,251 @@
+"""The schema of an experiment: one YAML file says everything, and an unknown key is an error.
+
+The shipped recipes (``fedrec/recipes/*.yaml``) are the manual of these keys; the defaults here are theirs.
+"""
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from fedrec.errors import UserError
+from fedrec.files import market_name
+
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Protocol = Literal["auto", "family", "temporal"]
+Method = Literal["federated", "local", "popularity", "ease"]
+
+
+class Section(BaseModel):
+    """Base of every part of a recipe: frozen, and strict about names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataSettings(Section):
+    """Which markets of the data folder take part."""
+
+    markets: list[str] | None = Field(default=None, min_length=1, description="null takes every market found")
+
+    @field_validator("markets")
+    @classmethod
+    def _safe_names(cls, names: list[str] | None) -> list[str] | None:
+        if names is not None:
+            names = sorted({market_name(name, "data.markets") for name in names})
+        return names
+
+
+class SemanticsSettings(Section):
+    """How an item gets a vector that means the same in every market."""
+
+    kind: Literal["auto", "hashing", "cooccurrence"] = "auto"
+    dimension: int = Field(default=128, ge=2, le=4096)
+    min_count: int = Field(default=2, ge=1, description="pairs rarer than this never leave a market")
+
+
+class ModelSettings(Section):
+    """The causal transformer and the shared semantic adaptor."""
+
+    dimension: int = Field(default=64, ge=2, le=1024)
+    layers: int = Field(default=2, ge=1, le=32)
+    heads: int = Field(default=2, ge=1, le=32)
+    dropout: Probability = 0.3
+    maximum_length: int = Field(default=50, ge=2, le=4096, description="older interactions are cut off")
+    bottleneck: int = Field(default=16, ge=1, le=1024, description="width of the private residual adapters")
+
+
+class LossSettings(Section):
+    """Semantic soft cross-entropy. ``lam`` 0 is plain cross-entropy."""
+
+    tau: Positive = 0.1
+    lam: float = Field(default=0.5, ge=0, lt=1)
+    tau_s: Positive = 0.1
+    neighbours: int = Field(default=20, ge=1, le=1000)
+    chunk: int = Field(default=8192, ge=1, description="catalogue items scored at a time")
+
+
+class TrainingSettings(Section):
+    """The local training loop, the same for a market's federated rounds and its local-only twin."""
+
+    epochs: int = Field(default=1, ge=1, le=100, description="passes over the market's sequences per round")
+    batch_size: int = Field(default=128, ge=1, le=65536)
+    learning_rate: Positive = 1e-3
+    weight_decay: float = Field(default=0.01, ge=0, le=10)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class FederationSettings(Section):
+    """The round loop."""
+
+    rounds: int = Field(default=30, ge=1, le=100000)
+    participation: float = Field(default=1.0, gt=0, le=1, description="share of the markets sampled each round")
+    weights: Literal["interactions", "uniform", "square_root"] = "interactions"
+    quorum: float = Field(default=0.5, gt=0, le=1, description="share of the sampled that must be accepted")
+    norm_bound: Positive = Field(default=1000.0, description="largest L2 norm of one market's change")
+    patience: int = Field(default=5, ge=1, description="rounds without a better validation before stopping")
+
+
+class FinetuneSettings(Section):
+    """Stage two: each market adapts the shared model alone."""
+
+    epochs: int = Field(default=20, ge=0, le=1000)
+    learning_rate: Positive = 1e-3
+    patience: int = Field(default=3, ge=1)
+    train_shared: bool = Field(default=True, description="false freezes the market's copy of the shared groups")
+
+
+class PriorSettings(Section):
+    """The private item-item prior, mixed into the scores with weights learned on validation."""
+
+    half_life_days: Positive = Field(default=300.0, description="weight of the user's older interactions")
+    trend_days: Positive = Field(default=90.0, description="half-life of the popularity trend")
+
+
+class EaseSettings(Section):
+    """EASE: the values tried on validation. One value each fixes them."""
+
+    lambdas: list[Positive] = Field(default=[10.0, 100.0, 300.0], min_length=1)
+    popularity_weights: list[Annotated[float, Field(ge=0)]] = Field(default=[0.0, 0.003, 0.01, 0.03], min_length=1)
+
+
+class EvaluationSettings(Section):
+    """What is measured: one protocol a run, because it decides the data the models see."""
+
+    protocol: Protocol = "auto"
+    methods: list[Method] = Field(default=list(get_args(Method)), min_length=1)
+    resamples: int = Field(default=1000, ge=10, le=100000, description="bootstrap draws of the paired intervals")
+
+
+class EngineSettings(Section):
+    """Where the clients run."""
+
+    kind: Literal["inline"] = "inline"
+
+
+class Recipe(Section):
+    """Everything about one experiment."""
+
+    name: str = Field(default="fecosr", pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    data: DataSettings = DataSettings()
+    semantics: SemanticsSettings = SemanticsSettings()
+    model: ModelSettings = ModelSettings()
+    loss: LossSettings = LossSettings()
+    training: TrainingSettings = TrainingSettings()
+    federation: FederationSettings = FederationSettings()
+    finetune: FinetuneSettings = FinetuneSettings()
+    prior: PriorSettings = PriorSettings()
+    ease: EaseSettings = EaseSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    engine: EngineSettings = EngineSettings()
+
+    @property
+    def trains(self) -> bool:
+        """Whether any chosen method needs the sequential model at all."""
+        return bool({"federated", "local"} & set(self.evaluation.methods))
+
+
+def recipe_names() -> list[str]:
+    """The recipes shipped with the package."""
+    folder = resources.files("fedrec") / "recipes"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def recipe_text(name: str) -> str:
+    """The YAML of a shipped recipe."""
+    return (resources.files("fedrec") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def load_recipe(reference: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by shipped name or file path and apply ``a.b=value`` overrides.
+
+    Raises :class:`UserError` for an unknown recipe or key (with the nearest valid name), a value out of range,
+    or YAML that does not parse.
+    """
+    path = Path(reference)
+    if reference in recipe_names():
+        origin, text = f"recipe {reference}", recipe_text(reference)
+    elif path.suffix in {".yaml", ".yml"} or path.is_file():
+        origin = str(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: cannot be read as a recipe ({_first_line(error)})") from None
+    else:
+        raise UserError(f"recipe {reference!r} is unknown{_nearest(reference, recipe_names())}")
+    values = _parse_yaml(text, origin)
+    if not isinstance(values, dict):
+        raise UserError(f"{origin}: a recipe is a mapping of keys to values, not {type(values).__name__}")
+    for override in overrides:
+        _apply(values, override)
+    return parse_recipe(values, origin)
+
+
+def parse_recipe(values: Mapping[str, Any], origin: str) -> Recipe:
+    """Validate already parsed values; ``origin`` names their source in errors."""
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{origin}: {_explain(error)}") from None
+    if recipe.model.dimension % recipe.model.heads:
+        raise UserError(
+            f"{origin}: model.dimension {recipe.model.dimension} is not a multiple of model.heads "
+            f"{recipe.model.heads}; change one"
+        )
+    return recipe
+
+
+def recipe_json(recipe: Recipe) -> str:
+    """The recipe as one JSON string, the form in which it travels."""
+    return json.dumps(recipe.model_dump(mode="json"), sort_keys=True)
+
+
+def _parse_yaml(text: str, origin: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{origin}: not valid YAML ({_first_line(error)})") from None
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise UserError(f"--set {override!r}: write it as key.key=value, for example --set loss.lam=0")
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise UserError(f"--set {override!r}: {parent!r} is a value, not a section")
+    values[last] = _parse_yaml(text, f"--set {override!r}")
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key!r}{_nearest(str(first['loc'][-1]), list(_known_keys(first['loc'][:-1])))}"
+    message = first["msg"].removeprefix("Value error, ")
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{key} = {first['input']!r}: {message[0].lower()}{message[1:]}{more}"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> Iterator[str]:
+    model: Any = Recipe
+    for part in location:
+        model = model.model_fields[part].annotation
+    yield from model.model_fields
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return f"; did you mean {matches[0]!r}?" if matches else f"; known: {', '.join(known)}"
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]

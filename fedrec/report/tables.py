@@ -1,0 +1,71 @@
+"""Tables for the terminal: boxed where a person looks, one plain line a row where a pipe reads."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+METHODS = (
+    "popularity",
+    "ease",
+    "prior",
+    "local_without_prior",
+    "local",
+    "federated_without_prior",
+    "federated",
+)
+Row = Sequence[str]
+
+
+def print_table(console: Console, title: str, header: Row, rows: Sequence[Row], note: str = "") -> None:
+    """Print one table. Piped output is aligned, never wrapped, cut or coloured."""
+    if console.is_terminal:
+        table = Table(title=title, caption=note or None, title_justify="left", caption_justify="left")
+        for index, name in enumerate(header):
+            table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+        return
+    widths = [max(len(row[index]) for row in [header, *rows]) for index in range(len(header))]
+    for line in [title, *(_aligned(row, widths) for row in [header, *rows]), *([note] if note else [])]:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def results_table(summary: Mapping[str, Any], metric: str) -> tuple[Row, list[Row]]:
+    """One row a market and their mean: every method, and the gain of federated over local with its interval."""
+    methods = [name for name in METHODS if name in summary["mean"]]
+    header = [
+        "market",
+        "users",
+        *(name.replace("_without_prior", "−prior") for name in methods),
+        "gain",
+        "interval",
+    ]
+    rows: list[Row] = []
+    for market, figures in summary["markets"].items():
+        values = [_figure(figures["results"].get(name, {}).get(metric)) for name in methods]
+        gain = figures["gain"].get(metric)
+        interval = f"{gain['low']:+.4f} … {gain['high']:+.4f}" if gain else ""
+        mean = f"{gain['mean']:+.4f}" if gain else ""
+        rows.append([market, str(figures["evaluated_users"]), *values, mean, interval])
+    means = summary["mean"]
+    total = ""
+    if {"federated", "local"} <= set(means):
+        total = f"{means['federated'][metric] - means['local'][metric]:+.4f}"
+    rows.append(["mean", "", *(_figure(means[name].get(metric)) for name in methods), total, ""])
+    return header, rows
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _aligned(row: Row, widths: Sequence[int]) -> str:
+    first, *rest = row
+    cells = [
+        first.ljust(widths[0]),
+        *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)),
+    ]
+    return "  ".join(cells).rstrip()

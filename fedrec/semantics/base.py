@@ -1,0 +1,65 @@
+"""What every kind of item semantics offers."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from fedrec.seeds import numpy_generator
+
+_ZERO = 1e-9
+
+
+@dataclass(frozen=True)
+class ItemEvidence:
+    """What one market knows of its I items. Stays in the market."""
+
+    keys: list[str]  # [I] public catalogue keys
+    texts: list[str]  # [I] title, brand and category in one line; empty where unknown
+    histories: sparse.csr_matrix  # [U, I] train interactions
+
+
+@dataclass(frozen=True)
+class ItemVectors:
+    """Semantic vectors of I items, each of unit length."""
+
+    vectors: NDArray[np.float32]  # [I, e]
+    known: NDArray[np.bool_]  # [I]; False where the vector is only the key's own direction
+
+    @property
+    def coverage(self) -> float:
+        """Share of the items that have a meaning."""
+        return float(self.known.mean())
+
+
+class Semantics(ABC):
+    """Gives items vectors of ``dimension`` numbers.
+
+    ``exchanges`` says whether markets send each other a statistic over shared item keys for it; where they do not,
+    ``alone`` already means the same in every market.
+    """
+
+    exchanges: bool
+
+    def __init__(self, dimension: int, seed: int) -> None:
+        self.dimension = dimension
+        self.seed = seed
+
+    @abstractmethod
+    def alone(self, evidence: ItemEvidence) -> NDArray[np.float32]:
+        """Raw vectors [I, dimension] from what one market knows by itself; a zero row has no evidence."""
+
+    def finish(self, raw: NDArray[np.floating], keys: list[str]) -> ItemVectors:
+        """Scale rows to unit length; a zero row gets a random direction drawn from its key.
+
+        The key's direction is the same in every market, so even such an item is one item to all of them; but nothing
+        can be read from whom it lies near.
+        """
+        vectors = np.array(raw, dtype=np.float64)
+        known = np.linalg.norm(vectors, axis=1) > _ZERO
+        for row in np.flatnonzero(~known):
+            vectors[row] = numpy_generator(self.seed, "item", keys[row]).standard_normal(self.dimension)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return ItemVectors(vectors.astype(np.float32), known)

@@ -1,0 +1,99 @@
+"""Semantics where a catalogue has no text: which items the same users bought, summed over markets.
+
+A market counts, over its train items only, how many users have both items of a pair, drops pairs rarer than
+``min_count`` (a count of one is one user's pair) and sends the rest sparse. The server sums them over the union
+vocabulary and factorises the positive pointwise mutual information (Levy & Goldberg, NeurIPS 2014).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.linalg import eigsh
+
+from fedrec.seeds import numpy_generator
+from fedrec.semantics.base import ItemEvidence, Semantics
+
+
+@dataclass(frozen=True)
+class PairCounts:
+    """Users per item pair, upper triangle, each pair once; ``size`` items."""
+
+    first: NDArray[np.int32]
+    second: NDArray[np.int32]
+    count: NDArray[np.int32]
+    size: int
+
+    def placed(self, index: NDArray[np.int64], size: int) -> "PairCounts":
+        """The same counts with item i renamed to ``index[i]`` of ``size`` items."""
+        ends = np.sort(np.stack([index[self.first], index[self.second]]), axis=0).astype(np.int32)
+        return PairCounts(ends[0], ends[1], self.count, size)
+
+
+def count_pairs(histories: sparse.csr_matrix, min_count: int) -> PairCounts:
+    """Count the users of every item pair of ``histories`` [U, I] and keep pairs of at least ``min_count``."""
+    counts = sparse.triu(histories.T @ histories, k=1).tocoo()
+    keep = counts.data >= min_count
+    first, second = counts.row[keep], counts.col[keep]
+    order = np.lexsort((second, first))
+    return PairCounts(
+        first[order].astype(np.int32),
+        second[order].astype(np.int32),
+        np.rint(counts.data[keep][order]).astype(np.int32),
+        histories.shape[1],
+    )
+
+
+def sum_pairs(parts: Iterable[PairCounts], size: int) -> PairCounts:
+    """Add counts that already share one index of ``size`` items."""
+    total = sparse.csr_matrix((size, size), dtype=np.int64)
+    for part in parts:
+        total = total + sparse.csr_matrix((part.count, (part.first, part.second)), shape=(size, size), dtype=np.int64)
+    summed = total.tocoo()
+    return PairCounts(summed.row.astype(np.int32), summed.col.astype(np.int32), summed.data.astype(np.int32), size)
+
+
+class CooccurrenceSemantics(Semantics):
+    """Factors of the (summed) pair counts."""
+
+    exchanges = True
+
+    def __init__(self, dimension: int, seed: int, min_count: int) -> None:
+        super().__init__(dimension, seed)
+        self.min_count = min_count
+
+    def statistic(self, evidence: ItemEvidence) -> PairCounts:
+        """What leaves the market: its pair counts, rare pairs dropped."""
+        return count_pairs(evidence.histories, self.min_count)
+
+    def vectors(self, counts: PairCounts) -> NDArray[np.float32]:
+        """Raw vectors [size, dimension]: eigenvectors of the PPMI matrix, scaled by the root of the eigenvalue."""
+        matrix = _ppmi(counts)
+        rank = min(self.dimension, counts.size - 2)
+        result = np.zeros((counts.size, self.dimension))
+        if rank >= 1 and matrix.nnz:
+            start = numpy_generator(self.seed, "cooccurrence").standard_normal(counts.size)
+            values, basis = eigsh(matrix, k=rank, which="LA", v0=start)
+            values, basis = values[::-1], basis[:, ::-1]
+            # An eigenvector's sign is arbitrary: make its largest entry positive.
+            basis *= np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(rank)])
+            result[:, :rank] = basis * np.sqrt(np.maximum(values, 0))
+        return result.astype(np.float32)
+
+    def alone(self, evidence: ItemEvidence) -> NDArray[np.float32]:
+        """Raw vectors [I, dimension] of the market's own counts."""
+        return self.vectors(self.statistic(evidence))
+
+
+def _ppmi(counts: PairCounts) -> sparse.csr_matrix:
+    upper = sparse.csr_matrix(
+        (counts.count.astype(np.float64), (counts.first, counts.second)), shape=(counts.size, counts.size)
+    )
+    matrix = (upper + upper.T).tocoo()
+    margin = np.asarray(matrix.sum(axis=1)).ravel()
+    expected = margin[matrix.row] * margin[matrix.col] / max(margin.sum(), 1.0)
+    information = np.log(matrix.data / expected)
+    keep = information > 0
+    return sparse.csr_matrix((information[keep], (matrix.row[keep], matrix.col[keep])), shape=matrix.shape)

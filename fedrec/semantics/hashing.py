@@ -1,0 +1,36 @@
+"""Semantics from public text, offline: hashed word and character n-grams under a seeded random projection.
+
+Both the hashing and the projection depend on nothing but the seed, so equal texts get equal vectors in every market
+and nothing has to be exchanged (Weinberger et al. 2009 for hashing, Achlioptas 2003 for sparse projections).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.feature_extraction.text import HashingVectorizer
+from sklearn.random_projection import SparseRandomProjection
+
+from fedrec.seeds import derive_seed
+from fedrec.semantics.base import ItemEvidence, Semantics
+
+_FEATURES = 2**18
+
+
+class HashingSemantics(Semantics):
+    """Words and word pairs for meaning, character 3- to 5-grams for spelling variants and compounds."""
+
+    exchanges = False
+
+    def alone(self, evidence: ItemEvidence) -> NDArray[np.float32]:
+        """Raw vectors [I, dimension] of the items' texts."""
+        common = {"n_features": _FEATURES, "alternate_sign": True, "norm": "l2", "lowercase": True}
+        words = HashingVectorizer(analyzer="word", ngram_range=(1, 2), **common)
+        characters = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 5), **common)
+        features = sparse.hstack([words.transform(evidence.texts), characters.transform(evidence.texts)])
+        projection = SparseRandomProjection(
+            n_components=self.dimension, random_state=derive_seed(self.seed, "hashing") % 2**32
+        )
+        # Fitting draws the matrix from the number of features alone: no market's texts enter it.
+        projection.fit(sparse.csr_matrix((1, features.shape[1])))
+        projected = projection.transform(sparse.csr_matrix(features)).toarray()
+        return np.asarray(projected, dtype=np.float32)

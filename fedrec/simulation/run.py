@@ -1,0 +1,71 @@
+"""The composition root: data folder and recipe in, run folder out. The only place where all sides meet."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedrec.data.splits import resolve_protocol, split_market
+from fedrec.data.store import MarketStore, open_stores
+from fedrec.recipe import Recipe, recipe_json
+from fedrec.runs.folder import RunFolder
+from fedrec.runs.manifest import build_manifest
+from fedrec.simulation.environment import go_offline
+from fedrec.training.device import choose_device
+
+OnReply = Callable[[str, str], None]
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A recipe on a data folder, checked and ready to run."""
+
+    recipe: Recipe
+    data: Path
+    stores: list[MarketStore]
+    run: RunFolder
+
+    def start(self, on_reply: OnReply = lambda _market, _action: None) -> dict[str, Any]:
+        """Run to the end and return the summary. Raises :class:`RunError` when the run fails."""
+        go_offline()
+        from flwr.app import Context, RecordDict, UserConfig
+
+        from clients.app import app as client_app
+        from fedrec.simulation.inline import InlineGrid
+        from server.app import app as server_app
+
+        nodes = [
+            {
+                "market": store.name,
+                "data-path": str(store.path.resolve()),
+                "state-path": str(self.run.path.resolve().parent),
+            }
+            for store in self.stores
+        ]
+        config: UserConfig = {
+            "recipe": recipe_json(self.recipe),
+            "run-folder": str(self.run.path.resolve()),
+            "markets": ",".join(store.name for store in self.stores),
+            "engine": self.recipe.engine.kind,
+            "dataset": self.data.resolve().name,
+        }
+        context = Context(1, 0, {}, RecordDict(), config)
+        try:
+            server_app(InlineGrid(client_app, nodes, on_reply), context)
+        except Exception as error:
+            self.run.event("error", reason=str(error))
+            raise
+        finally:
+            self.run.gather_ledgers()
+        return self.run.read_summary()
+
+
+def prepare_simulation(recipe: Recipe, data: Path, out: Path) -> Simulation:
+    """Check everything a user can get wrong before the first round, then create the run folder."""
+    stores = open_stores(data, recipe.data.markets)
+    choose_device(recipe.training.device)
+    protocol = resolve_protocol(recipe.evaluation.protocol, stores)
+    for store in stores:
+        split_market(store, protocol)
+    manifest = build_manifest(recipe, {store.name: store.content_hash for store in stores})
+    return Simulation(recipe, data, stores, RunFolder.create(out, recipe, manifest))

@@ -1,0 +1,31 @@
+"""Early stopping: keep the best of a sequence of candidates and say when to give up."""
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Candidate = TypeVar("Candidate")
+
+
+@dataclass
+class EarlyStopping(Generic[Candidate]):
+    """Remembers the candidate with the best score; ties keep the earlier one.
+
+    >>> watch = EarlyStopping[str](patience=2)
+    >>> [watch.offer(score, name) for score, name in [(0.1, "a"), (0.3, "b"), (0.2, "c"), (0.3, "d")]]
+    [False, False, False, True]
+    >>> watch.best
+    'b'
+    """
+
+    patience: int
+    score: float = float("-inf")
+    best: Candidate | None = None
+    best_index: int = -1
+    offered: int = 0
+
+    def offer(self, score: float, candidate: Candidate) -> bool:
+        """Take note of the next candidate; True when ``patience`` offers in a row brought nothing better."""
+        if score > self.score:
+            self.score, self.best, self.best_index = score, candidate, self.offered
+        self.offered += 1
+        return self.offered - 1 - self.best_index >= self.patience

@@ -1,0 +1,97 @@
+"""The local training loop: the same for a federated round, a market's local-only twin, and fine-tuning."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fedrec.data.batches import Batch, pad, training_batches
+from fedrec.data.sequences import Sequences
+from fedrec.losses.s2ce import SoftTargets, s2ce
+from fedrec.models.sequential import SequentialModel
+from fedrec.recipe import LossSettings, TrainingSettings
+from fedrec.training.device import mixed_precision
+
+_NO_DECAY = ("bias", "norm", "identity", "position")
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one pass over the market's histories did."""
+
+    loss: float  # mean per interaction
+    positions: int  # next-item predictions made
+
+
+def make_optimiser(model: SequentialModel, training: TrainingSettings, learning_rate: float) -> torch.optim.AdamW:
+    """AdamW over the trainable parameters; norms, biases, positions and identities are not decayed."""
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (kept if any(part in name for part in _NO_DECAY) else decayed).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": training.weight_decay},
+        {"params": kept, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate)
+
+
+def batch_loss(
+    model: SequentialModel, batch: Batch, soft: SoftTargets | None, lam: float, chunk: int
+) -> tuple[Tensor, int]:
+    """Mean loss over the batch's valid next-item positions, and how many there are."""
+    device = model.semantics.device
+    items = torch.from_numpy(batch.items).to(device)  # [B, L + 1]
+    lengths = torch.from_numpy(batch.lengths).to(device) - 1  # [B] positions that have a next item
+    valid = torch.arange(items.shape[1] - 1, device=device) < lengths[:, None]  # [B, L]
+    with mixed_precision(device):
+        catalogue = model.catalogue()
+        states = model.states(catalogue, items[:, :-1])[valid]  # [B, L, d] -> [N, d]: padding ends here
+    targets = items[:, 1:][valid]  # [N]
+    loss = s2ce(model.queries(states.float()), catalogue.keys.float(), targets, soft, lam, chunk)
+    return loss, len(targets)
+
+
+def train_epoch(
+    model: SequentialModel,
+    batches: Iterable[Batch],
+    optimiser: torch.optim.Optimizer,
+    soft: SoftTargets | None,
+    loss: LossSettings,
+) -> EpochResult:
+    """One optimiser step per batch."""
+    model.train()
+    total, positions = 0.0, 0
+    for batch in batches:
+        value, count = batch_loss(model, batch, soft, loss.lam if soft is not None else 0.0, loss.chunk)
+        optimiser.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        total += float(value.detach()) * count
+        positions += count
+    return EpochResult(total / max(positions, 1), positions)
+
+
+def epoch_batches(
+    sequences: Sequences, training: TrainingSettings, model: SequentialModel, generator: np.random.Generator
+) -> Iterable[Batch]:
+    """The batches of one epoch for this model."""
+    return training_batches(sequences, training.batch_size, model.encoder.position.num_embeddings, generator)
+
+
+@torch.inference_mode()
+def model_scores(model: SequentialModel, histories: Sequences, users: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Scores [B, I] of the next item after the histories of ``users`` [B]."""
+    model.eval()
+    device = model.semantics.device
+    batch = pad(histories, users, model.encoder.position.num_embeddings)
+    with mixed_precision(device):
+        catalogue = model.catalogue()
+        states = model.states(catalogue, torch.from_numpy(batch.items).to(device))  # [B, L, d]
+    last = states[torch.arange(len(users)), torch.from_numpy(batch.lengths) - 1].float()  # [B, d]
+    scores: NDArray[np.float32] = (model.queries(last) @ catalogue.keys.float().T).cpu().numpy()
+    return scores

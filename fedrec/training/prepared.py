@@ -1,0 +1,59 @@
+"""One market made ready for one recipe: its split, what it knows of its items, and what is fitted on them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from fedrec.data.columns import Columns
+from fedrec.data.sequences import Sequences
+from fedrec.data.splits import Holdout, Split, split_market
+from fedrec.data.store import MarketStore
+from fedrec.recipe import EaseSettings
+from fedrec.semantics.base import ItemEvidence
+from fedrec.training.prior import FittedEase, fit_ease
+
+
+@dataclass(frozen=True)
+class PreparedMarket:
+    """A store under a protocol. Everything is made on first use."""
+
+    store: MarketStore
+    protocol: str
+    ease_settings: EaseSettings
+
+    @cached_property
+    def split(self) -> Split:
+        """Train, validation and test."""
+        return split_market(self.store, self.protocol)
+
+    @cached_property
+    def train(self) -> Sequences:
+        """Histories the models learn from."""
+        return self.split.train
+
+    @cached_property
+    def validation(self) -> Holdout:
+        """Held-out items that choose."""
+        return self.split.holdout("validation")
+
+    @cached_property
+    def test(self) -> Holdout:
+        """Held-out items that are read once."""
+        return self.split.holdout("test")
+
+    @cached_property
+    def evidence(self) -> ItemEvidence:
+        """Keys, texts and train histories of the items."""
+        return ItemEvidence(self.split.items, item_texts(self.store, self.split.items), self.train.matrix())
+
+    @cached_property
+    def ease(self) -> FittedEase:
+        """EASE with its hyper-parameters chosen on validation."""
+        return fit_ease(self.split, self.ease_settings)
+
+
+def item_texts(store: MarketStore, items: Iterable[str]) -> list[str]:
+    """Title, brand and category of every item in one line; a family speaks with its representative's text."""
+    rows = store.catalogue.select(Columns.ITEMS).iter_rows()
+    texts = {key: " ".join(part for part in parts if part) for key, *parts in rows}
+    return [texts.get(item, "") for item in items]

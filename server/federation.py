@@ -1,0 +1,130 @@
+"""The markets of a run as the coordinator knows them: node, name, sizes. Found by asking every node."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flwr.app import ArrayRecord, ConfigRecord, Message
+from flwr.serverapp import Grid
+
+from fedrec.errors import RunError
+from fedrec.exchange.declaration import HELLO
+from fedrec.files import market_name
+from fedrec.recipe import Recipe, recipe_json
+from strategies.records import Answer, content_bytes, instruction, read_answer
+
+_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Member:
+    """One market that answered."""
+
+    node: int
+    users: int
+    items: int
+    interactions: int
+    has_text: bool
+    has_families: bool
+    device: str
+
+
+@dataclass
+class Traffic:
+    """Bytes of the exchanges outside the rounds."""
+
+    up: int = 0
+    down: int = 0
+
+
+class Federation:
+    """Talks to every market; knows nothing of how they compute."""
+
+    def __init__(self, grid: Grid, run: str, recipe: Recipe) -> None:
+        self.grid = grid
+        self.run = run
+        self.recipe = recipe
+        self.members: dict[str, Member] = {}
+        self.traffic = Traffic()
+
+    @property
+    def markets(self) -> list[str]:
+        """Names, sorted."""
+        return sorted(self.members)
+
+    @property
+    def node_of(self) -> dict[str, int]:
+        """Node of every market."""
+        return {market: member.node for market, member in sorted(self.members.items())}
+
+    def config(self, server_round: int = 0) -> ConfigRecord:
+        """What every instruction carries."""
+        return ConfigRecord({"run": self.run, "recipe": recipe_json(self.recipe), "round": str(server_round)})
+
+    def discover(self, expected: list[str], deadline_seconds: float) -> None:
+        """Wait until every expected market answers ``hello``.
+
+        Raises :class:`RunError` when some never do, or when two nodes claim one market.
+        """
+        until = time.monotonic() + deadline_seconds
+        asked: set[int] = set()
+        problems: list[str] = []
+        while not set(expected) <= set(self.members):
+            nodes = sorted(set(self.grid.get_node_ids()) - asked)
+            asked.update(nodes)
+            for answer, node in self._ask_nodes(nodes):
+                if answer.error is not None:
+                    problems.append(answer.error)
+                else:
+                    self._welcome(answer, node)
+            if not set(expected) <= set(self.members):
+                if time.monotonic() > until:
+                    missing = sorted(set(expected) - set(self.members))
+                    raise RunError(f"markets {', '.join(missing)} did not answer{_because(problems)}")
+                time.sleep(_POLL_SECONDS)
+        self.members = {market: self.members[market] for market in expected}
+
+    def ask(
+        self, action: str, arrays: Mapping[str, ArrayRecord] | None = None, timeout: float | None = None
+    ) -> dict[str, Answer]:
+        """Ask every market to do ``action``; answers by market, errors included, missing replies as errors."""
+        messages = [
+            instruction(member.node, action, 0, self.config(), arrays[market] if arrays else None)
+            for market, member in sorted(self.members.items())
+        ]
+        replies = self._exchange(messages, timeout)
+        answers = {}
+        for market, member in sorted(self.members.items()):
+            reply = replies.get(member.node)
+            if reply is not None:
+                answers[market] = read_answer(reply, market)
+        return answers
+
+    def _ask_nodes(self, nodes: list[int]) -> list[tuple[Answer, int]]:
+        replies = self._exchange([instruction(node, HELLO, 0, self.config()) for node in nodes], timeout=60)
+        return [(read_answer(replies[node], ""), node) for node in sorted(replies)]
+
+    def _exchange(self, messages: list[Message], timeout: float | None) -> dict[int, Message]:
+        self.traffic.down += sum(map(content_bytes, messages))
+        replies = list(self.grid.send_and_receive(messages, timeout=timeout))
+        self.traffic.up += sum(map(content_bytes, replies))
+        return {reply.metadata.src_node_id: reply for reply in replies}
+
+    def _welcome(self, answer: Answer, node: int) -> None:
+        scalars = answer.payload.scalars
+        name = market_name(str(answer.payload.texts.get("market", "")), f"node {node}")
+        if name in self.members:
+            raise RunError(f"two nodes claim market {name!r}; give each node its own")
+        self.members[name] = Member(
+            node=node,
+            users=int(scalars["users"]),
+            items=int(scalars["items"]),
+            interactions=int(scalars["interactions"]),
+            has_text=bool(scalars["has_text"]),
+            has_families=bool(scalars["has_families"]),
+            device=str(answer.payload.texts["device"]),
+        )
+
+
+def _because(problems: list[str]) -> str:
+    return f" ({problems[0]})" if problems else ""

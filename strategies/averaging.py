@@ -1,0 +1,39 @@
+"""Averaging of shared parameters (FedAvg, McMahan et al., AISTATS 2017): pure functions over NumPy arrays."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fedrec.exchange.payload import Array
+
+WEIGHTINGS = ("interactions", "uniform", "square_root")
+
+
+def relative_weights(kind: str, interactions: Sequence[float]) -> list[float]:
+    """Weights that sum to one: by interactions, all equal, or by the square root of the interactions.
+
+    >>> relative_weights("square_root", [1, 9])
+    [0.25, 0.75]
+    """
+    raw = {
+        "interactions": [float(count) for count in interactions],
+        "uniform": [1.0 for _ in interactions],
+        "square_root": [math.sqrt(count) for count in interactions],
+    }[kind]
+    total = math.fsum(raw)
+    return [value / total for value in raw]
+
+
+def weighted_average(updates: Sequence[Mapping[str, Array]], weights: Sequence[float]) -> dict[str, Array]:
+    """Average of equal-shaped updates, summed in float64 in the order given, in the first update's types.
+
+    Callers sort updates by market: the order of addition decides the last bit.
+    """
+    result: dict[str, Array] = {}
+    for name in sorted(updates[0]):
+        total = np.zeros(updates[0][name].shape, dtype=np.float64)
+        for update, weight in zip(updates, weights, strict=True):
+            total += weight * np.asarray(update[name], dtype=np.float64)
+        result[name] = total.astype(updates[0][name].dtype)
+    return result

@@ -1,0 +1,81 @@
+"""Between Flower messages and our own payloads, at the server."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from flwr.app import Array as FlowerArray
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+
+from fedrec.exchange.payload import ARRAYS, CONFIG, SCALARS, TEXTS, Array, Origin, Payload
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One market's reply: a payload, or the reason there is none."""
+
+    origin: Origin
+    payload: Payload
+    error: str | None
+    bytes: int
+
+
+def array_record(arrays: Mapping[str, Array]) -> ArrayRecord:
+    """Arrays as a Flower record."""
+    return ArrayRecord({name: FlowerArray(array) for name, array in arrays.items()})
+
+
+def instruction(
+    node: int, action: str, server_round: int, config: ConfigRecord, arrays: ArrayRecord | None = None
+) -> Message:
+    """A message that tells one node to do ``action``."""
+    content = RecordDict({CONFIG: config})
+    if arrays is not None:
+        content[ARRAYS] = arrays
+    return Message(content, dst_node_id=node, message_type=action, group_id=str(server_round))
+
+
+def content_bytes(message: Message) -> int:
+    """Size of what a message carries, as Flower counts it."""
+    if not message.has_content():
+        return 0
+    return sum(record.count_bytes() for record in message.content.values())
+
+
+def read_answer(message: Message, market: str) -> Answer:
+    """Decode a reply. Anything undecodable becomes an error, never an exception: replies are not trusted."""
+    group = message.metadata.group_id
+    origin = Origin(market, int(group) if group.isdigit() else -1, message.metadata.message_type)
+    size = content_bytes(message)
+    if message.has_error():
+        return Answer(origin, Payload(), f"error {message.error.code}: {message.error.reason}", size)
+    try:
+        content = message.content
+        payload = Payload(
+            arrays={name: array.numpy() for record in content.array_records.values() for name, array in record.items()},
+            scalars={
+                name: float(value)  # type: ignore[arg-type]
+                for name, value in content.metric_records.get(SCALARS, {}).items()
+            },
+            texts={name: _text(value) for name, value in content.config_records.get(TEXTS, {}).items()},
+        )
+    except Exception as error:
+        return Answer(origin, Payload(), f"undecodable reply ({type(error).__name__})", size)
+    return Answer(origin, payload, None, size)
+
+
+def read_answers(replies: Iterable[Message], market_of: Mapping[int, str]) -> list[Answer]:
+    """Decode replies of known nodes, sorted by market, so that nothing depends on who was first."""
+    answers = [
+        read_answer(reply, market_of[reply.metadata.src_node_id])
+        for reply in replies
+        if reply.metadata.src_node_id in market_of
+    ]
+    return sorted(answers, key=lambda answer: answer.origin.market)
+
+
+def _text(value: object) -> str | list[str]:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return value
+    raise TypeError

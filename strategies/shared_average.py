@@ -1,0 +1,168 @@
+"""The Flower strategy that averages the shared parameter group.
+
+Flower's own FedAvg averages NaN, broadcasts mismatched shapes and accepts any weight; here every reply is validated
+first, and a rejected one leaves the result exactly as if that market had not been asked.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from logging import INFO
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.common.logger import log
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from fedrec.exchange.declaration import PRETRAIN, VALIDATE
+from fedrec.exchange.payload import Array
+from fedrec.exchange.pipeline import UpdatePipeline
+from fedrec.exchange.reply import ReplySchema
+from fedrec.recipe import FederationSettings
+from strategies.averaging import relative_weights, weighted_average
+from strategies.drift import mean_pairwise_cosine
+from strategies.records import Answer, array_record, content_bytes, instruction, read_answers
+from strategies.sampling import sample_markets
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A reply that was not used, and why."""
+
+    market: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RoundOutcome:
+    """What one round of training came to."""
+
+    accepted: tuple[str, ...]
+    rejected: tuple[Rejection, ...]
+    average: dict[str, Array] | None  # None below quorum: the round is skipped
+    validation: float | None  # unweighted mean over the accepted, of the model the round started from
+    drift: float | None
+    train_seconds: float
+    bytes_up: int
+    bytes_down: int
+
+
+class SharedAverage(Strategy):
+    """Weighted average of the shared group over a seeded sample of markets."""
+
+    def __init__(
+        self,
+        node_of: Mapping[str, int],
+        federation: FederationSettings,
+        seed: int,
+        pipeline: UpdatePipeline | None = None,
+    ) -> None:
+        self.node_of = dict(node_of)
+        self.market_of = {node: market for market, node in self.node_of.items()}
+        self.federation = federation
+        self.seed = seed
+        self.pipeline = pipeline or UpdatePipeline(())
+        self.current: dict[str, Array] = {}
+        self.sampled: list[str] = []
+        self.outcome: RoundOutcome | None = None
+        self.bytes_down = 0
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """One message to every sampled market."""
+        self.current = {name: array.numpy() for name, array in arrays.items()}
+        self.sampled = sample_markets(list(self.node_of), self.federation.participation, self.seed, server_round)
+        return self._messages(self.sampled, PRETRAIN, server_round, arrays, config)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Validate, then average what passed; (None, None) below quorum. Details are in ``outcome``."""
+        schema = ReplySchema(self.current, self.federation.norm_bound)
+        accepted: list[Answer] = []
+        rejected: list[Rejection] = []
+        answers = read_answers(replies, self.market_of)
+        for answer in answers:
+            answer = self._undone(answer)
+            reason = self._reason(answer, accepted, server_round) or schema.reason_to_reject(answer.payload)
+            if reason:
+                rejected.append(Rejection(answer.origin.market, reason))
+            else:
+                accepted.append(answer)
+        silent = sorted(set(self.sampled) - {answer.origin.market for answer in answers})
+        rejected += [Rejection(market, "no reply") for market in silent]
+        self.outcome = self._summarise(answers, accepted, rejected)
+        if self.outcome.average is None:
+            return None, None
+        metrics = {
+            name: value
+            for name, value in (("validation", self.outcome.validation), ("drift", self.outcome.drift))
+            if value is not None
+        }
+        return array_record(self.outcome.average), MetricRecord(metrics)  # type: ignore[arg-type]
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """One message to every market: how good is this shared model on your validation users?"""
+        return self._messages(sorted(self.node_of), VALIDATE, server_round, arrays, config)
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Unweighted mean of the finite answers; None when there is none."""
+        mean = mean_validation(read_answers(replies, self.market_of))
+        return None if mean is None else MetricRecord({"validation": mean})
+
+    def summary(self) -> None:
+        """Log what this strategy does."""
+        log(INFO, "\t├──> markets: %s, weights: %s", sorted(self.node_of), self.federation.weights)
+
+    def _messages(
+        self, markets: list[str], action: str, server_round: int, arrays: ArrayRecord, config: ConfigRecord
+    ) -> list[Message]:
+        messages = [instruction(self.node_of[market], action, server_round, config, arrays) for market in markets]
+        self.bytes_down = sum(map(content_bytes, messages))
+        return messages
+
+    def _undone(self, answer: Answer) -> Answer:
+        if answer.error is not None:
+            return answer
+        return Answer(answer.origin, self.pipeline.incoming(answer.payload, answer.origin), None, answer.bytes)
+
+    def _reason(self, answer: Answer, accepted: list[Answer], server_round: int) -> str | None:
+        if answer.error is not None:
+            return answer.error
+        if answer.origin.round != server_round:
+            return f"round {answer.origin.round}, expected {server_round}"
+        if answer.origin.market not in self.sampled:
+            return "was not asked"
+        if any(other.origin.market == answer.origin.market for other in accepted):
+            return "duplicate reply"
+        return None
+
+    def _summarise(self, answers: list[Answer], accepted: list[Answer], rejected: list[Rejection]) -> RoundOutcome:
+        updates = [answer.payload.arrays for answer in accepted]
+        average = None
+        if len(accepted) >= max(1, math.ceil(self.federation.quorum * len(self.sampled) - 1e-9)):
+            interactions = [answer.payload.scalars["interactions"] for answer in accepted]
+            average = weighted_average(updates, relative_weights(self.federation.weights, interactions))
+        return RoundOutcome(
+            accepted=tuple(answer.origin.market for answer in accepted),
+            rejected=tuple(rejected),
+            average=average,
+            validation=mean_validation(accepted),
+            drift=mean_pairwise_cosine(self.current, updates),
+            train_seconds=math.fsum(answer.payload.scalars.get("seconds", 0.0) for answer in accepted),
+            bytes_up=sum(answer.bytes for answer in answers),
+            bytes_down=self.bytes_down,
+        )
+
+
+def mean_validation(answers: Iterable[Answer]) -> float | None:
+    """Unweighted mean of the markets' validation NDCG@10, so that small markets count; None without any."""
+    values = [
+        value
+        for answer in answers
+        if answer.error is None and math.isfinite(value := answer.payload.scalars.get("validation", math.nan))
+    ]
+    return math.fsum(values) / len(values) if values else None
