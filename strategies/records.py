@@ -35,10 +35,13 @@ def instruction(
 
 
 def content_bytes(message: Message) -> int:
-    """Size of what a message carries, as Flower counts it."""
+    """Size of the arrays, scalars and texts a message carries, as Flower counts it.
+
+    The configuration that goes with every instruction (the recipe, the run's name: some two kilobytes) is not counted.
+    """
     if not message.has_content():
         return 0
-    return sum(record.count_bytes() for record in message.content.values())
+    return sum(record.count_bytes() for name, record in message.content.items() if name != CONFIG)
 
 
 def read_answer(message: Message, market: str) -> Answer:

@@ -1,0 +1,58 @@
+"""What a person sees who made a mistake: one or two lines on standard error, exit code 2, no traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FEDREC = [sys.executable, "-c", "from fedrec.cli.main import main; main()"]
+
+MISTAKES = {
+    "unknown option": (["run", "--foo"], "--foo"),
+    "unknown command": (["rn"], "rn"),
+    "missing argument": (["data", "import", "xmarket-5core"], "SOURCE"),
+    "unknown recipe": (["run", "fecsr"], "fecosr"),
+    "unknown key": (["run", "--set", "loss.lamb=0"], "did you mean 'lam'"),
+    "unknown engine": (["run", "--engine", "rai"], "engine.kind = 'rai'"),
+    "seed is a word": (["run", "--seed", "one"], "one"),
+    "no data folder": (["run", "--data", "nowhere"], "nowhere: no such data folder"),
+    "folder that is none": (["run", "--data", "."], "holds no market store"),
+    "no cuda": (["run", "--data", "{data}", "--set", "training.device=cuda"], "no CUDA device"),
+    "family without map": (["run", "--data", "{data}", "--set", "evaluation.protocol=family"], "fedrec data families"),
+    "describe nothing": (["data", "describe", "nowhere"], "nowhere"),
+    "import kind": (["data", "import", "csvv", "a", "b"], "xmarket-5core"),
+    "synth range": (["data", "synth", "new", "--overlap", "3"], "--overlap 3.0: must lie between 0 and 1"),
+    "recipe to print": (["recipes", "fecsr"], "did you mean 'fecosr'"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "said"), MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_end_in_two_lines_and_exit_2(arguments: list[str], said: str, tmp_path: Path, synthetic: Path) -> None:
+    arguments = [argument.format(data=synthetic) for argument in arguments]
+    if "CUDA" in said:
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("this machine has a CUDA device")
+    result = subprocess.run([*FEDREC, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 2, result.stderr
+    assert said in result.stderr
+    assert 1 <= len(result.stderr.splitlines()) <= 2
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "new").exists()
+
+
+def test_piped_tables_are_plain_lines(synthetic: Path) -> None:
+    """One line a market, never wrapped, however narrow the terminal claims to be."""
+    result = subprocess.run(
+        [*FEDREC, "data", "describe", str(synthetic)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"COLUMNS": "20", "PATH": ""},
+    )
+    lines = [line for line in result.stdout.splitlines() if line.startswith("alfa")]
+    assert len(lines) == 2  # its own row and its row of the matrix
+    assert lines[0].split()[1] == "60"

@@ -1,0 +1,61 @@
+"""Fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from fedrec.data.synth import SynthSettings, write_synthetic_markets
+
+torch.set_num_threads(1)
+
+TINY = SynthSettings(markets=("alfa", "bravo", "charlie"), users=60, items=80, topics=8, skew=0.7, seed=3)
+
+# A run that takes a second or two: the whole path, nothing left out.
+QUICK = [
+    "model.dimension=16",
+    "model.bottleneck=4",
+    "semantics.dimension=16",
+    "loss.neighbours=5",
+    "federation.rounds=3",
+    "finetune.epochs=2",
+    "ease.lambdas=[10, 100]",
+    "evaluation.resamples=50",
+]
+
+
+@pytest.fixture(scope="session")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder of three tiny markets with described items."""
+    directory = tmp_path_factory.mktemp("synthetic") / "data"
+    write_synthetic_markets(directory, TINY)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data; skips loudly where there is none."""
+    directory = Path(os.environ.get("FEDREC_SHARED", "../shared")) / "data"
+    if not directory.is_dir():
+        pytest.skip(f"real data not found at {directory}; set FEDREC_SHARED")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def xmarket(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """XMarket electronics, imported."""
+    from fedrec.data.importers import run_import
+
+    directory = tmp_path_factory.mktemp("xmarket") / "data"
+    run_import("xmarket-5core", shared / "xmarket_electronics", directory)
+    return directory
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly what was not tested."""
+    missing = [
+        report for report in terminalreporter.stats.get("skipped", []) if "real data not found" in str(report.longrepr)
+    ]
+    if missing:
+        terminalreporter.write_sep("!", f"REAL DATA NOT TESTED: {len(missing)} tests skipped; set FEDREC_SHARED")

@@ -1,0 +1,117 @@
+"""The main job end to end, on the real apps."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from fedrec.data.store import open_stores
+from fedrec.errors import UserError
+from fedrec.files import read_json_lines
+from fedrec.models.sequential import SequentialModel
+from fedrec.runs.summary import comparable
+from fedrec.simulation.run import prepare_simulation
+from tests.integration.harness import WatchedApp, quick, run_with
+
+
+@pytest.fixture(scope="module")
+def finished(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One finished run with pair counts exchanged, so that as much as possible leaves."""
+    out = tmp_path_factory.mktemp("runs") / "first"
+    prepare_simulation(quick("semantics.kind=cooccurrence"), synthetic, out).start()
+    return out
+
+
+def test_the_summary_has_every_method_in_every_market(finished: Path, synthetic: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    methods = {"federated", "local", "popularity", "ease", "prior", "federated_without_prior", "local_without_prior"}
+    assert set(summary["mean"]) == methods
+    for store in open_stores(synthetic):
+        figures = summary["markets"][store.name]
+        assert (figures["users"], figures["items"], figures["interactions"]) == (store.users, store.items, store.count)
+        assert set(figures["results"]) == methods
+        gain = figures["gain"]["ndcg@10"]
+        difference = figures["results"]["federated"]["ndcg@10"] - figures["results"]["local"]["ndcg@10"]
+        assert gain["mean"] == pytest.approx(difference, abs=1e-12)
+        assert gain["low"] <= gain["mean"] <= gain["high"]
+    assert summary["schema"] == 1
+    assert [record["accepted"] for record in summary["rounds"]] == [["alfa", "bravo", "charlie"]] * 3
+    assert all(-1 <= record["drift"] <= 1 for record in summary["rounds"])
+
+
+def test_same_seed_same_summary_same_models_other_seed_others(finished: Path, synthetic: Path, tmp_path: Path) -> None:
+    for seed, equal in ((0, True), (1, False)):
+        out = tmp_path / f"seed-{seed}"
+        recipe = quick("semantics.kind=cooccurrence", f"seed={seed}")
+        summary = prepare_simulation(recipe, synthetic, out).start()
+        first = json.loads((finished / "summary.json").read_text())
+        assert (comparable(summary) == comparable(first)) is equal
+        for name in ("shared.safetensors", "markets/alfa/federated.safetensors", "markets/alfa/local.safetensors"):
+            assert ((out / name).read_bytes() == (finished / name).read_bytes()) is equal, name
+
+
+def test_the_ledger_lists_what_left_and_nothing_private(finished: Path) -> None:
+    entries = read_json_lines(finished / "ledger.jsonl")
+    assert {entry["market"] for entry in entries} == {"alfa", "bravo", "charlie"}
+    arrays = {entry["name"] for entry in entries if entry["kind"] == "array"}
+    model = load_file(finished / "markets" / "alfa" / "federated.safetensors")
+    assert arrays == set(SequentialModel.groups.shared_names(model)) | {"first", "second", "count"}
+    one_round = [entry for entry in entries if entry["round"] == 2 and entry["market"] == "alfa"]
+    sizes = {entry["name"]: entry["bytes"] for entry in one_round if entry["kind"] == "array"}
+    assert sizes == {name: model[name].nbytes for name in SequentialModel.groups.shared_names(model)}
+
+
+def test_no_user_no_interaction_no_private_parameter_leaves(synthetic: Path, tmp_path: Path) -> None:
+    """Reads every byte the Grid saw. User ids are searched as text. Interactions would have to travel as numbers: no
+    integer array but the pair counts leaves, and those count at least two users. Private parameters are searched as
+    bytes, in windows of sixteen numbers."""
+    app = WatchedApp()
+    recipe = quick("semantics.kind=cooccurrence")
+    run_with(app, recipe, synthetic, tmp_path / "run")
+    seen = b"".join(b"".join(child.deflate() for child in _objects(reply)) for reply in app.seen if reply.has_content())
+    assert len(seen) > 100_000
+    for store in open_stores(synthetic):
+        users = store.interactions["user_id"].unique().to_list()
+        assert not [user for user in users if user.encode() in seen]
+        assert store.catalogue["item_id"][0].encode() in seen  # the search does find what is there
+        private = load_file(tmp_path / "run" / "markets" / store.name / "federated.safetensors")
+        for name, array in private.items():
+            window = np.ascontiguousarray(array).tobytes()[:64]
+            if name.startswith(SequentialModel.groups.private) and any(window):
+                assert window not in seen, name
+    for reply in app.seen:
+        for record in reply.content.array_records.values():
+            for name, array in record.items():
+                values = array.numpy()
+                if np.issubdtype(values.dtype, np.integer):
+                    assert name in {"first", "second", "count"}
+                    assert name != "count" or values.min() >= recipe.semantics.min_count
+
+
+def _objects(item: object) -> list[object]:
+    children = item.children or {}  # type: ignore[attr-defined]
+    return [item, *(found for child in children.values() for found in _objects(child))]
+
+
+def test_one_market_alone_and_methods_without_a_model(synthetic: Path, tmp_path: Path) -> None:
+    recipe = quick("data.markets=[alfa]", "evaluation.methods=[popularity, ease]")
+    summary = prepare_simulation(recipe, synthetic, tmp_path / "floors").start()
+    assert set(summary["mean"]) == {"popularity", "ease"}
+    assert summary["rounds"] == []
+    summary = prepare_simulation(quick("data.markets=[alfa]"), synthetic, tmp_path / "alone").start()
+    assert summary["rounds"][0]["drift"] is None
+
+
+def test_text_semantics_ask_for_no_item_key(synthetic: Path, tmp_path: Path) -> None:
+    prepare_simulation(quick(), synthetic, tmp_path / "run").start()
+    entries = read_json_lines(tmp_path / "run" / "ledger.jsonl")
+    assert not [entry for entry in entries if entry["action"] == "query.catalogue"]
+    assert "item-" not in (tmp_path / "run" / "ledger.jsonl").read_text()
+
+
+def test_nothing_is_written_for_a_mistake(synthetic: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="zulu not in"):
+        prepare_simulation(quick("data.markets=[zulu]"), synthetic, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
