@@ -55,7 +55,7 @@ class ModelSettings(Section):
     dimension: int = Field(default=64, ge=2, le=1024)
     layers: int = Field(default=2, ge=1, le=32)
     heads: int = Field(default=2, ge=1, le=32)
-    dropout: Probability = 0.3
+    dropout: Probability = 0.2
     maximum_length: int = Field(default=50, ge=2, le=4096, description="older interactions are cut off")
     bottleneck: int = Field(default=16, ge=1, le=1024, description="width of the private residual adapters")
 
@@ -64,8 +64,8 @@ class LossSettings(Section):
     """Semantic soft cross-entropy. ``lam`` 0 is plain cross-entropy."""
 
     tau: Positive = 0.1
-    lam: float = Field(default=0.5, ge=0, lt=1)
-    tau_s: Positive = 0.1
+    lam: float = Field(default=0.3, ge=0, lt=1)
+    tau_s: float = Field(default=0.1, ge=1e-3, le=1e3)
     neighbours: int = Field(default=20, ge=1, le=1000)
     chunk: int = Field(default=8192, ge=1, description="catalogue items scored at a time")
 
@@ -75,7 +75,7 @@ class TrainingSettings(Section):
 
     epochs: int = Field(default=1, ge=1, le=100, description="passes over the market's sequences per round")
     batch_size: int = Field(default=128, ge=1, le=65536)
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive = 2e-3
     weight_decay: float = Field(default=0.01, ge=0, le=10)
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -83,7 +83,7 @@ class TrainingSettings(Section):
 class FederationSettings(Section):
     """The round loop."""
 
-    rounds: int = Field(default=30, ge=1, le=100000)
+    rounds: int = Field(default=24, ge=1, le=100000)
     participation: float = Field(default=1.0, gt=0, le=1, description="share of the markets sampled each round")
     weights: Literal["interactions", "uniform", "square_root"] = "interactions"
     quorum: float = Field(default=0.5, gt=0, le=1, description="share of the sampled that must be accepted")

@@ -26,8 +26,9 @@ def relative_weights(kind: str, interactions: Sequence[float]) -> list[float]:
 
 
 def weighted_average(updates: Sequence[Mapping[str, Array]], weights: Sequence[float]) -> dict[str, Array]:
-    """Average of equal-shaped updates, summed in float64 in the order given, in the first update's types.
+    """Average of equal-shaped floating-point updates under ``weights`` that sum to one.
 
+    Summed in float64 in the order given; the result has the first update's types.
     Callers sort updates by market: the order of addition decides the last bit.
     """
     result: dict[str, Array] = {}

@@ -24,4 +24,4 @@ def mean_pairwise_cosine(current: Mapping[str, Array], updates: Sequence[Mapping
     # The squared norm of the sum holds every pair twice and every unit vector with itself once.
     total = np.sum(units, axis=0)
     pairs = len(units) * (len(units) - 1)
-    return float((total @ total - len(units)) / pairs)
+    return float(np.clip((total @ total - len(units)) / pairs, -1.0, 1.0))

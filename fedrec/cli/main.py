@@ -48,3 +48,7 @@ def exit_code(command: Callable[[], Any]) -> int:
 def _complain(message: str, code: int) -> int:
     click.echo(f"fedrec: {message}", err=True)
     return code
+
+
+if __name__ == "__main__":
+    main()

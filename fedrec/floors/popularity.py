@@ -21,11 +21,11 @@ def trend(histories: Sequences, moments: NDArray[np.int64], half_life_days: floa
     times, items = histories.times[order], histories.items[order]
     result = np.zeros((len(moments), histories.item_count), dtype=np.float32)
     state = np.zeros(histories.item_count)
-    now, done = 0.0, 0
+    now, done = float(times[0]) if len(times) else 0.0, 0
     for row in np.argsort(moments, kind="stable"):
         moment = float(moments[row])
-        state *= np.exp(-decay * (moment - now))
-        now = moment
+        state *= np.exp(-decay * max(moment - now, 0.0))
+        now = max(now, moment)
         until = done + int(np.searchsorted(times[done:], moment, side="right"))
         np.add.at(state, items[done:until], np.exp(-decay * (moment - times[done:until])))
         done = until

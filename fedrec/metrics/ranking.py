@@ -14,14 +14,15 @@ Floats = NDArray[np.floating]
 def target_ranks(scores: Floats, targets: NDArray[np.int64]) -> NDArray[np.float64]:
     """Zero-based rank of each user's target among ``scores`` [U, I]; excluded items carry -inf.
 
+    NaN counts as above the target, and a target that scores NaN has no rank: a diverged model must not look perfect.
+
     >>> target_ranks(np.array([[0.5, 0.9, 0.5, -np.inf]]), np.array([0]))
     array([1.5])
     """
     own = scores[np.arange(len(targets)), targets][:, None]  # [U, 1]
-    above = (scores > own).sum(axis=1)
-    ties = (scores == own).sum(axis=1) - 1
-    ranks: NDArray[np.float64] = above + 0.5 * ties
-    return ranks
+    above = np.count_nonzero(~(scores <= own), axis=1)
+    ties = np.maximum(np.count_nonzero(scores == own, axis=1) - 1, 0)
+    return np.where(np.isnan(own[:, 0]), np.inf, above + 0.5 * ties)
 
 
 def ndcg(ranks: NDArray[np.float64], cutoff: int) -> NDArray[np.float64]:
@@ -49,6 +50,8 @@ def per_user_metrics(ranks: NDArray[np.float64]) -> dict[str, NDArray[np.float64
 
 
 def top_items(scores: Floats, count: int) -> NDArray[np.int64]:
-    """The ``count`` best items of each row, unordered, [U, count]; fewer when there are fewer items."""
+    """The items that are among the ``count`` best of any row, sorted; excluded items (-inf) are nobody's."""
     count = min(count, scores.shape[1])
-    return np.argpartition(-scores, count - 1, axis=1)[:, :count].astype(np.int64)
+    best = np.argpartition(-scores, count - 1, axis=1)[:, :count]  # [U, count]
+    shown = np.take_along_axis(scores, best, axis=1) > -np.inf
+    return np.unique(best[shown]).astype(np.int64)

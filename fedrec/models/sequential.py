@@ -57,7 +57,7 @@ class Adaptation(nn.Module):
 class SequentialModel(nn.Module):
     """Scores the next item of a history over one market's I items.
 
-    ``forward`` returns queries [N, d + 1]; ``queries @ keys.T`` are the scores, temperature and bias included.
+    ``queries(states) @ catalogue().keys.T`` are the scores, temperature and bias included.
     """
 
     groups = ParameterGroups(shared=("adaptor.", "encoder."), private=("adaptation.",))

@@ -58,6 +58,8 @@ class Semantics(ABC):
         can be read from whom it lies near.
         """
         vectors = np.array(raw, dtype=np.float64)
+        if not np.isfinite(vectors).all():
+            raise ValueError("semantic vectors must be finite")
         known = np.linalg.norm(vectors, axis=1) > _ZERO
         for row in np.flatnonzero(~known):
             vectors[row] = numpy_generator(self.seed, "item", keys[row]).standard_normal(self.dimension)

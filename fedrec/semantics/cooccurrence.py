@@ -16,6 +16,8 @@ from scipy.sparse.linalg import eigsh
 from fedrec.seeds import numpy_generator
 from fedrec.semantics.base import ItemEvidence, Semantics
 
+_DENSE_SIZE = 500  # up to here the dense solver is as fast, and exact
+
 
 @dataclass(frozen=True)
 class PairCounts:
@@ -34,14 +36,15 @@ class PairCounts:
 
 def count_pairs(histories: sparse.csr_matrix, min_count: int) -> PairCounts:
     """Count the users of every item pair of ``histories`` [U, I] and keep pairs of at least ``min_count``."""
-    counts = sparse.triu(histories.T @ histories, k=1).tocoo()
+    bought = (histories != 0).astype(np.int64)  # a user who repeats an item is still one user
+    counts = sparse.triu(bought.T @ bought, k=1).tocoo()
     keep = counts.data >= min_count
     first, second = counts.row[keep], counts.col[keep]
     order = np.lexsort((second, first))
     return PairCounts(
         first[order].astype(np.int32),
         second[order].astype(np.int32),
-        np.rint(counts.data[keep][order]).astype(np.int32),
+        counts.data[keep][order].astype(np.int32),
         histories.shape[1],
     )
 
@@ -71,12 +74,15 @@ class CooccurrenceSemantics(Semantics):
     def vectors(self, counts: PairCounts) -> NDArray[np.float32]:
         """Raw vectors [size, dimension]: eigenvectors of the PPMI matrix, scaled by the root of the eigenvalue."""
         matrix = _ppmi(counts)
-        rank = min(self.dimension, counts.size - 2)
+        rank = min(self.dimension, counts.size)
         result = np.zeros((counts.size, self.dimension))
-        if rank >= 1 and matrix.nnz:
-            start = numpy_generator(self.seed, "cooccurrence").standard_normal(counts.size)
-            values, basis = eigsh(matrix, k=rank, which="LA", v0=start)
-            values, basis = values[::-1], basis[:, ::-1]
+        if matrix.nnz:
+            if counts.size <= max(_DENSE_SIZE, 2 * rank):
+                values, basis = np.linalg.eigh(matrix.toarray())
+            else:
+                start = numpy_generator(self.seed, "cooccurrence").standard_normal(counts.size)
+                values, basis = eigsh(matrix, k=rank, which="LA", v0=start)
+            values, basis = values[::-1][:rank], basis[:, ::-1][:, :rank]  # largest first
             # An eigenvector's sign is arbitrary: make its largest entry positive.
             basis *= np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(rank)])
             result[:, :rank] = basis * np.sqrt(np.maximum(values, 0))

@@ -13,7 +13,8 @@ from sklearn.random_projection import SparseRandomProjection
 from fedrec.seeds import derive_seed
 from fedrec.semantics.base import ItemEvidence, Semantics
 
-_FEATURES = 2**18
+_FEATURES = 2**16
+_DENSITY = 1 / 3  # the default, 1 / sqrt(features), would leave short texts without a single entry
 
 
 class HashingSemantics(Semantics):
@@ -28,7 +29,7 @@ class HashingSemantics(Semantics):
         characters = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 5), **common)
         features = sparse.hstack([words.transform(evidence.texts), characters.transform(evidence.texts)])
         projection = SparseRandomProjection(
-            n_components=self.dimension, random_state=derive_seed(self.seed, "hashing") % 2**32
+            n_components=self.dimension, density=_DENSITY, random_state=derive_seed(self.seed, "hashing") % 2**32
         )
         # Fitting draws the matrix from the number of features alone: no market's texts enter it.
         projection.fit(sparse.csr_matrix((1, features.shape[1])))

@@ -15,6 +15,7 @@ from fedrec.models.sequential import SequentialModel
 from fedrec.recipe import LossSettings, TrainingSettings
 from fedrec.training.device import mixed_precision
 
+_SCORING_BATCH = 256
 _NO_DECAY = ("bias", "norm", "identity", "position")
 
 
@@ -88,10 +89,15 @@ def model_scores(model: SequentialModel, histories: Sequences, users: NDArray[np
     """Scores [B, I] of the next item after the histories of ``users`` [B]."""
     model.eval()
     device = model.semantics.device
-    batch = pad(histories, users, model.encoder.position.num_embeddings)
     with mixed_precision(device):
         catalogue = model.catalogue()
-        states = model.states(catalogue, torch.from_numpy(batch.items).to(device))  # [B, L, d]
-    last = states[torch.arange(len(users)), torch.from_numpy(batch.lengths) - 1].float()  # [B, d]
+        last = torch.empty(len(users), catalogue.vectors.shape[1], device=device)  # [B, d]
+        # Histories of like length are encoded together, so that little padding is computed.
+        order = np.argsort(histories.lengths[users], kind="stable")
+        for start in range(0, len(users), _SCORING_BATCH):
+            rows = order[start : start + _SCORING_BATCH]
+            batch = pad(histories, users[rows], model.encoder.position.num_embeddings)
+            states = model.states(catalogue, torch.from_numpy(batch.items).to(device))  # [b, L, d]
+            last[rows] = states[torch.arange(len(rows)), torch.from_numpy(batch.lengths) - 1].float()
     scores: NDArray[np.float32] = (model.queries(last) @ catalogue.keys.float().T).cpu().numpy()
     return scores

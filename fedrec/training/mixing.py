@@ -12,6 +12,7 @@ from fedrec.metrics.ranking import ndcg, target_ranks
 
 _FACTORS = (0.0, 0.25, 0.5, 0.7, 1.4, 2.0, 4.0)
 _RIDGE = 1e-3
+_LEAST_SPREAD = 1e-6
 _LEAST_GAIN = 1e-4  # smaller improvements on validation are noise
 
 
@@ -21,17 +22,26 @@ def fit_weights(
     """Weights [K] of K scorers.
 
     Args:
-        scores: [K, U, I], finite.
+        scores: [K, U, I], finite. A scorer that does not vary gets weight 0.
         targets: [U], the item to be found.
         seen: [U, I], True where an item is excluded from the ranking.
         sweeps: passes of coordinate ascent; 0 leaves the likelihood's solution.
     """
-    spread = np.maximum(scores.std(axis=(1, 2), dtype=np.float64), 1e-9)  # [K]
-    scaled = (scores / spread[:, None, None]).astype(np.float32)
+    unseen = scores[:, ~seen]  # [K, cells]
+    centre = unseen.mean(axis=1, dtype=np.float64)  # [K]
+    spread = unseen.std(axis=1, dtype=np.float64)  # [K]
+    useful = np.flatnonzero(spread > _LEAST_SPREAD * (1 + np.abs(centre)))
+    result = np.zeros(len(scores))
+    if not len(useful):
+        return result
+    # A shift of a scorer moves all items of a user alike and so changes no ranking; it only costs precision.
+    scaled = np.stack([(scores[k] - centre[k]) / spread[k] for k in useful]).astype(np.float32)
+    scaled[:, seen] = 0.0
     weights = _most_likely(scaled, targets, seen)
     for _ in range(sweeps):
         weights = _ascend(scaled, targets, seen, weights)
-    return np.asarray(weights / spread)
+    result[useful] = weights / spread[useful]
+    return result
 
 
 def _most_likely(

@@ -1,5 +1,7 @@
 """Training batches: every history once, shifted and padded right."""
 
+import itertools
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ def test_one_pass_holds_every_usable_history_once(lengths: list[int], batch_size
         assert len(batch.items) <= batch_size
         assert batch.items.shape[1] == batch.lengths.max()
         found += [row[:length].tolist() for row, length in zip(batch.items, batch.lengths, strict=True)]
-    rows = [list(range(start, end)) for start, end in zip(offsets[:-1], offsets[1:], strict=True)]
+    rows = [list(range(start, end)) for start, end in itertools.pairwise(offsets)]
     assert sorted(found) == sorted(row[-(maximum + 1) :] for row in rows if len(row) >= 2)
 
 

@@ -18,7 +18,7 @@ Rows = list[tuple[str, str, int]]
 
 
 def by_hand(rows: Rows, families: dict[str, str] | None) -> dict[str, list[str]]:
-    """First row of every (user, item); stable sort by time; families replaced; first per family; three items or more."""
+    """First row of every (user, item); stable sort by time; families replaced; first per family; three or more."""
     seen: set[tuple[str, str]] = set()
     kept = [row for row in rows if not ((row[0], row[1]) in seen or seen.add((row[0], row[1])))]  # type: ignore[func-returns-value]
     kept.sort(key=lambda row: row[2])

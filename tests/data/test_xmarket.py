@@ -119,12 +119,12 @@ def test_an_occupied_target_is_left_alone(tmp_path: Path) -> None:
 
 def refused(tmp_path: Path, source: Path, said: list[str]) -> None:
     """The import fails with all of ``said`` in at most two lines, and leaves nothing half-written."""
-    before = {entry for entry in tmp_path.iterdir()}
+    before = set(tmp_path.iterdir())
     with pytest.raises(UserError) as caught:
         run_import("xmarket-5core", source, tmp_path / "out")
     assert all(text in str(caught.value) for text in said), str(caught.value)
     assert str(caught.value).count("\n") <= 1
-    assert {entry for entry in tmp_path.iterdir()} == before
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_the_real_data_has_the_published_sizes(xmarket: Path) -> None:

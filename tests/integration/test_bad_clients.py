@@ -1,4 +1,4 @@
-"""Markets that fail or lie: rejected with a reason, the others go on, and the result is as if they had not been asked."""
+"""Markets that fail or lie: rejected with a reason; the others go on, and the result is as if nobody had asked them."""
 
 import json
 from pathlib import Path
@@ -122,7 +122,7 @@ def test_all_failing_ends_the_run(synthetic: Path, tmp_path: Path) -> None:
 
 
 def test_below_quorum_the_round_is_skipped(synthetic: Path, tmp_path: Path) -> None:
-    """One of three fails and all three are demanded: nothing is averaged, and after three rounds the run is given up."""
+    """One of three fails where all are demanded: nothing is averaged, and after three rounds the run is given up."""
     recipe = quick("federation.quorum=1")
     with pytest.raises(RunError, match="below quorum"):
         run_with(WatchedApp("bravo", error_reply), recipe, synthetic, tmp_path / "run")

@@ -92,6 +92,34 @@ def test_constant_scorers_get_finite_weights_and_do_no_harm(sweeps):
     assert mean_ndcg(mix(weights, scores), targets, seen) >= mean_ndcg(scores[0], targets, seen) - 0.01
 
 
+@pytest.mark.parametrize("constant", [0.0, 7.5, -5.3, 100.0])
+@pytest.mark.parametrize("sweeps", [0, 2])
+def test_a_constant_beside_a_useful_scorer_is_harmless_in_single_precision(constant, sweeps):
+    """Scores are mixed in float32. A constant view happens: log(0 + .005) = -5.3 where EASE found nothing.
+
+    The useful scorer keeps the weight it has alone, for the constant moves no softmax; and the constant's own weight
+    stays of ordinary size, so that adding it costs no digits and a view that is no longer constant later does no harm.
+    """
+
+    scores, targets, seen = market(30, [2.0, 0.0])
+    scores[1] = constant
+    alone, weights = fit_weights(scores[:1], targets, seen, sweeps), fit_weights(scores, targets, seen, sweeps)
+    mixed = np.tensordot(weights.astype(np.float32), scores, axes=1)
+    assert mean_ndcg(mixed, targets, seen) >= mean_ndcg(scores[0], targets, seen) - 0.01
+    assert abs(weights[1]) <= 100 * abs(weights[0])
+    if sweeps == 0:
+        assert weights[0] == pytest.approx(alone[0], rel=0.01)
+
+
+@pytest.mark.parametrize("shift", [-5.3, 100.0, 3000.0])
+def test_a_shift_of_a_scorer_changes_nothing(shift):
+    """z + c for all items of all users has the same softmax and the same ranks."""
+    scores, targets, seen = market(38, [1.0, 0.7, 0.0])
+    shifted = scores + np.array([0, shift, 0], dtype=np.float32)[:, None, None]
+    expected = fit_weights(scores, targets, seen, sweeps=0)
+    np.testing.assert_allclose(fit_weights(shifted, targets, seen, sweeps=0), expected, rtol=0.02, atol=0.01)
+
+
 def test_nothing_but_constants():
     scores = np.zeros((2, 5, 4), dtype=np.float32)
     weights = fit_weights(scores, np.arange(5) % 4, np.zeros((5, 4), dtype=bool))
@@ -117,6 +145,8 @@ def test_a_misleading_scorer_is_turned_down():
 @pytest.mark.parametrize("sweeps", [0, 2])
 def test_what_is_seen_does_not_count(sweeps):
     """Scores of excluded items may be anything finite: the ranking never reads them, so the weights must not."""
+
+    # ridge then shrinks a scorer that is large on the history.
     scores, targets, seen = market(33, [1.0, 0.5, 0.0])
     changed = np.where(seen, np.float32(50) * np.random.default_rng(1).normal(size=scores.shape), scores)
     np.testing.assert_allclose(

@@ -1,0 +1,104 @@
+"""What a federated round costs beyond training: the same batches with and without Flower, side by side.
+
+    python benchmarks/round_overhead.py [DATA_DIR]
+
+Every repetition times, in alternating order, one round through strategy, grid, client, pipeline and ledger, and the
+plain loop over the same batches with the same validation pass. Prints the median ratio and writes one row to
+benchmarks/results/round_overhead.csv.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from flwr.app import ConfigRecord
+from results import append_row
+
+from clients.app import app
+from fedrec.data.splits import resolve_protocol
+from fedrec.data.store import open_stores
+from fedrec.data.synth import SynthSettings, write_synthetic_markets
+from fedrec.recipe import load_recipe, recipe_json
+from fedrec.semantics.hashing import HashingSemantics
+from fedrec.simulation.inline import InlineGrid
+from fedrec.training.device import single_threaded
+from fedrec.training.prepared import PreparedMarket
+from fedrec.training.stages import LocalTrainer
+from strategies.records import array_record
+from strategies.shared_average import SharedAverage
+
+REPETITIONS = 7
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        data = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(scratch) / "data"
+        if len(sys.argv) == 1:
+            write_synthetic_markets(data, SynthSettings())
+        measure(data, Path(scratch))
+
+
+def measure(data: Path, state: Path) -> None:
+    stores = open_stores(data)
+    protocol = resolve_protocol("auto", stores)
+    recipe = load_recipe("fecosr", [f"evaluation.protocol={protocol}", "semantics.kind=hashing"])
+    trainers = []
+    for store in stores:
+        market = PreparedMarket(store, protocol, recipe.ease)
+        semantics = HashingSemantics(recipe.semantics.dimension, recipe.seed)
+        vectors = semantics.finish(semantics.alone(market.evidence), market.evidence.keys)
+        trainers.append(LocalTrainer(recipe, market, vectors))
+    initial = trainers[0].model.shared_state()
+    nodes = [{"market": store.name, "data-path": str(store.path), "state-path": str(state)} for store in stores]
+    grid = InlineGrid(app, nodes)
+    node_of = dict(zip([store.name for store in stores], grid.get_node_ids(), strict=True))
+    strategy = SharedAverage(node_of, recipe.federation, recipe.seed)
+    config = ConfigRecord({"run": "run", "recipe": recipe_json(recipe), "round": "1"})
+    arrays = array_record({name: value.numpy() for name, value in initial.items()})
+
+    def plain() -> None:
+        with single_threaded():
+            for trainer in trainers:
+                trainer.load(initial)
+                trainer.validation()
+                trainer.pretrain_round(1)
+
+    def federated() -> None:
+        messages = strategy.configure_train(1, arrays, config, grid)
+        averaged, _ = strategy.aggregate_train(1, grid.send_and_receive(messages))
+        if averaged is None:
+            raise SystemExit(f"the round failed: {strategy.outcome}")
+
+    plain()
+    federated()
+    ratios = []
+    for repetition in range(REPETITIONS):
+        pair: list[Callable[[], None]] = [plain, federated]
+        times = {step.__name__: seconds(step) for step in (pair if repetition % 2 else reversed(pair))}
+        ratios.append(times["federated"] / times["plain"])
+        print(f"plain {times['plain']:.2f} s  federated {times['federated']:.2f} s  ratio {ratios[-1]:.3f}")
+    ratio = statistics.median(ratios)
+    print(f"median ratio {ratio:.3f} over {len(stores)} markets")
+    append_row(
+        "round_overhead",
+        {
+            "markets": len(stores),
+            "repetitions": REPETITIONS,
+            "median_ratio": round(ratio, 4),
+            "lowest": round(min(ratios), 4),
+            "highest": round(max(ratios), 4),
+        },
+    )
+
+
+def seconds(step: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    step()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
