@@ -74,7 +74,8 @@ def pretrain(node: MarketNode, instruction: Instruction) -> Payload:
     }
     if trainer.soft is not None:
         scalars["perplexity"] = trainer.soft.perplexity
-    return Payload({name: value.numpy() for name, value in trainer.model.shared_state().items()}, scalars)
+    update = {name: value.numpy() for name, value in trainer.model.shared_state().items()}
+    return Payload(update, scalars, base=instruction.arrays)
 
 
 def validate(node: MarketNode, instruction: Instruction) -> Payload:

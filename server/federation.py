@@ -64,23 +64,21 @@ class Federation:
     def discover(self, expected: list[str], deadline_seconds: float) -> None:
         """Wait until every expected market answers ``hello``.
 
-        Raises :class:`RunError` when some never do, or when two nodes claim one market.
+        Raises :class:`RunError` when some never do, when one answers with an error, or when two claim one market.
         """
         until = time.monotonic() + deadline_seconds
         asked: set[int] = set()
-        problems: list[str] = []
         while not set(expected) <= set(self.members):
             nodes = sorted(set(self.grid.get_node_ids()) - asked)
             asked.update(nodes)
             for answer, node in self._ask_nodes(nodes):
                 if answer.error is not None:
-                    problems.append(answer.error)
-                else:
-                    self._welcome(answer, node)
+                    raise RunError(f"node {node} cannot take part: {answer.error}")
+                self._welcome(answer, node)
             if not set(expected) <= set(self.members):
                 if time.monotonic() > until:
                     missing = sorted(set(expected) - set(self.members))
-                    raise RunError(f"markets {', '.join(missing)} did not answer{_because(problems)}")
+                    raise RunError(f"markets {', '.join(missing)} did not answer within {deadline_seconds:.0f} s")
                 time.sleep(_POLL_SECONDS)
         self.members = {market: self.members[market] for market in expected}
 
@@ -124,7 +122,3 @@ class Federation:
             has_families=bool(scalars["has_families"]),
             device=str(answer.payload.texts["device"]),
         )
-
-
-def _because(problems: list[str]) -> str:
-    return f" ({problems[0]})" if problems else ""

@@ -33,7 +33,7 @@ def run(
     resolved = load_recipe(recipe, changes)
     out = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{resolved.name}-{resolved.seed}"
     console = Console()
-    simulation = prepare_simulation(resolved, data or _synthetic(out, resolved.seed), out)
+    simulation = prepare_simulation(resolved, data, out)
     view = ProgressView(console)
     try:
         with view.follow(simulation.run.events):
@@ -44,10 +44,17 @@ def run(
     title = f"{_METRIC.upper()} per market, protocol {summary['protocol']}, seed {summary['seed']}"
     print_table(console, title, header, rows, _NOTE)
     seconds = summary["seconds"]["total"]
-    for line in (
-        f"run folder: {out} ({seconds:.0f} s)",
-        f"what left the markets: {out}/ledger.jsonl; all figures: {out}/summary.json",
-    ):
+    lines = [
+        f"run folder: {out} ({seconds:.0f} s); all figures: {out}/summary.json",
+        f"what left the markets, item by item: {out}/ledger.jsonl",
+    ]
+    if data is None:
+        lines += [
+            "try next: fedrec run --set loss.lam=0            plain cross-entropy instead of S2CE",
+            "          fedrec data synth DIR --overlap 0      markets with nothing but behaviour in common",
+            "          fedrec data import xmarket-5core SRC DIR && fedrec run fecosr --data DIR",
+        ]
+    for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -62,12 +69,3 @@ def recipes(
         return
     load_recipe(name)
     typer.echo(recipe_text(name) if name in recipe_names() else Path(name).read_text(encoding="utf-8"), nl=False)
-
-
-def _synthetic(out: Path, seed: int) -> Path:
-    """Five synthetic markets beside the run folder, made on the spot."""
-    from fedrec.data.synth import SynthSettings, write_synthetic_markets
-
-    directory = out.parent / f"{out.name}-data"
-    write_synthetic_markets(directory, SynthSettings(seed=seed))
-    return directory

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fedrec.exchange.declaration import DECLARATIONS
 from fedrec.exchange.groups import ParameterGroups
-from fedrec.exchange.payload import Origin, Payload
+from fedrec.exchange.payload import Array, Origin, Payload
 from fedrec.exchange.pipeline import Stage
 from fedrec.files import append_json_line
 
@@ -17,18 +19,8 @@ def ledger_entries(payload: Payload, origin: Origin) -> Iterator[dict[str, Any]]
     """What the ledger says of a payload: names, shapes, types and sizes, never values."""
     common = {"market": origin.market, "round": origin.round, "action": origin.action}
     for name, array in sorted(payload.arrays.items()):
-        rows = {"rows": array.shape[0]} if array.ndim == 2 else {}
-        yield (
-            common
-            | {
-                "kind": "array",
-                "name": name,
-                "shape": list(array.shape),
-                "dtype": str(array.dtype),
-                "bytes": array.nbytes,
-            }
-            | rows
-        )
+        entry = {"kind": "array", "name": name, "shape": list(array.shape), "dtype": str(array.dtype)}
+        yield common | entry | {"bytes": array.nbytes} | _rows(array, payload.base.get(name))
     for name in sorted(payload.scalars):
         yield common | {
             "kind": "scalar",
@@ -61,3 +53,11 @@ class CountStage(Stage):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         for entry in ledger_entries(payload, origin):
             append_json_line(self.path, entry)
+
+
+def _rows(array: Array, base: Array | None) -> dict[str, int]:
+    """For tables: how many rows differ from what the server sent (all of them where it sent nothing)."""
+    if array.ndim != 2:
+        return {}
+    changed = len(array) if base is None else int(np.count_nonzero((array != base).any(axis=1)))
+    return {"rows": len(array), "rows_changed": changed}

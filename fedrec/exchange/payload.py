@@ -15,11 +15,16 @@ ARRAYS, SCALARS, TEXTS, CONFIG = "arrays", "scalars", "texts", "config"
 
 @dataclass(frozen=True)
 class Payload:
-    """Arrays, scalars and texts by name."""
+    """Arrays, scalars and texts by name.
+
+    ``base`` holds the values an update started from, as the server sent them. It is never sent back; stages that work
+    on the change (clipping, the ledger's count of changed rows) need it.
+    """
 
     arrays: Mapping[str, Array] = field(default_factory=dict)
     scalars: Mapping[str, float] = field(default_factory=dict)
     texts: Mapping[str, Text] = field(default_factory=dict)
+    base: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def describe_event(event: Mapping[str, Any]) -> str:
     if kind == "round":
         return _describe_round(event)
     if kind == "stop":
-        return f"stopped before round {event['round']} ended: {event['reason']}"
+        return f"stopped in round {event['round']}: {event['reason']}"
     if kind == "pretrained":
         return f"pretraining done: {event['rounds']} rounds, best after round {event['best_round']}"
     if kind == "stage":

@@ -1,5 +1,6 @@
 """The composition root: data folder and recipe in, run folder out. The only place where all sides meet."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from fedrec.data.splits import resolve_protocol, split_market
 from fedrec.data.store import MarketStore, open_stores
+from fedrec.data.synth import SynthSettings, write_synthetic_markets
 from fedrec.recipe import Recipe, recipe_json
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.manifest import build_manifest
@@ -60,12 +62,23 @@ class Simulation:
         return self.run.read_summary()
 
 
-def prepare_simulation(recipe: Recipe, data: Path, out: Path) -> Simulation:
-    """Check everything a user can get wrong before the first round, then create the run folder."""
-    stores = open_stores(data, recipe.data.markets)
-    choose_device(recipe.training.device)
-    protocol = resolve_protocol(recipe.evaluation.protocol, stores)
-    for store in stores:
-        split_market(store, protocol)
-    manifest = build_manifest(recipe, {store.name: store.content_hash for store in stores})
-    return Simulation(recipe, data, stores, RunFolder.create(out, recipe, manifest))
+def prepare_simulation(recipe: Recipe, data: Path | None, out: Path) -> Simulation:
+    """Create the run folder and check everything a user can get wrong before the first round.
+
+    Without ``data``, synthetic markets are made inside the run folder. When a check fails, the folder is removed again.
+    """
+    run = RunFolder.create(out, recipe)
+    try:
+        if data is None:
+            data = run.data
+            write_synthetic_markets(data, SynthSettings(seed=recipe.seed))
+        stores = open_stores(data, recipe.data.markets)
+        choose_device(recipe.training.device)
+        protocol = resolve_protocol(recipe.evaluation.protocol, stores)
+        for store in stores:
+            split_market(store, protocol)
+        run.write_manifest(build_manifest(recipe, {store.name: store.content_hash for store in stores}))
+    except BaseException:
+        shutil.rmtree(out)
+        raise
+    return Simulation(recipe, data, stores, run)

@@ -20,6 +20,7 @@ MISTAKES = {
     "folder that is none": (["run", "--data", "."], "holds no market store"),
     "no cuda": (["run", "--data", "{data}", "--set", "training.device=cuda"], "no CUDA device"),
     "family without map": (["run", "--data", "{data}", "--set", "evaluation.protocol=family"], "fedrec data families"),
+    "no such synthetic market": (["run", "--set", "data.markets=[zulu]"], "zulu not in"),
     "describe nothing": (["data", "describe", "nowhere"], "nowhere"),
     "import kind": (["data", "import", "csvv", "a", "b"], "xmarket-5core"),
     "synth range": (["data", "synth", "new", "--overlap", "3"], "--overlap 3.0: must lie between 0 and 1"),
@@ -40,7 +41,7 @@ def test_mistakes_end_in_two_lines_and_exit_2(arguments: list[str], said: str, t
     assert said in result.stderr
     assert 1 <= len(result.stderr.splitlines()) <= 2
     assert "Traceback" not in result.stderr
-    assert not (tmp_path / "runs").exists()
+    assert not list(tmp_path.glob("runs/*"))
     assert not (tmp_path / "new").exists()
 
 

@@ -1,0 +1,39 @@
+"""fedrec: recommenders of several markets learn together without moving a single interaction.
+
+The names below are loaded when first used, so that ``import fedrec`` costs nothing.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "Recipe": "fedrec.recipe",
+    "load_recipe": "fedrec.recipe",
+    "open_stores": "fedrec.data.store",
+    "run_import": "fedrec.data.importers",
+    "write_synthetic_markets": "fedrec.data.synth",
+    "SequentialModel": "fedrec.models.sequential",
+    "s2ce": "fedrec.losses.s2ce",
+    "prepare_simulation": "fedrec.simulation.run",
+}
+
+__all__ = [
+    "Recipe",
+    "SequentialModel",
+    "load_recipe",
+    "open_stores",
+    "prepare_simulation",
+    "run_import",
+    "s2ce",
+    "write_synthetic_markets",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'fedrec' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])
