@@ -1,57 +1,28 @@
 """The market's Flower ClientApp: which task answers which message."""
 
-from flwr.app import Context, Message
+from functools import partial
+
 from flwr.clientapp import ClientApp
 
 from clients import tasks
-from clients.messages import answer
+from clients.messages import Task, answer
+from fedrec.exchange import declaration
 
 app = ClientApp()
 
+TASKS: dict[str, Task] = {
+    declaration.HELLO: tasks.hello,
+    declaration.CATALOGUE: tasks.catalogue,
+    declaration.INSTALL: tasks.install,
+    declaration.PRETRAIN: tasks.pretrain,
+    declaration.VALIDATE: tasks.validate,
+    declaration.FINETUNE: tasks.finetune,
+    declaration.LOCAL: tasks.train_local,
+    declaration.REPORT: tasks.report,
+}
 
-@app.query("hello")
-def hello(message: Message, context: Context) -> Message:
-    """Who is there."""
-    return answer(message, context, tasks.hello)
+_REGISTER = {"query": app.query, "train": app.train, "evaluate": app.evaluate}
 
-
-@app.query("catalogue")
-def catalogue(message: Message, context: Context) -> Message:
-    """Item keys and pair counts, where the semantics need them."""
-    return answer(message, context, tasks.catalogue)
-
-
-@app.query("install")
-def install(message: Message, context: Context) -> Message:
-    """Receive semantic vectors."""
-    return answer(message, context, tasks.install)
-
-
-@app.train("pretrain")
-def pretrain(message: Message, context: Context) -> Message:
-    """One federated round."""
-    return answer(message, context, tasks.pretrain)
-
-
-@app.train("finetune")
-def finetune(message: Message, context: Context) -> Message:
-    """Stage two."""
-    return answer(message, context, tasks.finetune)
-
-
-@app.train("local")
-def train_local(message: Message, context: Context) -> Message:
-    """The local-only twin."""
-    return answer(message, context, tasks.train_local)
-
-
-@app.evaluate("validate")
-def validate(message: Message, context: Context) -> Message:
-    """The shared model on validation users."""
-    return answer(message, context, tasks.validate)
-
-
-@app.evaluate("report")
-def report(message: Message, context: Context) -> Message:
-    """All methods on test users."""
-    return answer(message, context, tasks.report)
+for _action, _task in TASKS.items():
+    _category, _, _name = _action.partition(".")
+    _REGISTER[_category](_name)(partial(answer, task=_task))
