@@ -1,6 +1,8 @@
 """The main job end to end, on the real apps."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,10 @@ from fedrec.data.store import open_stores
 from fedrec.errors import UserError
 from fedrec.files import read_json_lines
 from fedrec.models.sequential import SequentialModel
+from fedrec.recipe import load_recipe, recipe_names
 from fedrec.runs.summary import comparable
 from fedrec.simulation.run import prepare_simulation
+from tests.conftest import QUICK
 from tests.integration.harness import WatchedApp, quick, run_with
 
 
@@ -115,3 +119,37 @@ def test_nothing_is_written_for_a_mistake(synthetic: Path, tmp_path: Path) -> No
     with pytest.raises(UserError, match="zulu not in"):
         prepare_simulation(quick("data.markets=[zulu]"), synthetic, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_shipped_recipe_runs(name: str, synthetic: Path, tmp_path: Path) -> None:
+    summary = prepare_simulation(load_recipe(name, QUICK), synthetic, tmp_path / "run").start()
+    assert summary["recipe"] == name
+    assert summary["mean"]["ease"]["ndcg@10"] > 0
+
+
+def test_the_demo_of_the_command_line(tmp_path: Path) -> None:
+    """`fedrec run` without arguments, made small: table, folder, what to try next; lines are never wrapped."""
+    settings = [part for override in [*QUICK, "federation.rounds=1"] for part in ("--set", override)]
+    command = [sys.executable, "-m", "fedrec.cli.main", "run", "--out", "run", *settings]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    lines = result.stdout.splitlines()
+    assert any(line.startswith("round 1/1") for line in lines)
+    (row,) = [line for line in lines if line.startswith("echo ")]
+    assert len(row.split()) == 13  # market, users, seven methods, gain and its interval
+    assert "try next" in result.stdout
+    assert (tmp_path / "run" / "data" / "echo" / "market.yaml").is_file()
+    assert {entry.name for entry in (tmp_path / "run").iterdir()} >= {
+        "recipe.yaml", "manifest.json", "events.jsonl", "ledger.jsonl", "summary.json", "checkpoints", "markets",
+    }  # fmt: skip
+
+
+def test_a_failed_run_exits_1_and_says_why(synthetic: Path, tmp_path: Path) -> None:
+    """A bound no update can keep: every reply is rejected in every round."""
+    settings = [part for override in [*QUICK, "federation.norm_bound=1e-9"] for part in ("--set", override)]
+    command = [sys.executable, "-m", "fedrec.cli.main", "run", "--data", str(synthetic), "--out", "run", *settings]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "below quorum 3 times in a row" in result.stderr
+    assert "above the bound" in result.stderr
+    assert len(result.stderr.splitlines()) == 1

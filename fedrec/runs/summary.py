@@ -1,0 +1,94 @@
+"""``summary.json``: the figures of a run in one stable schema."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from fedrec.recipe import Recipe
+
+SCHEMA = 1
+VOLATILE = ("engine", "device", "seconds", "train_seconds", "peak_rss_mb")  # may differ between equal runs
+SIZES = ("users", "items", "interactions")
+
+
+def build_summary(
+    *,
+    recipe: Recipe,
+    engine: str,
+    dataset: str,
+    members: Mapping[str, Mapping[str, Any]],
+    results: Mapping[str, Mapping[str, float]],
+    rounds: Sequence[Mapping[str, Any]],
+    setup_bytes: tuple[int, int],
+    seconds: Mapping[str, float],
+    peak_rss_mb: float,
+) -> dict[str, Any]:
+    """Assemble the summary from the scalars that the markets reported.
+
+    ``results`` maps market to ``{method}.{metric}`` and ``gain.{metric}.{mean,low,high}``; ``setup_bytes`` are (up,
+    down) outside the rounds.
+    """
+    markets = {name: _market(member, results.get(name, {})) for name, member in sorted(members.items())}
+    return {
+        "schema": SCHEMA,
+        "recipe": recipe.name,
+        "seed": recipe.seed,
+        "engine": engine,
+        "dataset": dataset,
+        "device": "+".join(sorted({str(member["device"]) for member in members.values()})),
+        "protocol": recipe.evaluation.protocol,
+        "semantics": recipe.semantics.kind,
+        "markets": markets,
+        "mean": _means(market["results"] for market in markets.values()),
+        "rounds": [dict(record) for record in rounds],
+        "bytes": {
+            "up": setup_bytes[0] + sum(record["bytes_up"] for record in rounds),
+            "down": setup_bytes[1] + sum(record["bytes_down"] for record in rounds),
+        },
+        "seconds": dict(seconds),
+        "peak_rss_mb": peak_rss_mb,
+        "privacy": {"unit": None, "epsilon": None, "delta": None, "accountant": None, "mechanisms": []},
+    }
+
+
+def comparable(value: Any) -> Any:
+    """A summary without what may differ between two equal runs."""
+    if isinstance(value, Mapping):
+        return {key: comparable(part) for key, part in value.items() if key not in VOLATILE}
+    if isinstance(value, list):
+        return [comparable(part) for part in value]
+    return value
+
+
+def _market(member: Mapping[str, Any], scalars: Mapping[str, float]) -> dict[str, Any]:
+    results: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    gain: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    for name, value in sorted(scalars.items()):
+        first, _, rest = name.partition(".")
+        if first == "gain":
+            metric, _, part = rest.rpartition(".")
+            gain[metric][part] = value
+        elif "@" in rest:
+            results[first][rest] = value
+    chosen = {name: scalars[name] for name in ("ease.lam", "ease.popularity_weight") if name in scalars}
+    return {
+        **{name: member[name] for name in SIZES},
+        "evaluated_users": int(scalars.get("users", 0)),
+        "results": dict(results),
+        "gain": dict(gain),
+        "chosen": chosen,
+    }
+
+
+def _means(results: Iterable[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+    """Unweighted mean over the markets that have the method."""
+    values: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for market in results:
+        for method, metrics in market.items():
+            for metric, value in metrics.items():
+                values[method][metric].append(value)
+    return {
+        method: {metric: math.fsum(parts) / len(parts) for metric, parts in metrics.items()}
+        for method, metrics in sorted(values.items())
+    }

@@ -1,0 +1,54 @@
+"""The run folder."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from fedrec.errors import UserError
+from fedrec.files import new_folder, write_atomic, write_json
+from fedrec.recipe import Recipe
+from fedrec.runs.folder import RunFolder
+from fedrec.runs.summary import comparable
+
+
+def test_the_last_two_checkpoints_stay(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", Recipe())
+    for number in range(1, 5):
+        run.checkpoint(number, {"w": np.full((2, 2), number, np.float32).T}, {"best_round": 1})
+    folders = sorted((run.path / "checkpoints").iterdir())
+    assert [folder.name for folder in folders] == ["round-0003", "round-0004"]
+    assert load_file(folders[1] / "shared.safetensors")["w"].tolist() == [[4.0, 4.0], [4.0, 4.0]]
+    assert json.loads((folders[1] / "state.json").read_text())["round"] == 4
+
+
+def test_an_occupied_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "x").write_text("")
+    with pytest.raises(UserError, match="not an empty folder"):
+        RunFolder.create(tmp_path / "run", Recipe())
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, {"a": float("nan")})
+    assert json.loads(path.read_text()) == {"a": 1}
+    with pytest.raises(TypeError):
+        write_atomic(path, "no bytes")  # type: ignore[arg-type]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_a_failed_folder_vanishes(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), new_folder(tmp_path / "data") as scratch:  # noqa: PT012
+        (scratch / "half").write_text("")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_comparable_drops_what_may_differ() -> None:
+    summary = {"seed": 1, "engine": "inline", "seconds": {"total": 2.0}, "rounds": [{"round": 1, "train_seconds": 3.0}]}
+    assert comparable(summary) == {"seed": 1, "rounds": [{"round": 1}]}
