@@ -18,13 +18,12 @@ from flwr.app import ConfigRecord
 from results import append_row
 
 from clients.app import app
-from fedrec.data.splits import resolve_protocol
 from fedrec.data.store import open_stores
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
-from fedrec.recipe import load_recipe, recipe_json
+from fedrec.recipe import load_recipe, recipe_json, resolve_protocol
 from fedrec.semantics.hashing import HashingSemantics
 from fedrec.simulation.inline import InlineGrid
-from fedrec.training.device import single_threaded
+from fedrec.threads import single_threaded
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.stages import LocalTrainer
 from strategies.records import array_record
@@ -43,7 +42,7 @@ def main() -> None:
 
 def measure(data: Path, state: Path) -> None:
     stores = open_stores(data)
-    protocol = resolve_protocol("auto", stores)
+    protocol = resolve_protocol("auto", all(store.families is not None for store in stores))
     recipe = load_recipe("fecosr", [f"evaluation.protocol={protocol}", "semantics.kind=hashing"])
     trainers = []
     for store in stores:

@@ -1,9 +1,11 @@
 """Between Flower messages and our own payloads, at the market; the one place where a reply is made.
 
-Every reply, error texts included, passes the update pipeline and so the egress ledger.
+Every payload passes the update pipeline and so the egress ledger; the text of an error goes into the ledger too. Only a
+node that does not know its own market yet has no ledger: it sends nothing but the kind of its error.
 """
 
-import logging
+import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,16 +14,15 @@ from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 
 from clients.node import MarketNode, open_node
-from fedrec.errors import DataError, FedrecError
+from fedrec.errors import RunError
 from fedrec.exchange.ledger import CountStage
 from fedrec.exchange.payload import ARRAYS, CONFIG, SCALARS, TEXTS, Array, Origin, Payload
 from fedrec.exchange.pipeline import UpdatePipeline
 from fedrec.models.sequential import SequentialModel
 from fedrec.recipe import Recipe
-from fedrec.training.device import single_threaded
+from fedrec.threads import single_threaded
 
 CLIENT_ERROR = 1000  # Flower keeps lower codes for its own errors
-log = logging.getLogger("fedrec.clients")
 
 
 @dataclass(frozen=True)
@@ -56,19 +57,29 @@ def answer(message: Message, context: Context, task: Task) -> Message:
         pipeline = UpdatePipeline([_count_stage(node)])
         return Message(_records(pipeline.outgoing(payload, origin)), reply_to=message)
     except Exception as error:
-        log.exception("%s failed", action)
         reason = safe_reason(error)
         if node is not None:
             failed = Origin(node.store.name, _group(message), action)
             _count_stage(node).record(Payload(texts={"error": reason}), failed)
+            _log(node, action)
         return Message(Error(CLIENT_ERROR, reason), reply_to=message)
 
 
 def safe_reason(error: Exception) -> str:
-    """What may be said of an error outside the market: our own texts, but none that quotes a row of data."""
-    if isinstance(error, FedrecError) and not isinstance(error, DataError):
+    """What may be said of an error outside the market: our own run errors; of all others only the kind.
+
+    Texts of other errors may quote a row of data, a path of this host, or an undeclared name.
+    """
+    if isinstance(error, RunError):
         return str(error)
     return f"{type(error).__name__} (details in the market's own log)"
+
+
+def _log(node: MarketNode, action: str) -> None:
+    """Write the current exception into the market's own log."""
+    node.log.parent.mkdir(parents=True, exist_ok=True)
+    with node.log.open("a", encoding="utf-8") as stream:
+        stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {action} failed\n{traceback.format_exc()}\n")
 
 
 def _count_stage(node: MarketNode) -> CountStage:
@@ -77,7 +88,7 @@ def _count_stage(node: MarketNode) -> CountStage:
 
 def _group(message: Message) -> int:
     group = message.metadata.group_id
-    return int(group) if group.isdigit() else 0
+    return int(group) if group.isascii() and group.isdigit() else 0
 
 
 def _arrays(message: Message) -> dict[str, Array]:

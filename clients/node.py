@@ -1,6 +1,5 @@
 """The node a client runs on: which market it holds, where its data lies, and where its private state belongs."""
 
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -9,11 +8,9 @@ from flwr.app import Context
 
 from fedrec.data.store import MarketStore, open_store
 from fedrec.errors import UserError
-from fedrec.files import market_name
+from fedrec.files import market_name, run_name
 from fedrec.recipe import EaseSettings, Recipe
 from fedrec.training.prepared import PreparedMarket
-
-_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 @dataclass(frozen=True)
@@ -29,6 +26,11 @@ class MarketNode:
         return self.folder / "ledger.jsonl"
 
     @property
+    def log(self) -> Path:
+        """What went wrong here, in full; never leaves."""
+        return self.folder / "client.log"
+
+    @property
     def semantics(self) -> Path:
         """Semantic vectors received from the server."""
         return self.folder / "semantics.safetensors"
@@ -39,7 +41,7 @@ class MarketNode:
 
     def prepare(self, recipe: Recipe) -> PreparedMarket:
         """The market under the recipe's protocol, remembered within this process."""
-        key = (str(self.store.path), self.store.content_hash, recipe.evaluation.protocol)
+        key = (str(self.store.path), self.store.fingerprint, recipe.evaluation.protocol)
         return _prepared(key, recipe.ease.model_dump_json())
 
 
@@ -52,14 +54,12 @@ def open_node(context: Context, run: str) -> MarketNode:
     missing = [key for key in ("market", "data-path", "state-path") if not config.get(key)]
     if missing:
         raise UserError(f"node config: {missing[0]!r} is missing; start the node with --node-config")
-    if not _RUN.fullmatch(run):
-        raise UserError(f"run name {run!r} is refused")
     name = market_name(config["market"], "node config")
     path = Path(config["data-path"])
     store = open_store(path if (path / "market.yaml").is_file() else path / name)
     if store.name != name:
         raise UserError(f"node config: market {name!r}, but {store.path} holds {store.name!r}")
-    return MarketNode(store, Path(config["state-path"]) / run / "markets" / name)
+    return MarketNode(store, Path(config["state-path"]) / run_name(run) / "markets" / name)
 
 
 @lru_cache(maxsize=64)

@@ -102,7 +102,7 @@ def report(node: MarketNode, instruction: Instruction) -> Payload:
     trainers = {}
     for name in sorted({"federated", "local"} & set(recipe.evaluation.methods)):
         if not node.model(name).is_file():
-            raise RunError(f"no finished {name!r} model at this market; its training failed earlier")
+            continue  # its training failed and was reported then; the other methods still count
         trainers[name] = _fresh_trainer(node, recipe) if name == "federated" else _lone_trainer(node, recipe)
         trainers[name].load(load_tensors(node.model(name)))
     scalars, weights = evaluate_market(recipe, node.prepare(recipe), trainers)
@@ -121,9 +121,9 @@ def _start(trainer: LocalTrainer, instruction: Instruction) -> LocalTrainer:
 
 
 @lru_cache(maxsize=64)
-def _pretrainer(node: MarketNode, recipe_json: str) -> LocalTrainer:
+def _pretrainer(node: MarketNode, recipe: str) -> LocalTrainer:
     """The trainer of stage one, remembered within this process: its rounds change only what ``_start`` sets."""
-    return _fresh_trainer(node, Recipe.model_validate_json(recipe_json))
+    return _fresh_trainer(node, Recipe.model_validate_json(recipe))
 
 
 def _fresh_trainer(node: MarketNode, recipe: Recipe) -> LocalTrainer:

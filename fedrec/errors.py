@@ -2,8 +2,7 @@
 
 
 class FedrecError(Exception):
-    """Base of every error raised on purpose. Its text never contains a user id or an interaction
-    unless it is a :class:`DataError`, which stays on the machine that holds the data."""
+    """Base of every error raised on purpose."""
 
     exit_code = 1
 
@@ -15,11 +14,11 @@ class UserError(FedrecError):
 
 
 class DataError(UserError):
-    """A user error found inside private data: the text may quote a row, so it is never sent to the coordinator."""
+    """A user error found inside private data: the text may quote a row."""
 
 
 class RunError(FedrecError):
-    """A run that could not finish: every market failed, or the quorum was missed for good."""
+    """A run that could not finish. The one error whose text a market sends: it must quote neither data nor paths."""
 
 
 class EgressError(FedrecError):

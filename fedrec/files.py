@@ -12,6 +12,7 @@ from typing import Any
 
 from fedrec.errors import UserError
 
+_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -29,6 +30,13 @@ def market_name(text: str, origin: str) -> str:
     """
     if not _NAME.fullmatch(text):
         raise UserError(f"{origin}: market name {text!r} is refused; use lower-case letters, digits, - and _")
+    return text
+
+
+def run_name(text: str) -> str:
+    """Return ``text`` if it can safely name a run and therefore a folder at every market."""
+    if not _RUN.fullmatch(text):
+        raise UserError(f"run name {text!r} is refused; name the folder with letters, digits, . _ and -")
     return text
 
 
@@ -60,10 +68,11 @@ def append_json_line(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Every object of a JSON-lines file; a missing file is an empty list."""
+    """Every object of a JSON-lines file; a missing file is an empty list, a line still being written is left out."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def refuse_occupied(directory: Path) -> None:

@@ -46,7 +46,7 @@ class SemanticsSettings(Section):
 
     kind: Literal["auto", "hashing", "cooccurrence"] = "auto"
     dimension: int = Field(default=128, ge=2, le=4096)
-    min_count: int = Field(default=2, ge=1, description="pairs rarer than this never leave a market")
+    min_count: int = Field(default=2, ge=2, description="pairs of fewer users never leave; 1 would send single users")
 
 
 class ModelSettings(Section):
@@ -149,6 +149,13 @@ class Recipe(Section):
     def trains(self) -> bool:
         """Whether any chosen method needs the sequential model at all."""
         return bool({"federated", "local"} & set(self.evaluation.methods))
+
+
+def resolve_protocol(protocol: Protocol, every_market_has_families: bool) -> Protocol:
+    """``auto`` is ``family`` where every market has a family map, else ``temporal``."""
+    if protocol != "auto":
+        return protocol
+    return "family" if every_market_has_families else "temporal"
 
 
 def recipe_names() -> list[str]:

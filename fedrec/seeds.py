@@ -33,6 +33,6 @@ def seeded_torch(seed: int, *names: str | int) -> Iterator[None]:
 
     Dropout and parameter initialisation take no generator of their own, so the global one is forked.
     """
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(derive_seed(seed, *names))
         yield

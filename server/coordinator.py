@@ -1,6 +1,5 @@
 """A run from first question to summary, as the coordinator sees it."""
 
-import math
 import resource
 import time
 from collections.abc import Mapping
@@ -13,12 +12,14 @@ from flwr.serverapp import Grid
 from fedrec.errors import RunError
 from fedrec.exchange.declaration import FINETUNE, LOCAL, REPORT
 from fedrec.exchange.payload import Array
+from fedrec.exchange.reply import reason_to_distrust
 from fedrec.models.sequential import build_model
-from fedrec.recipe import Recipe
+from fedrec.recipe import Recipe, resolve_protocol
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.summary import build_summary
 from fedrec.semantics.cooccurrence import CooccurrenceSemantics
 from fedrec.semantics.factory import make_semantics, resolve_kind
+from fedrec.threads import single_threaded
 from server.federation import Federation
 from server.rounds import Pretrained, run_rounds
 from server.semantics import exchange_semantics
@@ -35,10 +36,15 @@ class Coordinator:
         self.deadline_seconds = deadline_seconds
         self.federation = Federation(grid, run.path.name, recipe)
         self.seconds: dict[str, float] = {}
+        self.failed: list[dict[str, str]] = []
         self._clock = time.perf_counter()
 
     def lead(self, expected: list[str], engine: str, dataset: str) -> dict[str, Any]:
         """Run every stage the recipe's methods need; write and return the summary."""
+        with single_threaded():
+            return self._lead(expected, engine, dataset)
+
+    def _lead(self, expected: list[str], engine: str, dataset: str) -> dict[str, Any]:
         started = time.perf_counter()
         self.federation.discover(expected, self.deadline_seconds)
         self._resolve()
@@ -65,8 +71,9 @@ class Coordinator:
             dataset=dataset,
             members={market: asdict(member) for market, member in self.federation.members.items()},
             results=results,
+            failed=self.failed,
             rounds=pretrained.rounds if pretrained else [],
-            setup_bytes=(self.federation.traffic.up, self.federation.traffic.down),
+            other_bytes=(self.federation.traffic.up, self.federation.traffic.down),
             seconds=self.seconds,
             peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         )
@@ -78,10 +85,8 @@ class Coordinator:
         """Replace every ``auto`` by what the markets allow, so that all of them do the same."""
         recipe = self.federation.recipe
         members = self.federation.members.values()
-        protocol, kind = recipe.evaluation.protocol, recipe.semantics.kind
-        if protocol == "auto":
-            protocol = "family" if all(member.has_families for member in members) else "temporal"
-        kind = resolve_kind(kind, all(member.has_text for member in members))  # type: ignore[assignment]
+        protocol = resolve_protocol(recipe.evaluation.protocol, all(member.has_families for member in members))
+        kind = resolve_kind(recipe.semantics.kind, all(member.has_text for member in members))
         self.federation.recipe = recipe.model_copy(
             update={
                 "evaluation": recipe.evaluation.model_copy(update={"protocol": protocol}),
@@ -116,12 +121,13 @@ class Coordinator:
         for market in self.federation.markets:
             answer = answers.get(market)
             if answer is None or answer.error is not None:
-                problems[market] = answer.error if answer else "no reply"
-            elif not all(map(math.isfinite, answer.payload.scalars.values())):
-                problems[market] = "a figure that is not finite"
+                problems[market] = (answer and answer.error) or "no reply"
+            elif reason := reason_to_distrust(answer.payload, action):
+                problems[market] = reason
             else:
                 results[market] = dict(answer.payload.scalars)
         for market, reason in problems.items():
+            self.failed.append({"market": market, "action": action, "reason": reason})
             self.run.event("failed", action=action, market=market, reason=reason)
         if not results:
             market, reason = next(iter(problems.items()))

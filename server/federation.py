@@ -1,7 +1,7 @@
 """The markets of a run as the coordinator knows them: node, name, sizes. Found by asking every node."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from flwr.app import ArrayRecord, ConfigRecord, Message
@@ -9,6 +9,7 @@ from flwr.serverapp import Grid
 
 from fedrec.errors import RunError
 from fedrec.exchange.declaration import HELLO
+from fedrec.exchange.reply import reason_to_distrust
 from fedrec.files import market_name
 from fedrec.recipe import Recipe, recipe_json
 from strategies.records import Answer, content_bytes, instruction, read_answer
@@ -57,6 +58,11 @@ class Federation:
         """Node of every market."""
         return {market: member.node for market, member in sorted(self.members.items())}
 
+    def count_traffic(self, sent: Iterable[Message], received: Iterable[Message]) -> None:
+        """Add an exchange that went round ``ask`` to the traffic."""
+        self.traffic.down += sum(map(content_bytes, sent))
+        self.traffic.up += sum(map(content_bytes, received))
+
     def config(self, server_round: int = 0) -> ConfigRecord:
         """What every instruction carries."""
         return ConfigRecord({"run": self.run, "recipe": recipe_json(self.recipe), "round": str(server_round)})
@@ -72,8 +78,9 @@ class Federation:
             nodes = sorted(set(self.grid.get_node_ids()) - asked)
             asked.update(nodes)
             for answer, node in self._ask_nodes(nodes):
-                if answer.error is not None:
-                    raise RunError(f"node {node} cannot take part: {answer.error}")
+                reason = answer.error or reason_to_distrust(answer.payload, HELLO)
+                if reason:
+                    raise RunError(f"node {node} cannot take part: {reason}")
                 self._welcome(answer, node)
             if not set(expected) <= set(self.members):
                 if time.monotonic() > until:
@@ -85,7 +92,7 @@ class Federation:
     def ask(
         self, action: str, arrays: Mapping[str, ArrayRecord] | None = None, timeout: float | None = None
     ) -> dict[str, Answer]:
-        """Ask every market to do ``action``; answers by market, errors included, missing replies as errors."""
+        """Ask every market to do ``action``; answers by market, errors included. A market that is silent is absent."""
         messages = [
             instruction(member.node, action, 0, self.config(), arrays[market] if arrays else None)
             for market, member in sorted(self.members.items())
@@ -103,14 +110,16 @@ class Federation:
         return [(read_answer(replies[node], ""), node) for node in sorted(replies)]
 
     def _exchange(self, messages: list[Message], timeout: float | None) -> dict[int, Message]:
-        self.traffic.down += sum(map(content_bytes, messages))
         replies = list(self.grid.send_and_receive(messages, timeout=timeout))
-        self.traffic.up += sum(map(content_bytes, replies))
+        self.count_traffic(messages, replies)
         return {reply.metadata.src_node_id: reply for reply in replies}
 
     def _welcome(self, answer: Answer, node: int) -> None:
-        scalars = answer.payload.scalars
-        name = market_name(str(answer.payload.texts.get("market", "")), f"node {node}")
+        scalars, texts = answer.payload.scalars, answer.payload.texts
+        missing = sorted({"users", "items", "interactions", "has_text", "has_families"} - set(scalars))
+        if missing or "device" not in texts:
+            raise RunError(f"node {node}: its hello says nothing of {', '.join(missing) or 'its device'}")
+        name = market_name(str(texts.get("market", "")), f"node {node}")
         if name in self.members:
             raise RunError(f"two nodes claim market {name!r}; give each node its own")
         self.members[name] = Member(
@@ -120,5 +129,5 @@ class Federation:
             interactions=int(scalars["interactions"]),
             has_text=bool(scalars["has_text"]),
             has_families=bool(scalars["has_families"]),
-            device=str(answer.payload.texts["device"]),
+            device=str(texts["device"]),
         )

@@ -26,25 +26,25 @@ class Pretrained:
     """What stage one ended with."""
 
     shared: dict[str, Array]
-    best_round: int
+    best_round: int  # whose average ``shared`` is; 0 is the untrained model
     rounds: list[dict[str, Any]] = field(default_factory=list)
 
 
 def run_rounds(
     grid: Grid, federation: Federation, strategy: SharedAverage, initial: Mapping[str, Array], run: RunFolder
 ) -> Pretrained:
-    """Federated pretraining; returns the shared parameters that validated best, round 0 (untrained) included.
+    """Federated pretraining; returns the shared parameters that validated best, the untrained ones included.
 
-    A reply judges the model it was sent, so round r's validation arrives with round r + 1, and the last round's by a
-    question of its own: one exchange a round instead of two. Raises :class:`RunError` when too many rounds in a row
-    miss the quorum.
+    A reply judges the model it was sent, so a model is judged by the replies of the next round: one exchange a round
+    instead of two. Only where not all markets answered well are all of them asked once more, because means over
+    different markets cannot be compared; so is the last round's model. Raises :class:`RunError` when too many rounds
+    in a row miss the quorum.
     """
     settings = federation.recipe.federation
-    watch = EarlyStopping[dict[str, Array]](settings.patience)
-    shared = dict(initial)
+    watch = EarlyStopping[tuple[int, dict[str, Array]]](settings.patience)
+    shared, made_in = dict(initial), 0
     rounds: list[dict[str, Any]] = []
     failed = 0
-    judged = True  # whether the current parameters still await their judgement
     for server_round in range(1, settings.rounds + 1):
         started = time.perf_counter()
         messages = strategy.configure_train(server_round, array_record(shared), federation.config(server_round), grid)
@@ -54,41 +54,41 @@ def run_rounds(
             raise RunError(f"round {server_round}: the strategy left no outcome")
         record = _record(server_round, outcome, time.perf_counter() - started)
         rounds.append(record)
-        run.event("round", total=settings.rounds, **record)
+        run.event("round", total=settings.rounds, judged=made_in, **record)
         if outcome.average is None:
             failed += 1
             if failed == _FAILED_ROUNDS:
                 raise RunError(f"round {server_round}: below quorum {failed} times in a row{_first(outcome)}")
             continue
         failed = 0
-        stop = outcome.validation is not None and watch.offer(outcome.validation, shared)
-        if stop:
-            judged = False
+        validation = outcome.validation
+        if list(outcome.accepted) != federation.markets:
+            validation = _ask_validation(grid, federation, strategy, shared)
+        if validation is not None and watch.offer(validation, (made_in, shared)):
             run.event("stop", round=server_round, reason=f"no better validation in {settings.patience} rounds")
             break
-        shared = outcome.average
-        run.checkpoint(server_round, shared, {"best_round": watch.best_index, "validation": watch.score})
-    if judged and rounds and failed < len(rounds):
-        _judge_last(grid, federation, strategy, shared, watch, run)
+        shared, made_in = outcome.average, server_round
+        run.checkpoint(server_round, shared, {})
+    else:
+        validation = _ask_validation(grid, federation, strategy, shared)
+        if validation is not None:
+            watch.offer(validation, (made_in, shared))
+            run.event("validated", round=made_in, validation=validation)
     if watch.best is None:
-        raise RunError("no round reached its quorum; see the rejected replies in events.jsonl")
-    return Pretrained(watch.best, watch.best_index, rounds)
+        raise RunError("no shared model could be validated; see events.jsonl")
+    best_round, best = watch.best
+    return Pretrained(best, best_round, rounds)
 
 
-def _judge_last(
-    grid: Grid,
-    federation: Federation,
-    strategy: SharedAverage,
-    shared: dict[str, Array],
-    watch: EarlyStopping[dict[str, Array]],
-    run: RunFolder,
-) -> None:
-    messages = strategy.configure_evaluate(0, array_record(shared), federation.config(), grid)
-    metrics = strategy.aggregate_evaluate(0, grid.send_and_receive(messages))
-    if metrics is not None:
-        validation = float(metrics["validation"])  # type: ignore[arg-type]
-        watch.offer(validation, shared)
-        run.event("validated", validation=validation)
+def _ask_validation(
+    grid: Grid, federation: Federation, strategy: SharedAverage, shared: Mapping[str, Array]
+) -> float | None:
+    """Mean validation NDCG@10 of one model over all markets that can say it."""
+    messages = list(strategy.configure_evaluate(0, array_record(shared), federation.config(), grid))
+    replies = list(grid.send_and_receive(messages))
+    federation.count_traffic(messages, replies)
+    metrics = strategy.aggregate_evaluate(0, replies)
+    return None if metrics is None else float(metrics["validation"])  # type: ignore[arg-type]
 
 
 def _record(server_round: int, outcome: RoundOutcome, seconds: float) -> dict[str, Any]:

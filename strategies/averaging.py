@@ -7,8 +7,6 @@ import numpy as np
 
 from fedrec.exchange.payload import Array
 
-WEIGHTINGS = ("interactions", "uniform", "square_root")
-
 
 def relative_weights(kind: str, interactions: Sequence[float]) -> list[float]:
     """Weights that sum to one: by interactions, all equal, or by the square root of the interactions.

@@ -47,7 +47,7 @@ def content_bytes(message: Message) -> int:
 def read_answer(message: Message, market: str) -> Answer:
     """Decode a reply. Anything undecodable becomes an error, never an exception: replies are not trusted."""
     group = message.metadata.group_id
-    origin = Origin(market, int(group) if group.isdigit() else -1, message.metadata.message_type)
+    origin = Origin(market, int(group) if group.isascii() and group.isdigit() else -1, message.metadata.message_type)
     size = content_bytes(message)
     if message.has_error():
         return Answer(origin, Payload(), f"error {message.error.code}: {message.error.reason}", size)

@@ -86,6 +86,8 @@ class SharedAverage(Strategy):
         for answer in answers:
             answer = self._undone(answer)
             reason = self._reason(answer, accepted, server_round) or schema.reason_to_reject(answer.payload)
+            if reason is None and "validation" not in answer.payload.scalars:
+                reason = "validation: missing"
             if reason:
                 rejected.append(Rejection(answer.origin.market, reason))
             else:
@@ -159,10 +161,10 @@ class SharedAverage(Strategy):
 
 
 def mean_validation(answers: Iterable[Answer]) -> float | None:
-    """Unweighted mean of the markets' validation NDCG@10, so that small markets count; None without any."""
+    """Unweighted mean of the markets' validation NDCG@10, so that small markets count; None without a valid one."""
     values = [
         value
         for answer in answers
-        if answer.error is None and math.isfinite(value := answer.payload.scalars.get("validation", math.nan))
+        if answer.error is None and 0 <= (value := answer.payload.scalars.get("validation", math.nan)) <= 1
     ]
     return math.fsum(values) / len(values) if values else None

@@ -62,6 +62,8 @@ def families(directory: Annotated[Path, typer.Argument(help="data folder")]) -> 
     from fedrec.data.store import open_stores, write_families
 
     stores = open_stores(directory)
+    before = sum(store.families is not None for store in stores)
+    replaced = f"; it replaces the map of {before}" if before else ""
     found = build_families(store.interactions for store in stores)
     for store in stores:
         own = set(store.catalogue["item_id"])
@@ -69,7 +71,7 @@ def families(directory: Annotated[Path, typer.Argument(help="data folder")]) -> 
     typer.echo(f"{len(found.families)} items in {found.count} families; {len(found.sizes)} families have several items")
     if found.sizes:
         typer.echo(f"largest family: {found.sizes[0]} items; in families of several: {sum(found.sizes)} items")
-    typer.echo(f"families.csv written into {len(stores)} market stores of {directory}")
+    typer.echo(f"families.csv written into {len(stores)} market stores of {directory}{replaced}")
 
 
 @app.command()

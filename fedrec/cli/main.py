@@ -41,6 +41,8 @@ def exit_code(command: Callable[[], Any]) -> int:
         return _complain(f"{error.format_message()} (see `{where} --help`)", 2)
     except FedrecError as error:
         return _complain(str(error), error.exit_code)
+    except OSError as error:
+        return _complain(f"{error.filename or 'file'}: {error.strerror or error}", 2)
     except (KeyboardInterrupt, click.Abort):
         return _complain("interrupted", 130)
 

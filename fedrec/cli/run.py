@@ -43,6 +43,8 @@ def run(
     header, rows = results_table(summary, _METRIC)
     title = f"{_METRIC.upper()} per market, protocol {summary['protocol']}, seed {summary['seed']}"
     print_table(console, title, header, rows, _NOTE)
+    for failure in summary["failed"]:
+        console.print(f"missing: {failure['market']}, {failure['action']}: {failure['reason']}", highlight=False)
     seconds = summary["seconds"]["total"]
     lines = [
         f"run folder: {out} ({seconds:.0f} s); all figures: {out}/summary.json",

@@ -36,7 +36,7 @@ class Split:
     """One market under one protocol. Users with at least three items; the catalogue holds every item of the market."""
 
     protocol: str
-    users: list[str]  # [U]
+    users: list[str]  # [U], private
     items: list[str]  # [I], sorted keys
     full: Sequences
 
@@ -49,13 +49,6 @@ class Split:
         """Validation: train history, last-but-one item. Test: train and validation history, last item."""
         drop = 2 if stage == "validation" else 1
         return Holdout(self.full.truncated(drop), self.full.items[self.full.offsets[1:] - drop])
-
-
-def resolve_protocol(protocol: str, stores: list[MarketStore]) -> str:
-    """``auto`` is ``family`` where every market has a family map, else ``temporal``."""
-    if protocol != "auto":
-        return protocol
-    return "family" if all(store.families is not None for store in stores) else "temporal"
 
 
 def split_market(store: MarketStore, protocol: str) -> Split:

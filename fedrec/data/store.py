@@ -4,6 +4,7 @@ A store holds ``interactions.parquet`` (in the source's row order, which breaks 
 ``market.yaml`` and, where variants of one product are known, ``families.csv`` (item_id,family).
 """
 
+import csv
 import hashlib
 import io
 from dataclasses import dataclass
@@ -57,6 +58,13 @@ class MarketStore:
         """Item to family, or None where no map was taken along."""
         path = self.path / "families.csv"
         return read_families(path) if path.is_file() else None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over everything that decides results: interactions, item texts, families."""
+        families = "" if self.families is None else _families_csv(self.families)
+        text = self.content_hash + self.catalogue.write_csv() + families
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def has_text(self) -> bool:
@@ -137,9 +145,12 @@ def open_stores(directory: Path, names: list[str] | None = None) -> list[MarketS
     """Open the markets of a data folder, sorted by name; ``names`` picks some of them."""
     if not directory.is_dir():
         raise UserError(f"{directory}: no such data folder; make one with `fedrec data import` or `data synth`")
-    stores = {
-        store.name: store for store in (open_store(entry.parent) for entry in sorted(directory.glob("*/market.yaml")))
-    }
+    stores: dict[str, MarketStore] = {}
+    for entry in sorted(directory.glob("*/market.yaml")):
+        store = open_store(entry.parent)
+        if store.name in stores:
+            raise UserError(f"{entry.parent}: market {store.name!r} is also in {stores[store.name].path}; remove one")
+        stores[store.name] = store
     if not stores:
         raise UserError(f"{directory}: holds no market store; make one with `fedrec data import` or `data synth`")
     missing = sorted(set(names or ()) - set(stores))
@@ -158,10 +169,10 @@ def read_families(path: Path) -> dict[str, str]:
     if not lines or lines[0].strip() != header:
         raise UserError(f"{path}: line 1 must be {header!r}")
     families: dict[str, str] = {}
-    for number, line in enumerate(lines[1:], start=2):
-        item, comma, family = line.strip().partition(",")
-        if not (item and comma and family) or "," in family:
-            raise DataError(f"{path}: line {number}: {line[:60]!r} is not item_id,family")
+    for number, fields in enumerate(csv.reader(lines[1:]), start=2):
+        if len(fields) != 2 or not all(fields):
+            raise DataError(f"{path}: line {number}: {','.join(fields)[:60]!r} is not item_id,family")
+        item, family = fields
         if families.setdefault(item, family) != family:
             raise DataError(f"{path}: line {number}: item {item!r} already belongs to {families[item]!r}")
     return families
@@ -169,8 +180,14 @@ def read_families(path: Path) -> dict[str, str]:
 
 def write_families(path: Path, families: dict[str, str]) -> None:
     """Write an item-to-family map, sorted by item."""
-    rows = [f"{item},{family}\n" for item, family in sorted(families.items())]
-    write_atomic(path, f"{Columns.ITEM},{Columns.FAMILY}\n{''.join(rows)}".encode())
+    write_atomic(path, _families_csv(families).encode())
+
+
+def _families_csv(families: dict[str, str]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerows([(Columns.ITEM, Columns.FAMILY), *sorted(families.items())])
+    return buffer.getvalue()
 
 
 def _parquet_bytes(frame: pl.DataFrame) -> bytes:

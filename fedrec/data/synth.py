@@ -25,6 +25,7 @@ _SYLLABLES = ("ba", "do", "fi", "gu", "ke", "la", "mo", "nu", "pe", "ri", "sa", 
 _START = 1_577_836_800  # 2020-01-01
 _DAY = 86400
 _MINIMUM_LENGTH = 4
+_MINIMUM_STOCK = 5
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,11 @@ class _Universe:
         self.categories = [words[6 * topic] for topic in self.topic_of]
         common = generator.random(settings.items) < settings.overlap
         owner = generator.integers(len(settings.markets), size=settings.items)
-        self.stocked = [common | (owner == index) for index in range(len(settings.markets))]
+        stocked = [common | (owner == index) for index in range(len(settings.markets))]
+        for name, stock in zip(settings.markets, stocked, strict=True):
+            if stock.sum() < _MINIMUM_STOCK:
+                raise UserError(f"market {name!r} would stock {stock.sum()} items; raise --items or --overlap")
+        self.stocked = stocked
 
     def market(self, index: int, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Interactions and items of one market."""

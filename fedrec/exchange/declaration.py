@@ -7,7 +7,6 @@ page is the complete answer to "what can leave a market?".
 import re
 from dataclasses import dataclass
 
-from fedrec.errors import EgressError
 from fedrec.exchange.groups import ParameterGroups
 from fedrec.exchange.payload import Payload
 
@@ -20,6 +19,7 @@ FINETUNE = "train.finetune"  # stage two; the result stays in the market
 LOCAL = "train.local"  # the local-only twin; the result stays in the market
 REPORT = "evaluate.report"  # means over test users, per method
 
+_NOTHING = r"(?!)"
 _METRIC = r"(ndcg|recall|mrr|coverage)@\d+"
 _METHOD = r"(federated|local)(_without_prior)?|prior|popularity|ease"
 _TRAINED = r"loss|seconds|epochs|validation"
@@ -27,25 +27,27 @@ _TRAINED = r"loss|seconds|epochs|validation"
 
 @dataclass(frozen=True)
 class Declaration:
-    """Patterns of names that may leave; an empty one lets nothing through. ``shared`` lets the shared group through."""
+    """Patterns of names that may leave. ``shared`` lets the shared parameter group through."""
 
-    arrays: str = ""
-    scalars: str = ""
-    texts: str = ""
+    arrays: str = _NOTHING
+    scalars: str = _NOTHING
+    texts: str = _NOTHING
     shared: bool = False
 
-    def check(self, payload: Payload, action: str, groups: ParameterGroups) -> None:
-        """Raise :class:`EgressError` for the first undeclared name."""
+    def undeclared(self, payload: Payload, groups: ParameterGroups) -> list[str]:
+        """What of the payload may not leave, in words."""
         shared = groups.shared if self.shared else ()
         refused = [
             f"array {name!r}"
             for name in payload.arrays
             if not (name.startswith(shared) or re.fullmatch(self.arrays, name))
         ]
-        refused += [f"scalar {name!r}" for name in payload.scalars if not re.fullmatch(self.scalars, name)]
-        refused += [f"text {name!r}" for name in payload.texts if not re.fullmatch(self.texts, name)]
-        if refused:
-            raise EgressError(f"{action}: {refused[0]} is not declared to leave a market; nothing was sent")
+        return refused + self.undeclared_words(payload)
+
+    def undeclared_words(self, payload: Payload) -> list[str]:
+        """The scalars and texts of the payload that may not leave."""
+        refused = [f"scalar {name!r}" for name in payload.scalars if not re.fullmatch(self.scalars, name)]
+        return refused + [f"text {name!r}" for name in payload.texts if not re.fullmatch(self.texts, name)]
 
 
 DECLARATIONS = {

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fedrec.errors import EgressError
 from fedrec.exchange.declaration import DECLARATIONS
 from fedrec.exchange.groups import ParameterGroups
 from fedrec.exchange.payload import Array, Origin, Payload
@@ -44,7 +45,9 @@ class CountStage(Stage):
 
     def outgoing(self, payload: Payload, origin: Origin) -> Payload:
         """Refuse what is undeclared; record the rest before it is sent."""
-        DECLARATIONS[origin.action].check(payload, origin.action, self.groups)
+        refused = DECLARATIONS[origin.action].undeclared(payload, self.groups)
+        if refused:
+            raise EgressError(f"{origin.action}: {refused[0]} is not declared to leave a market; nothing was sent")
         self.record(payload, origin)
         return payload
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedrec.exchange.declaration import DECLARATIONS, PRETRAIN
 from fedrec.exchange.payload import Array, Payload
 
 WEIGHT_CAP = 1e9
+LARGEST = 1e12  # of any count, loss or duration
 
 
 @dataclass(frozen=True)
@@ -40,5 +42,24 @@ class ReplySchema:
         weight = payload.scalars.get("interactions", math.nan)
         if not 0 < weight <= WEIGHT_CAP:
             return f"weight {weight} not in (0, {WEIGHT_CAP:g}]"
-        not_finite = [name for name, value in sorted(payload.scalars.items()) if not math.isfinite(value)]
-        return f"{not_finite[0]}: not finite" if not_finite else None
+        return reason_to_distrust(payload, PRETRAIN)
+
+
+def reason_to_distrust(payload: Payload, action: str) -> str | None:
+    """Why the scalars and texts of an answer to ``action`` are refused: undeclared, or a value that cannot be."""
+    refused = DECLARATIONS[action].undeclared_words(payload)
+    if refused:
+        return f"{refused[0]} is not declared"
+    for name, value in sorted(payload.scalars.items()):
+        low, high = _bounds(name)
+        if not low <= value <= high:  # NaN lies nowhere
+            return f"{name}: {value} is not in [{low:g}, {high:g}]"
+    return None
+
+
+def _bounds(name: str) -> tuple[float, float]:
+    if name.startswith("gain."):
+        return -1.0, 1.0
+    if name == "validation" or "@" in name:
+        return 0.0, 1.0
+    return 0.0, LARGEST

@@ -105,7 +105,7 @@ def describe_event(event: Mapping[str, Any]) -> str:
 def _describe_round(event: Mapping[str, Any]) -> str:
     text = f"round {event['round']}/{event['total']}  {event['seconds']:.1f} s"
     if event["validation_before"] is not None:
-        text += f"  validation NDCG@10 {event['validation_before']:.4f} after round {event['round'] - 1}"
+        text += f"  validation NDCG@10 {event['validation_before']:.4f} after round {event['judged']}"
     if event["drift"] is not None:
         text += f"  cosine {event['drift']:.2f}"
     return text + "".join(f"  [{one['market']} rejected: {one['reason']}]" for one in event["rejected"])

@@ -70,9 +70,9 @@ class RunFolder:
         append_json_line(self.events, {"event": kind, "time": time.time(), **fields})
 
     def checkpoint(self, server_round: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
-        """Write ``checkpoints/round-NNNN`` (shared parameters, then state) and keep the last two."""
+        """Write ``checkpoints/round-NNNNNN`` (shared parameters, then state) and keep the last two."""
         root = self.path / "checkpoints"
-        target = root / f"round-{server_round:04d}"
+        target = root / f"round-{server_round:06d}"
         write_atomic(target / "shared.safetensors", save_arrays(_contiguous(arrays)))
         write_json(target / "state.json", {"round": server_round, **state})  # last: its presence says complete
         for old in sorted(root.glob("round-*"))[:-2]:

@@ -20,14 +20,15 @@ def build_summary(
     members: Mapping[str, Mapping[str, Any]],
     results: Mapping[str, Mapping[str, float]],
     rounds: Sequence[Mapping[str, Any]],
-    setup_bytes: tuple[int, int],
+    failed: Sequence[Mapping[str, str]],
+    other_bytes: tuple[int, int],
     seconds: Mapping[str, float],
     peak_rss_mb: float,
 ) -> dict[str, Any]:
     """Assemble the summary from the scalars that the markets reported.
 
-    ``results`` maps market to ``{method}.{metric}`` and ``gain.{metric}.{mean,low,high}``; ``setup_bytes`` are (up,
-    down) outside the rounds.
+    ``results`` maps market to ``{method}.{metric}`` and ``gain.{metric}.{mean,low,high}``; ``failed`` lists the
+    stages that a market could not finish; ``other_bytes`` are (up, down) outside the rounds.
     """
     markets = {name: _market(member, results.get(name, {})) for name, member in sorted(members.items())}
     return {
@@ -40,11 +41,12 @@ def build_summary(
         "protocol": recipe.evaluation.protocol,
         "semantics": recipe.semantics.kind,
         "markets": markets,
+        "failed": [dict(entry) for entry in failed],
         "mean": _means(market["results"] for market in markets.values()),
         "rounds": [dict(record) for record in rounds],
         "bytes": {
-            "up": setup_bytes[0] + sum(record["bytes_up"] for record in rounds),
-            "down": setup_bytes[1] + sum(record["bytes_down"] for record in rounds),
+            "up": other_bytes[0] + sum(record["bytes_up"] for record in rounds),
+            "down": other_bytes[1] + sum(record["bytes_down"] for record in rounds),
         },
         "seconds": dict(seconds),
         "peak_rss_mb": peak_rss_mb,

@@ -16,6 +16,7 @@ from scipy.sparse.linalg import eigsh
 from fedrec.seeds import numpy_generator
 from fedrec.semantics.base import ItemEvidence, Semantics
 
+_LEAST_EIGENVALUE = 1e-6  # of the largest; below it an eigenvector is round-off
 _DENSE_SIZE = 500  # up to here the dense solver is as fast, and exact
 
 
@@ -83,9 +84,11 @@ class CooccurrenceSemantics(Semantics):
                 start = numpy_generator(self.seed, "cooccurrence").standard_normal(counts.size)
                 values, basis = eigsh(matrix, k=rank, which="LA", v0=start)
             values, basis = values[::-1][:rank], basis[:, ::-1][:, :rank]  # largest first
+            values = np.where(values > _LEAST_EIGENVALUE * values[0], values, 0.0)
             # An eigenvector's sign is arbitrary: make its largest entry positive.
             basis *= np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(rank)])
-            result[:, :rank] = basis * np.sqrt(np.maximum(values, 0))
+            result[:, :rank] = basis * np.sqrt(values)
+            result[np.diff(matrix.indptr) == 0] = 0.0  # an item in no pair has no evidence, only round-off
         return result.astype(np.float32)
 
     def alone(self, evidence: ItemEvidence) -> NDArray[np.float32]:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedrec.data.splits import resolve_protocol, split_market
+from fedrec.data.splits import split_market
 from fedrec.data.store import MarketStore, open_stores
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
-from fedrec.recipe import Recipe, recipe_json
+from fedrec.files import run_name
+from fedrec.recipe import Recipe, recipe_json, resolve_protocol
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.manifest import build_manifest
 from fedrec.simulation.environment import go_offline
@@ -23,7 +24,7 @@ class Simulation:
     """A recipe on a data folder, checked and ready to run."""
 
     recipe: Recipe
-    data: Path
+    dataset: str
     stores: list[MarketStore]
     run: RunFolder
 
@@ -49,7 +50,7 @@ class Simulation:
             "run-folder": str(self.run.path.resolve()),
             "markets": ",".join(store.name for store in self.stores),
             "engine": self.recipe.engine.kind,
-            "dataset": self.data.resolve().name,
+            "dataset": self.dataset,
         }
         context = Context(1, 0, {}, RecordDict(), config)
         try:
@@ -65,20 +66,24 @@ class Simulation:
 def prepare_simulation(recipe: Recipe, data: Path | None, out: Path) -> Simulation:
     """Create the run folder and check everything a user can get wrong before the first round.
 
-    Without ``data``, synthetic markets are made inside the run folder. When a check fails, the folder is removed again.
+    Without ``data``, synthetic markets are made inside the run folder. When a check fails, no new folder is left.
     """
+    run_name(out.resolve().name)
+    existed = out.exists()
     run = RunFolder.create(out, recipe)
     try:
         if data is None:
-            data = run.data
-            write_synthetic_markets(data, SynthSettings(seed=recipe.seed))
-        stores = open_stores(data, recipe.data.markets)
+            write_synthetic_markets(run.data, SynthSettings(seed=recipe.seed))
+        stores = open_stores(data or run.data, recipe.data.markets)
         choose_device(recipe.training.device)
-        protocol = resolve_protocol(recipe.evaluation.protocol, stores)
+        with_families = all(store.families is not None for store in stores)
+        protocol = resolve_protocol(recipe.evaluation.protocol, with_families)
         for store in stores:
             split_market(store, protocol)
-        run.write_manifest(build_manifest(recipe, {store.name: store.content_hash for store in stores}))
+        run.write_manifest(build_manifest(recipe, {store.name: store.fingerprint for store in stores}))
     except BaseException:
         shutil.rmtree(out)
+        if existed:
+            out.mkdir()
         raise
-    return Simulation(recipe, data, stores, run)
+    return Simulation(recipe, "synthetic" if data is None else data.resolve().name, stores, run)

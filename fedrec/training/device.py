@@ -1,10 +1,8 @@
-"""Where a market computes: one thread on a CPU, so that every engine adds in the same order, or its GPU."""
+"""Where a market computes: its GPU, or the CPU (on one thread, see ``fedrec.threads``)."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import torch
-from threadpoolctl import threadpool_limits
 
 from fedrec.errors import UserError
 
@@ -20,15 +18,3 @@ def choose_device(wanted: str) -> torch.device:
 def mixed_precision(device: torch.device) -> "torch.autocast | nullcontext[None]":
     """bf16 autocast on a GPU; nothing on a CPU."""
     return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
-
-
-@contextmanager
-def single_threaded() -> Iterator[None]:
-    """One thread for BLAS and torch: sums in two threads differ in the last bit, and EASE moves ranks by it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(threads)

@@ -53,7 +53,14 @@ class PreparedMarket:
 
 
 def item_texts(store: MarketStore, items: Iterable[str]) -> list[str]:
-    """Title, brand and category of every item in one line; a family speaks with its representative's text."""
-    rows = store.catalogue.select(Columns.ITEMS).iter_rows()
-    texts = {key: " ".join(part for part in parts if part) for key, *parts in rows}
+    """Title, brand and category of every item in one line; empty where nothing is known.
+
+    A family speaks with its representative's text, or where that is not sold here, with its first member's.
+    """
+    rows = store.catalogue.select(Columns.ITEMS).sort(Columns.ITEM).iter_rows()
+    own = {key: " ".join(part for part in parts if part) for key, *parts in rows}
+    texts = {key: text for key, text in own.items() if text}
+    for key, text in own.items():
+        if text:
+            texts.setdefault((store.families or {}).get(key, key), text)
     return [texts.get(item, "") for item in items]

@@ -18,7 +18,6 @@ from fedrec.recipe import EaseSettings, PriorSettings
 from fedrec.training.evaluation import mean_ndcg
 
 _FLOOR = 0.005  # keeps the logarithm of an EASE score finite; scores of related items are 0.05 and more
-VIEWS = 6
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class ItemPrior:
     settings: PriorSettings
 
     def views(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Scores of the six views, [VIEWS, B, I]."""
+        """Scores of the six views, [6, B, I]."""
         histories = self.holdout.histories
         chosen = histories.take(users)
         plain = _times(chosen.matrix(), self.ease.weights)

@@ -1,7 +1,6 @@
 """The two stages of FeCoSR-style learning in one market, and the local-only twin that does both alone."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -106,7 +105,7 @@ class LocalTrainer:
         self.load(state)
         return Finished(state, watch.score, watch.best_index, time.perf_counter() - started)
 
-    def train_alone(self, on_round: Callable[[int, float], None] = lambda _round, _score: None) -> Finished:
+    def train_alone(self) -> Finished:
         """The local-only twin: the federation's rounds, steps, optimiser and stopping rule, without the federation."""
         started = time.perf_counter()
         federation = self.recipe.federation
@@ -115,7 +114,6 @@ class LocalTrainer:
             if watch.offer(self.validation(), self.model.shared_state()):
                 break
             self.pretrain_round(server_round)
-            on_round(server_round, watch.score)
         else:
             watch.offer(self.validation(), self.model.shared_state())
         self.load(watch.best or {})

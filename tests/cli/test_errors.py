@@ -21,6 +21,13 @@ MISTAKES = {
     "no cuda": (["run", "--data", "{data}", "--set", "training.device=cuda"], "no CUDA device"),
     "family without map": (["run", "--data", "{data}", "--set", "evaluation.protocol=family"], "fedrec data families"),
     "no such synthetic market": (["run", "--set", "data.markets=[zulu]"], "zulu not in"),
+    "run name with a blank": (["run", "--out", "my run"], "run name 'my run' is refused"),
+    "run inside a file": (["run", "--out", "file/run"], "file"),
+    "data inside a file": (["data", "synth", "file/data"], "file"),
+    "synth without stock": (
+        ["data", "synth", "new", "--items", "4", "--topics", "2", "--markets", "a,b,c", "--overlap", "0"],
+        "raise --items or --overlap",
+    ),
     "describe nothing": (["data", "describe", "nowhere"], "nowhere"),
     "import kind": (["data", "import", "csvv", "a", "b"], "xmarket-5core"),
     "synth range": (["data", "synth", "new", "--overlap", "3"], "--overlap 3.0: must lie between 0 and 1"),
@@ -36,6 +43,7 @@ def test_mistakes_end_in_two_lines_and_exit_2(arguments: list[str], said: str, t
 
         if torch.cuda.is_available():
             pytest.skip("this machine has a CUDA device")
+    (tmp_path / "file").write_text("")
     result = subprocess.run([*FEDREC, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 2, result.stderr
     assert said in result.stderr

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedrec.errors import EgressError
-from fedrec.exchange.declaration import DECLARATIONS, FINETUNE, HELLO, PRETRAIN, REPORT
+from fedrec.exchange.declaration import DECLARATIONS, FINETUNE, HELLO, INSTALL, PRETRAIN, REPORT
 from fedrec.exchange.groups import ParameterGroups
 from fedrec.exchange.ledger import CountStage
 from fedrec.exchange.payload import Origin, Payload
@@ -22,6 +22,7 @@ UNDECLARED = {
     "shared parameter outside a round": (FINETUNE, Payload({"encoder.w": TABLE})),
     "per-user metric": (REPORT, Payload(scalars={"federated.ndcg@10.user-7": 1.0})),
     "unknown scalar": (HELLO, Payload(scalars={"revenue": 1.0})),
+    "nameless text": (INSTALL, Payload(texts={"": "user-17"})),
     "unknown text": (PRETRAIN, Payload(texts={"log": "u-17 bought b-3"})),
 }
 

@@ -21,6 +21,7 @@ from fedrec.files import market_name, new_folder
 
 HEADER = ["userId", "itemId", "rate", "date"]
 _SUFFIX = re.compile(r"_5core\.txt(\.gz)?$")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DAY = 86400
 
@@ -125,10 +126,7 @@ def _check_header(fields: list[str], where: str) -> None:
 
 
 def _rating(text: str, where: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(value):
         raise DataError(f"{where}: rate {text!r} is not a finite number; correct or remove the line")
     return value
