@@ -1,15 +1,14 @@
 """Learning how much each of several scorers should count, on validation users.
 
 Ridge-penalised softmax likelihood of the held-out items: convex, so the start does not matter; a handful of numbers per
-market, all private. Climbing on NDCG@10 itself from there was tried and dropped: in two-fold cross-validation over
-validation users it overfits small markets (see docs/results.md).
+market, all private.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-_RIDGE = 0.1  # by cross-validation; anything from 0.001 to 0.1 is within .001
+_RIDGE = 0.1  # chosen by cross-validation over validation users: benchmarks/ridge.py
 _LEAST_SPREAD = 1e-6
 
 

@@ -302,3 +302,13 @@ def test_an_unknown_item_has_the_same_direction_under_every_kind_of_catalogue():
 def test_what_is_exchanged():
     assert CooccurrenceSemantics(4, 0, 2).exchanges is True
     assert HashingSemantics(4, 0).exchanges is False
+
+
+def test_an_item_in_no_pair_is_unknown_even_where_the_rank_is_not_reached():
+    """Pairs (0,1) and (1,2) leave items 3 to 59 without evidence. PPMI here has one positive eigenvalue; asking for 16
+    factors must not turn the round-off of the null space into meaning."""
+    pairs = np.array([[0, 1], [1, 2]])
+    counts = PairCounts(*(column.astype(np.int32) for column in pairs.T), np.array([3, 2], np.int32), 60)
+    semantics = CooccurrenceSemantics(16, seed=0, min_count=2)
+    finished = semantics.finish(semantics.vectors(counts), [f"k{i}" for i in range(60)])
+    assert np.flatnonzero(finished.known).tolist() == [0, 1, 2]

@@ -1,0 +1,64 @@
+"""How strong the mixing weights' ridge should be: two-fold cross-validation over validation users.
+
+    python benchmarks/ridge.py DATA_DIR
+
+Weights of the private prior's six views are learned on one half of the validation users and judged on the other, both
+ways, several times; test users are not touched. Rows go to benchmarks/results/ridge.csv.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from results import append_row
+
+from fedrec.data.store import open_stores
+from fedrec.metrics.ranking import ndcg, target_ranks
+from fedrec.recipe import EaseSettings, PriorSettings
+from fedrec.threads import single_threaded
+from fedrec.training import mixing
+from fedrec.training.prepared import PreparedMarket
+from fedrec.training.prior import ItemPrior
+
+RIDGES = (0.001, 0.01, 0.1, 1.0)
+LAMBDAS = {"family": 100.0, "temporal": 10.0}
+MOST_USERS = 1000
+REPETITIONS = 4
+
+
+def main() -> None:
+    for protocol, lam in LAMBDAS.items():
+        for store in open_stores(Path(sys.argv[1])):
+            ease = EaseSettings(lambdas=[lam], popularity_weights=[0.0])
+            for ridge, value in cross_validate(PreparedMarket(store, protocol, ease)).items():
+                append_row(
+                    "ridge", {"protocol": protocol, "market": store.name, "ridge": ridge, "ndcg@10": f"{value:.5f}"}
+                )
+
+
+def cross_validate(market: PreparedMarket) -> dict[float, float]:
+    """Mean NDCG@10 on the half that was not learned from, by ridge."""
+    generator = np.random.default_rng(0)
+    holdout = market.validation
+    users = generator.permutation(len(holdout.targets))[:MOST_USERS]
+    views = ItemPrior(market.ease, holdout, PriorSettings()).views(users)
+    histories = holdout.histories.take(users)
+    seen = np.zeros(views.shape[1:], dtype=bool)
+    seen[histories.users, histories.items] = True
+    targets = holdout.targets[users]
+    found: dict[float, list[float]] = {ridge: [] for ridge in RIDGES}
+    for _ in range(REPETITIONS):
+        halves = np.array_split(generator.permutation(len(users)), 2)
+        for learned, judged in (halves, halves[::-1]):
+            for ridge, values in found.items():
+                mixing._RIDGE = ridge
+                weights = mixing.fit_weights(views[:, learned], targets[learned], seen[learned])
+                scores = np.tensordot(weights.astype(np.float32), views[:, judged], axes=1)
+                scores[seen[judged]] = -np.inf
+                values.append(float(ndcg(target_ranks(scores, targets[judged]), 10).mean()))
+    return {ridge: float(np.mean(values)) for ridge, values in found.items()}
+
+
+if __name__ == "__main__":
+    with single_threaded():
+        main()
