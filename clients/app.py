@@ -18,6 +18,7 @@ TASKS: dict[str, Task] = {
     declaration.VALIDATE: tasks.validate,
     declaration.FINETUNE: tasks.finetune,
     declaration.LOCAL: tasks.train_local,
+    declaration.LOCAL_SHARED: tasks.train_local_shared,
     declaration.REPORT: tasks.report,
 }
 

@@ -15,7 +15,7 @@ from clients.node import MarketNode
 from fedrec.errors import RunError
 from fedrec.exchange.payload import Payload
 from fedrec.files import write_atomic, write_json
-from fedrec.recipe import Recipe, recipe_json
+from fedrec.recipe import TRAINED, Recipe, recipe_json
 from fedrec.semantics.cooccurrence import CooccurrenceSemantics
 from fedrec.semantics.factory import make_semantics
 from fedrec.training.device import choose_device
@@ -96,14 +96,20 @@ def train_local(node: MarketNode, instruction: Instruction) -> Payload:
     return _keep(node, "local", trainer.train_alone())
 
 
+def train_local_shared(node: MarketNode, instruction: Instruction) -> Payload:
+    """The twin once more, on the federation's semantics: what is gained without averaging any parameter."""
+    trainer = _fresh_trainer(node, instruction.recipe)
+    return _keep(node, "local_shared_semantics", trainer.train_alone())
+
+
 def report(node: MarketNode, instruction: Instruction) -> Payload:
     """Every method on the test users; means leave, the mixing weights stay."""
     recipe = instruction.recipe
     trainers = {}
-    for name in sorted({"federated", "local"} & set(recipe.evaluation.methods)):
+    for name in sorted(TRAINED & set(recipe.evaluation.methods)):
         if not node.model(name).is_file():
             continue  # its training failed and was reported then; the other methods still count
-        trainers[name] = _fresh_trainer(node, recipe) if name == "federated" else _lone_trainer(node, recipe)
+        trainers[name] = _lone_trainer(node, recipe) if name == "local" else _fresh_trainer(node, recipe)
         trainers[name].load(load_tensors(node.model(name)))
     scalars, weights = evaluate_market(recipe, node.prepare(recipe), trainers)
     write_json(node.folder / "mixing.json", {name: values.tolist() for name, values in weights.items()})

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -19,7 +19,8 @@ from fedrec.files import market_name
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Protocol = Literal["auto", "family", "temporal"]
-Method = Literal["federated", "local", "popularity", "ease"]
+Method = Literal["federated", "local", "local_shared_semantics", "popularity", "ease"]
+TRAINED = frozenset({"federated", "local", "local_shared_semantics"})  # methods that train the sequential model
 
 
 class Section(BaseModel):
@@ -118,7 +119,7 @@ class EvaluationSettings(Section):
     """What is measured: one protocol a run, because it decides the data the models see."""
 
     protocol: Protocol = "auto"
-    methods: list[Method] = Field(default=list(get_args(Method)), min_length=1)
+    methods: list[Method] = Field(default=["federated", "local", "popularity", "ease"], min_length=1)
     resamples: int = Field(default=1000, ge=10, le=100000, description="bootstrap draws of the paired intervals")
 
 
@@ -148,7 +149,7 @@ class Recipe(Section):
     @property
     def trains(self) -> bool:
         """Whether any chosen method needs the sequential model at all."""
-        return bool({"federated", "local"} & set(self.evaluation.methods))
+        return bool(TRAINED & set(self.evaluation.methods))
 
 
 def resolve_protocol(protocol: Protocol, every_market_has_families: bool) -> Protocol:

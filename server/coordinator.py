@@ -10,7 +10,7 @@ import torch
 from flwr.serverapp import Grid
 
 from fedrec.errors import RunError
-from fedrec.exchange.declaration import FINETUNE, LOCAL, REPORT
+from fedrec.exchange.declaration import FINETUNE, LOCAL, LOCAL_SHARED, REPORT
 from fedrec.exchange.payload import Array
 from fedrec.exchange.reply import reason_to_distrust
 from fedrec.models.sequential import build_model
@@ -61,6 +61,8 @@ class Coordinator:
             self._stage(FINETUNE, dict.fromkeys(self.federation.markets, record))
         if "local" in recipe.evaluation.methods:
             self._stage(LOCAL)
+        if "local_shared_semantics" in recipe.evaluation.methods:
+            self._stage(LOCAL_SHARED)
         self._lap("finetune")
         results = self._stage(REPORT)
         self._lap("evaluate")
@@ -99,7 +101,8 @@ class Coordinator:
     def _share_semantics(self) -> None:
         recipe = self.federation.recipe
         semantics = make_semantics(recipe, recipe.semantics.kind)
-        if isinstance(semantics, CooccurrenceSemantics) and "federated" in recipe.evaluation.methods:
+        needed = {"federated", "local_shared_semantics"} & set(recipe.evaluation.methods)
+        if isinstance(semantics, CooccurrenceSemantics) and needed:
             self.run.event("semantics", **exchange_semantics(self.federation, semantics))
 
     def _pretrain(self) -> Pretrained:

@@ -17,11 +17,12 @@ PRETRAIN = "train.pretrain"  # one federated round
 VALIDATE = "evaluate.validate"  # the shared model on the market's validation users
 FINETUNE = "train.finetune"  # stage two; the result stays in the market
 LOCAL = "train.local"  # the local-only twin; the result stays in the market
+LOCAL_SHARED = "train.local_shared"  # the same on the federation's semantics; the result stays in the market
 REPORT = "evaluate.report"  # means over test users, per method
 
 _NOTHING = r"(?!)"
 _METRIC = r"(ndcg|recall|mrr|coverage)@\d+"
-_METHOD = r"(federated|local)(_without_prior)?|prior|popularity|ease"
+_METHOD = r"(federated|local|local_shared_semantics)(_without_prior)?|prior|popularity|ease"
 _TRAINED = r"loss|seconds|epochs|validation"
 
 
@@ -58,6 +59,7 @@ DECLARATIONS = {
     VALIDATE: Declaration(scalars="validation"),
     FINETUNE: Declaration(scalars=_TRAINED),
     LOCAL: Declaration(scalars=_TRAINED),
+    LOCAL_SHARED: Declaration(scalars=_TRAINED),
     REPORT: Declaration(
         scalars=rf"users|({_METHOD})\.{_METRIC}|gain\.{_METRIC}\.(mean|low|high)|ease\.(lam|popularity_weight)"
     ),

@@ -15,6 +15,7 @@ _POLL_SECONDS = 0.2
 _STAGES = {
     "train.finetune": "fine-tuning in every market",
     "train.local": "local-only twins",
+    "train.local_shared": "local-only twins on shared semantics",
     "evaluate.report": "evaluation",
 }
 

@@ -12,6 +12,8 @@ METHODS = (
     "prior",
     "local_without_prior",
     "local",
+    "local_shared_semantics_without_prior",
+    "local_shared_semantics",
     "federated_without_prior",
     "federated",
 )
@@ -39,7 +41,7 @@ def results_table(summary: Mapping[str, Any], metric: str) -> tuple[Row, list[Ro
     header = [
         "market",
         "users",
-        *(name.replace("_without_prior", "−prior") for name in methods),
+        *(name.replace("_shared_semantics", "+semantics").replace("_without_prior", "−prior") for name in methods),
         "gain",
         "interval",
     ]

@@ -29,7 +29,7 @@ def evaluate_market(
     Args:
         recipe: what to measure.
         market: the market.
-        trainers: the finished model of each trained method (``federated``, ``local``).
+        trainers: the finished model of each trained method (``federated``, ``local``, ``local_shared_semantics``).
 
     Returns:
         scalars by name (``{method}.{metric}``, ``gain.{metric}.{mean,low,high}``, ``users``), and the learned mixing

@@ -119,6 +119,18 @@ def _objects(item: object) -> list[object]:
     return [item, *(found for child in children.values() for found in _objects(child))]
 
 
+def test_the_twin_on_shared_semantics(synthetic: Path, tmp_path: Path) -> None:
+    """With text semantics nothing is exchanged, so this twin knows what `local` knows and is `local`, bit for bit.
+    With summed pair counts it is another model."""
+    methods = "evaluation.methods=[local, local_shared_semantics]"
+    for kind, equal in (("hashing", True), ("cooccurrence", False)):
+        out = tmp_path / kind
+        prepare_simulation(quick(methods, f"semantics.kind={kind}"), synthetic, out).start()
+        folder = out / "markets" / "charlie"
+        first, second = (folder / f"{name}.safetensors" for name in ("local", "local_shared_semantics"))
+        assert (first.read_bytes() == second.read_bytes()) is equal, kind
+
+
 def test_one_market_alone_and_methods_without_a_model(synthetic: Path, tmp_path: Path) -> None:
     recipe = quick("data.markets=[alfa]", "evaluation.methods=[popularity, ease]")
     summary = prepare_simulation(recipe, synthetic, tmp_path / "floors").start()
