@@ -80,6 +80,46 @@ def losses() -> str:
     return markdown(lines)
 
 
+def parts() -> str:
+    """What the shared semantics bring alone, and what averaging adds: one seed, protocol `family`."""
+    rows = read_rows("xmarket_shared_semantics")
+    methods = [
+        f"{name}{suffix}"
+        for suffix in ("_without_prior", "")
+        for name in ("local", "local_shared_semantics", "federated")
+    ]
+    lines = [["market", *methods]]
+    for market in MARKETS:
+        lines.append([market, *(f"{mean(values(rows, market, method)):.4f}" for method in methods)])
+    lines.append(["**mean**", *(with_spread(per_seed_means(rows, method)) for method in methods)])
+    return markdown(lines)
+
+
+def weights() -> str:
+    """Averaging weights on one seed, protocol `family`: means over markets and the smallest market."""
+    lines = [["weights", "federated", "without prior", "in, without prior", "ca, without prior"]]
+    for name, table in (("interactions", "xmarket"), ("uniform", "xmarket_uniform")):
+        rows = [row for row in select(table, "family", HEADLINE) if row["seed"] == "0"]
+        means = [mean(per_seed_means(rows, method)) for method in ("federated", "federated_without_prior")]
+        markets = [mean(values(rows, market, "federated_without_prior")) for market in ("in", "ca")]
+        lines.append([name, *(f"{figure:.4f}" for figure in (*means, *markets))])
+    return markdown(lines)
+
+
+def ridge() -> str:
+    """Mean over markets of the cross-validated NDCG@10, by protocol and ridge."""
+    rows = read_rows("ridge")
+    ridges = sorted({row["ridge"] for row in rows}, key=float)
+    lines = [["protocol", *(f"ridge {value}" for value in ridges)]]
+    for protocol in ("family", "temporal"):
+        figures = [
+            mean([float(row["ndcg@10"]) for row in rows if (row["protocol"], row["ridge"]) == (protocol, value)])
+            for value in ridges
+        ]
+        lines.append([protocol, *(f"{figure:.4f}" for figure in figures)])
+    return markdown(lines)
+
+
 def select(name: str, protocol: str, lam: str) -> list[Row]:
     return [row for row in read_rows(name) if row["protocol"] == protocol and row["lam"] == lam]
 
@@ -121,6 +161,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "family gains": lambda: gains("family"),
     "temporal gains": lambda: gains("temporal"),
     "losses": losses,
+    "parts": parts,
+    "weights": weights,
+    "ridge": ridge,
 }
 
 if __name__ == "__main__":

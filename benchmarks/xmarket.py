@@ -4,7 +4,8 @@
 
 Each run is one `fedrec run`; its figures become rows of benchmarks/results/xmarket.csv (per market and method) and
 benchmarks/results/xmarket_runs.csv (per run). A run that already has its rows is skipped, so the table can be finished
-in another session. `python benchmarks/tables.py` turns the rows into docs/results.md.
+in another session. `--variant NAME --set key=value` measures a changed recipe into files named xmarket_NAME.
+`python benchmarks/tables.py` turns the rows into docs/results.md.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,11 @@ def main() -> None:
     parser.add_argument("--protocols", default="family,temporal")
     parser.add_argument("--lams", default="0.3,0.0")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--variant")
+    parser.add_argument("--set", dest="overrides", action="append", default=[])
     options = parser.parse_args()
-    done = {(row["protocol"], row["lam"], int(row["seed"])) for row in read_rows("xmarket_runs")}
+    table = f"xmarket_{options.variant}" if options.variant else "xmarket"
+    done = {(row["protocol"], row["lam"], int(row["seed"])) for row in read_rows(f"{table}_runs")}
     wanted: list[Key] = [
         (protocol, lam, int(seed))
         for seed, protocol, lam in itertools.product(
@@ -41,37 +46,40 @@ def main() -> None:
     ]
     open_runs = [key for key in wanted if key not in done]
     with ThreadPoolExecutor(options.workers) as pool:
-        for key, summary in zip(open_runs, pool.map(lambda key: run(key, options.data), open_runs), strict=True):
-            record(key, summary)
+        for key, summary in zip(
+            open_runs, pool.map(partial(run, options.data, options.overrides), open_runs), strict=True
+        ):
+            record(table, key, summary)
             print(key, round(summary["mean"]["federated"]["ndcg@10"], 4), flush=True)
 
 
-def run(key: Key, data: Path) -> dict[str, Any]:
+def run(data: Path, overrides: list[str], key: Key) -> dict[str, Any]:
     """One `fedrec run` in a process of its own."""
     protocol, lam, seed = key
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "run"
         command = [sys.executable, "-m", "fedrec.cli.main", "run", "fecosr", "--data", str(data), "--out", str(out)]
         command += ["--seed", str(seed), "--set", f"evaluation.protocol={protocol}", "--set", f"loss.lam={lam}"]
+        command += [part for override in overrides for part in ("--set", override)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         summary: dict[str, Any] = json.loads((out / "summary.json").read_text())
         return summary
 
 
-def record(key: Key, summary: dict[str, Any]) -> None:
+def record(table: str, key: Key, summary: dict[str, Any]) -> None:
     """Write the run's rows; the row of the run itself comes last and says that all are there."""
     name = dict(zip(("protocol", "lam", "seed"), key, strict=True))
     for market, figures in summary["markets"].items():
         for method, metrics in figures["results"].items():
             values = {metric: f"{metrics[metric]:.6f}" for metric in METRICS}
-            append_row("xmarket", {**name, "market": market, "method": method, **values})
+            append_row(table, {**name, "market": market, "method": method, **values})
         for metric, interval in figures["gain"].items():
             if metric in METRICS:
                 values = {part: f"{value:.6f}" for part, value in interval.items()}
-                append_row("xmarket_gains", {**name, "market": market, "metric": metric, **values})
+                append_row(f"{table}_gains", {**name, "market": market, "metric": metric, **values})
     drift = [record["drift"] for record in summary["rounds"]]
     append_row(
-        "xmarket_runs",
+        f"{table}_runs",
         {
             **name,
             "rounds": len(summary["rounds"]),
