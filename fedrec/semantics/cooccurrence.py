@@ -81,8 +81,10 @@ class CooccurrenceSemantics(Semantics):
             if counts.size <= max(_DENSE_SIZE, 2 * rank):
                 values, basis = np.linalg.eigh(matrix.toarray())
             else:
-                start = numpy_generator(self.seed, "cooccurrence").standard_normal(counts.size)
-                values, basis = eigsh(matrix, k=rank, which="LA", v0=start)
+                # ARPACK draws its start, and a new one whenever it meets an invariant subspace, from this generator.
+                generator = numpy_generator(self.seed, "cooccurrence")
+                start = generator.standard_normal(counts.size)
+                values, basis = eigsh(matrix, k=rank, which="LA", v0=start, rng=generator)
             values, basis = values[::-1][:rank], basis[:, ::-1][:, :rank]  # largest first
             values = np.where(values > _LEAST_EIGENVALUE * values[0], values, 0.0)
             # An eigenvector's sign is arbitrary: make its largest entry positive.

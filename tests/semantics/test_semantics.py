@@ -312,3 +312,14 @@ def test_an_item_in_no_pair_is_unknown_even_where_the_rank_is_not_reached():
     semantics = CooccurrenceSemantics(16, seed=0, min_count=2)
     finished = semantics.finish(semantics.vectors(counts), [f"k{i}" for i in range(60)])
     assert np.flatnonzero(finished.known).tolist() == [0, 1, 2]
+
+
+def test_vectors_are_the_same_bytes_where_the_solver_must_restart():
+    """A sparse graph with fewer positive eigenvalues than factors asked for: the Krylov space closes early and ARPACK
+    draws a new vector, by itself from fresh entropy. It must come from the seed."""
+    generator = np.random.default_rng(1)
+    pairs = np.unique(np.sort(generator.integers(0, 236, (200, 2)), axis=1), axis=0).astype(np.int32)
+    pairs = pairs[pairs[:, 0] < pairs[:, 1]]
+    counts = PairCounts(pairs[:, 0], pairs[:, 1], generator.integers(2, 6, len(pairs)).astype(np.int32), 849)
+    semantics = CooccurrenceSemantics(128, seed=0, min_count=2)
+    assert len({semantics.vectors(counts).tobytes() for _ in range(4)}) == 1
