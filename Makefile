@@ -22,7 +22,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: setup ## FeCoSR on five synthetic markets, about two minutes
+demo: setup ## FeCoSR on five synthetic markets, about a minute
 	$(BIN)/fedrec run
 
 test: setup ## tests and doctests, without the slow ones
