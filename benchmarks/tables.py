@@ -80,6 +80,18 @@ def losses() -> str:
     return markdown(lines)
 
 
+def floors() -> str:
+    """Popularity and plain EASE at fixed lambda."""
+    rows = read_rows("floors")
+    lines = [["", *MARKETS, "**mean**"]]
+    for protocol, lam in (("family", 100), ("temporal", 10)):
+        for method, name in (("popularity", "popularity"), ("ease", f"EASE, lambda {lam}")):
+            own = [row for row in rows if row["protocol"] == protocol]
+            figures = [mean(values(own, market, method)) for market in MARKETS]
+            lines.append([f"{protocol}: {name}", *(f"{figure:.4f}" for figure in (*figures, mean(figures)))])
+    return markdown(lines)
+
+
 def parts() -> str:
     """What the shared semantics bring alone, and what averaging adds: one seed, protocol `family`."""
     rows = read_rows("xmarket_shared_semantics")
@@ -156,6 +168,7 @@ def markdown(lines: list[list[str]]) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "floors": floors,
     "family": lambda: results("family"),
     "temporal": lambda: results("temporal"),
     "family gains": lambda: gains("family"),
