@@ -21,7 +21,6 @@ from clients.app import app
 from fedrec.data.store import open_stores
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
 from fedrec.recipe import load_recipe, recipe_json, resolve_protocol
-from fedrec.semantics.hashing import HashingSemantics
 from fedrec.simulation.inline import InlineGrid
 from fedrec.threads import single_threaded
 from fedrec.training.prepared import PreparedMarket
@@ -44,12 +43,7 @@ def measure(data: Path, state: Path) -> None:
     stores = open_stores(data)
     protocol = resolve_protocol("auto", all(store.families is not None for store in stores))
     recipe = load_recipe("fecosr", [f"evaluation.protocol={protocol}", "semantics.kind=hashing"])
-    trainers = []
-    for store in stores:
-        market = PreparedMarket(store, protocol, recipe.ease)
-        semantics = HashingSemantics(recipe.semantics.dimension, recipe.seed)
-        vectors = semantics.finish(semantics.alone(market.evidence), market.evidence.keys)
-        trainers.append(LocalTrainer(recipe, market, vectors))
+    trainers = [LocalTrainer.alone(recipe, PreparedMarket(store, protocol, recipe.ease)) for store in stores]
     initial = trainers[0].model.shared_state()
     nodes = [{"market": store.name, "data-path": str(store.path), "state-path": str(state)} for store in stores]
     grid = InlineGrid(app, nodes)

@@ -92,7 +92,7 @@ def finetune(node: MarketNode, instruction: Instruction) -> Payload:
 
 def train_local(node: MarketNode, instruction: Instruction) -> Payload:
     """The local-only twin: same model and budget, with only what this market knows, its own semantics included."""
-    trainer = _lone_trainer(node, instruction.recipe)
+    trainer = LocalTrainer.alone(instruction.recipe, node.prepare(instruction.recipe))
     return _keep(node, "local", trainer.train_alone())
 
 
@@ -105,13 +105,14 @@ def train_local_shared(node: MarketNode, instruction: Instruction) -> Payload:
 def report(node: MarketNode, instruction: Instruction) -> Payload:
     """Every method on the test users; means leave, the mixing weights stay."""
     recipe = instruction.recipe
+    market = node.prepare(recipe)
     trainers = {}
     for name in sorted(TRAINED & set(recipe.evaluation.methods)):
         if not node.model(name).is_file():
             continue  # its training failed and was reported then; the other methods still count
-        trainers[name] = _lone_trainer(node, recipe) if name == "local" else _fresh_trainer(node, recipe)
+        trainers[name] = LocalTrainer.alone(recipe, market) if name == "local" else _fresh_trainer(node, recipe)
         trainers[name].load(load_tensors(node.model(name)))
-    scalars, weights = evaluate_market(recipe, node.prepare(recipe), trainers)
+    scalars, weights = evaluate_market(recipe, market, trainers)
     write_json(node.folder / "mixing.json", {name: values.tolist() for name, values in weights.items()})
     return Payload(scalars=scalars)
 
@@ -134,19 +135,12 @@ def _pretrainer(node: MarketNode, recipe: str) -> LocalTrainer:
 
 def _fresh_trainer(node: MarketNode, recipe: Recipe) -> LocalTrainer:
     """A trainer on the federation's semantics: those the server sent, or those that need no exchange."""
+    market = node.prepare(recipe)
     semantics = make_semantics(recipe, recipe.semantics.kind)
     if not semantics.exchanges:
-        return _lone_trainer(node, recipe)
-    market = node.prepare(recipe)
+        return LocalTrainer.alone(recipe, market)
     received = load_arrays(node.semantics)["semantics"]
     return LocalTrainer(recipe, market, semantics.finish(received, market.evidence.keys))
-
-
-def _lone_trainer(node: MarketNode, recipe: Recipe) -> LocalTrainer:
-    """A trainer on semantics that the market made of what it knows alone."""
-    market = node.prepare(recipe)
-    semantics = make_semantics(recipe, recipe.semantics.kind)
-    return LocalTrainer(recipe, market, semantics.finish(semantics.alone(market.evidence), market.evidence.keys))
 
 
 def _keep(node: MarketNode, name: str, finished: Finished) -> Payload:

@@ -28,12 +28,15 @@ class Simulation:
     stores: list[MarketStore]
     run: RunFolder
 
-    def start(self, on_reply: OnReply = lambda _market, _action: None) -> dict[str, Any]:
-        """Run to the end and return the summary. Raises :class:`RunError` when the run fails."""
+    def start(self, on_reply: OnReply = lambda _market, _action: None, client_app: Any = None) -> dict[str, Any]:
+        """Run to the end and return the summary. Raises :class:`RunError` when the run fails.
+
+        ``client_app`` stands in for the markets' own app, for studies of clients that fail or lie.
+        """
         go_offline()
         from flwr.app import Context, RecordDict, UserConfig
 
-        from clients.app import app as client_app
+        from clients.app import app as honest_app
         from fedrec.simulation.inline import InlineGrid
         from server.app import app as server_app
 
@@ -54,7 +57,7 @@ class Simulation:
         }
         context = Context(1, 0, {}, RecordDict(), config)
         try:
-            server_app(InlineGrid(client_app, nodes, on_reply), context)
+            server_app(InlineGrid(client_app or honest_app, nodes, on_reply), context)
         except Exception as error:
             self.run.event("error", reason=str(error))
             raise

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from fedrec.models.sequential import build_model
 from fedrec.recipe import Recipe
 from fedrec.seeds import numpy_generator, seeded_torch
 from fedrec.semantics.base import ItemVectors
+from fedrec.semantics.factory import make_semantics
 from fedrec.stopping import EarlyStopping
 from fedrec.training.device import choose_device
 from fedrec.training.evaluation import Scorer, mean_ndcg
@@ -49,6 +51,12 @@ class LocalTrainer:
         vectors = torch.from_numpy(semantics.vectors).to(device)
         self.model = build_model(recipe.model, vectors, recipe.loss.tau, recipe.seed).to(device)
         self._known = torch.from_numpy(semantics.known).to(device)
+
+    @classmethod
+    def alone(cls, recipe: Recipe, market: PreparedMarket) -> Self:
+        """A trainer on semantics that the market makes of what it knows by itself."""
+        semantics = make_semantics(recipe, recipe.semantics.kind)
+        return cls(recipe, market, semantics.finish(semantics.alone(market.evidence), market.evidence.keys))
 
     @cached_property
     def soft(self) -> SoftTargets | None:

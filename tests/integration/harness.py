@@ -5,14 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flwr.app import Context, Message, RecordDict
+from flwr.app import Context, Message
 
 from clients.app import app as client_app
-from fedrec.recipe import Recipe, load_recipe, recipe_json
-from fedrec.runs.folder import RunFolder
-from fedrec.simulation.inline import InlineGrid
+from fedrec.recipe import Recipe, load_recipe
 from fedrec.simulation.run import prepare_simulation
-from server.app import app as server_app
 from tests.conftest import QUICK
 
 Spoil = Callable[[Message, Message], Message]  # (question, honest reply) -> reply
@@ -39,24 +36,6 @@ def quick(*overrides: str) -> Recipe:
     return load_recipe("fecosr", [*QUICK, *overrides])
 
 
-def run_with(app: Any, recipe: Recipe, data: Path, out: Path) -> dict[str, Any]:
-    """As ``Simulation.start``, with another client app."""
-    simulation = prepare_simulation(recipe, data, out)
-    nodes = [
-        {"market": store.name, "data-path": str(store.path), "state-path": str(out.parent)}
-        for store in simulation.stores
-    ]
-    config = {
-        "recipe": recipe_json(recipe),
-        "run-folder": str(out),
-        "markets": ",".join(store.name for store in simulation.stores),
-        "engine": "inline",
-        "dataset": data.name,
-    }
-    server_app(InlineGrid(app, nodes), Context(1, 0, {}, RecordDict(), config))
-    return RunFolder(out).read_summary()
-
-
-def files(directory: Path) -> dict[str, bytes]:
-    """Every file below a folder."""
-    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+def run_with(app: WatchedApp, recipe: Recipe, data: Path, out: Path) -> dict[str, Any]:
+    """A simulation with ``app`` in the markets' place."""
+    return prepare_simulation(recipe, data, out).start(client_app=app)

@@ -8,7 +8,6 @@ from flwr.app import ConfigRecord
 from clients.app import app
 from fedrec.data.store import open_stores
 from fedrec.recipe import recipe_json
-from fedrec.semantics.hashing import HashingSemantics
 from fedrec.simulation.inline import InlineGrid
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.stages import LocalTrainer
@@ -21,12 +20,7 @@ def test_flowers_own_loop_gives_the_weighted_mean_of_local_training(synthetic: P
     """Two rounds by hand: every market trains from the same parameters, then sum_m n_m w_m / sum_m n_m in float64."""
     recipe = quick("evaluation.protocol=temporal", "semantics.kind=hashing")
     stores = open_stores(synthetic)
-    trainers = []
-    for store in stores:
-        market = PreparedMarket(store, "temporal", recipe.ease)
-        semantics = HashingSemantics(recipe.semantics.dimension, recipe.seed)
-        vectors = semantics.finish(semantics.alone(market.evidence), market.evidence.keys)
-        trainers.append(LocalTrainer(recipe, market, vectors))
+    trainers = [LocalTrainer.alone(recipe, PreparedMarket(store, "temporal", recipe.ease)) for store in stores]
     initial = trainers[0].model.shared_state()
     shared = initial
     for server_round in (1, 2):

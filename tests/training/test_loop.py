@@ -8,7 +8,6 @@ import torch
 
 from fedrec.data.store import open_store
 from fedrec.recipe import load_recipe
-from fedrec.semantics.hashing import HashingSemantics
 from fedrec.training.loop import model_scores
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.stages import LocalTrainer
@@ -16,10 +15,9 @@ from tests.conftest import QUICK
 
 
 def make_trainer(data: Path, *overrides: str) -> LocalTrainer:
-    recipe = load_recipe("fecosr", [*QUICK, *overrides])
+    recipe = load_recipe("fecosr", [*QUICK, "semantics.kind=hashing", *overrides])
     market = PreparedMarket(open_store(data / "alfa"), "temporal", recipe.ease)
-    semantics = HashingSemantics(recipe.semantics.dimension, recipe.seed)
-    return LocalTrainer(recipe, market, semantics.finish(semantics.alone(market.evidence), market.evidence.keys))
+    return LocalTrainer.alone(recipe, market)
 
 
 def test_pretraining_learns_and_moves_the_shared_group_alone(synthetic: Path) -> None:
