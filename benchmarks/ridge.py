@@ -14,11 +14,11 @@ from results import append_row
 
 from fedrec.data.store import open_stores
 from fedrec.metrics.ranking import ndcg, target_ranks
-from fedrec.recipe import EaseSettings, PriorSettings
+from fedrec.recipe import load_recipe
 from fedrec.threads import single_threaded
 from fedrec.training import mixing
 from fedrec.training.prepared import PreparedMarket
-from fedrec.training.prior import ItemPrior
+from fedrec.training.prior import item_views, popularity_views
 
 RIDGES = (0.001, 0.01, 0.1, 1.0)
 LAMBDAS = {"family": 100.0, "temporal": 10.0}
@@ -29,8 +29,8 @@ REPETITIONS = 4
 def main() -> None:
     for protocol, lam in LAMBDAS.items():
         for store in open_stores(Path(sys.argv[1])):
-            ease = EaseSettings(lambdas=[lam], popularity_weights=[0.0])
-            for ridge, value in cross_validate(PreparedMarket(store, protocol, ease)).items():
+            fixed = [f"evaluation.protocol={protocol}", f"ease.lambdas=[{lam}]", "ease.popularity_weights=[0]"]
+            for ridge, value in cross_validate(PreparedMarket(store, load_recipe("fecosr", fixed))).items():
                 append_row(
                     "ridge", {"protocol": protocol, "market": store.name, "ridge": ridge, "ndcg@10": f"{value:.5f}"}
                 )
@@ -40,8 +40,11 @@ def cross_validate(market: PreparedMarket) -> dict[float, float]:
     """Mean NDCG@10 on the half that was not learned from, by ridge."""
     generator = np.random.default_rng(0)
     holdout = market.validation
-    users = generator.permutation(len(holdout.targets))[:MOST_USERS]
-    views = ItemPrior(market.ease, holdout, PriorSettings()).views(users)
+    users = generator.permutation(len(holdout))[:MOST_USERS]
+    settings = market.recipe.prior
+    views = np.concatenate(
+        [item_views(market.ease.weights, holdout, settings, users), popularity_views(holdout, settings, users)]
+    )
     histories = holdout.histories.take(users)
     seen = np.zeros(views.shape[1:], dtype=bool)
     seen[histories.users, histories.items] = True

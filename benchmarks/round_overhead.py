@@ -20,8 +20,9 @@ from results import append_row
 from clients.app import app
 from fedrec.data.store import open_stores
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
-from fedrec.recipe import load_recipe, recipe_json, resolve_protocol
+from fedrec.recipe import load_recipe, recipe_json
 from fedrec.simulation.inline import InlineGrid
+from fedrec.simulation.nodes import Seat
 from fedrec.threads import single_threaded
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.stages import LocalTrainer
@@ -41,14 +42,17 @@ def main() -> None:
 
 def measure(data: Path, state: Path) -> None:
     stores = open_stores(data)
-    protocol = resolve_protocol("auto", all(store.families is not None for store in stores))
-    recipe = load_recipe("fecosr", [f"evaluation.protocol={protocol}", "semantics.kind=hashing"])
-    trainers = [LocalTrainer.alone(recipe, PreparedMarket(store, protocol, recipe.ease)) for store in stores]
+    recipe = load_recipe("fecosr", ["semantics.kind=hashing"])
+    recipe = recipe.resolved(all(store.families is not None for store in stores), True)
+    trainers = [LocalTrainer.alone(recipe, PreparedMarket(store, recipe)) for store in stores]
     initial = trainers[0].model.shared_state()
-    nodes = [{"market": store.name, "data-path": str(store.path), "state-path": str(state)} for store in stores]
-    grid = InlineGrid(app, nodes)
+    seats = [
+        Seat({"market": store.name, "data-path": str(store.path), "state-path": str(state)}, store.count)
+        for store in stores
+    ]
+    grid = InlineGrid(app, seats)
     node_of = dict(zip([store.name for store in stores], grid.get_node_ids(), strict=True))
-    strategy = SharedAverage(node_of, recipe.federation, recipe.seed)
+    strategy = SharedAverage(node_of, recipe)
     config = ConfigRecord({"run": "run", "recipe": recipe_json(recipe), "round": "1"})
     arrays = array_record({name: value.numpy() for name, value in initial.items()})
 

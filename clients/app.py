@@ -12,7 +12,9 @@ app = ClientApp()
 
 TASKS: dict[str, Task] = {
     declaration.HELLO: tasks.hello,
+    declaration.VOCABULARY: tasks.vocabulary,
     declaration.CATALOGUE: tasks.catalogue,
+    declaration.GRAM: tasks.gram,
     declaration.INSTALL: tasks.install,
     declaration.PRETRAIN: tasks.pretrain,
     declaration.VALIDATE: tasks.validate,

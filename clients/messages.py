@@ -13,11 +13,13 @@ import numpy as np
 from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 
+from clients.memory import FileMemory
 from clients.node import MarketNode, open_node
 from fedrec.errors import RunError
 from fedrec.exchange.ledger import CountStage
 from fedrec.exchange.payload import ARRAYS, CONFIG, SCALARS, TEXTS, Array, Origin, Payload
 from fedrec.exchange.pipeline import UpdatePipeline
+from fedrec.exchange.update import update_stages
 from fedrec.models.sequential import SequentialModel
 from fedrec.recipe import Recipe
 from fedrec.threads import single_threaded
@@ -32,6 +34,7 @@ class Instruction:
     recipe: Recipe
     round: int
     arrays: dict[str, Array]
+    texts: dict[str, list[str]]
 
 
 Task = Callable[[MarketNode, Instruction], Payload]
@@ -49,12 +52,16 @@ def answer(message: Message, context: Context, task: Task) -> Message:
         config = message.content.config_records[CONFIG]
         node = open_node(context, str(config["run"]))
         instruction = Instruction(
-            Recipe.model_validate_json(str(config["recipe"])), int(str(config["round"])), _arrays(message)
+            Recipe.model_validate_json(str(config["recipe"])),
+            int(str(config["round"])),
+            _arrays(message),
+            _texts(message),
         )
         origin = Origin(node.store.name, instruction.round, action)
         with single_threaded():
             payload = task(node, instruction)
-        pipeline = UpdatePipeline([_count_stage(node)])
+        memory = FileMemory(node.folder)
+        pipeline = UpdatePipeline([*update_stages(instruction.recipe.update, memory), _count_stage(node)])
         return Message(_records(pipeline.outgoing(payload, origin)), reply_to=message)
     except Exception as error:
         reason = safe_reason(error)
@@ -94,6 +101,11 @@ def _group(message: Message) -> int:
 def _arrays(message: Message) -> dict[str, Array]:
     records = message.content.array_records
     return {name: array.numpy() for name, array in records[ARRAYS].items()} if ARRAYS in records else {}
+
+
+def _texts(message: Message) -> dict[str, list[str]]:
+    records = message.content.config_records
+    return {name: list(map(str, value)) for name, value in records[TEXTS].items()} if TEXTS in records else {}  # type: ignore[arg-type]
 
 
 def _records(payload: Payload) -> RecordDict:

@@ -1,5 +1,6 @@
 """The node a client runs on: which market it holds, where its data lies, and where its private state belongs."""
 
+import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -9,7 +10,7 @@ from flwr.app import Context
 from fedrec.data.store import MarketStore, open_store
 from fedrec.errors import UserError
 from fedrec.files import market_name, run_name
-from fedrec.recipe import EaseSettings, Recipe
+from fedrec.recipe import Recipe
 from fedrec.training.prepared import PreparedMarket
 
 
@@ -35,14 +36,39 @@ class MarketNode:
         """Semantic vectors received from the server."""
         return self.folder / "semantics.safetensors"
 
+    @property
+    def gram(self) -> Path:
+        """Item-item counts of all markets, received from the server."""
+        return self.folder / "gram.safetensors"
+
+    @property
+    def vocabulary(self) -> Path:
+        """The union of all catalogues, received from the server where the protocol ranks it."""
+        return self.folder / "vocabulary.json"
+
+    def note(self, name: str) -> Path:
+        """What a finished model was made of, and the figures that were reported of it."""
+        return self.folder / f"{name}.json"
+
+    @property
+    def mixing(self) -> Path:
+        """Learned mixing weights."""
+        return self.folder / "mixing.json"
+
+    @property
+    def per_user(self) -> Path:
+        """Every metric of every method per test user: for intervals over several runs, on this host only."""
+        return self.folder / "per_user.safetensors"
+
     def model(self, name: str) -> Path:
         """A finished model, private parameters included."""
         return self.folder / f"{name}.safetensors"
 
     def prepare(self, recipe: Recipe) -> PreparedMarket:
-        """The market under the recipe's protocol, remembered within this process."""
-        key = (str(self.store.path), self.store.fingerprint, recipe.evaluation.protocol)
-        return _prepared(key, recipe.ease.model_dump_json())
+        """The market under the recipe, remembered within this process."""
+        received = recipe.evaluation.protocol == "acmr" and self.vocabulary.is_file()
+        vocabulary = self.vocabulary.read_text(encoding="utf-8") if received else ""
+        return _prepared(str(self.store.path), self.store.fingerprint, recipe.model_dump_json(), vocabulary)
 
 
 def open_node(context: Context, run: str) -> MarketNode:
@@ -63,6 +89,8 @@ def open_node(context: Context, run: str) -> MarketNode:
 
 
 @lru_cache(maxsize=64)
-def _prepared(key: tuple[str, str, str], ease: str) -> PreparedMarket:
-    path, _, protocol = key
-    return PreparedMarket(open_store(Path(path)), protocol, EaseSettings.model_validate_json(ease))
+def _prepared(path: str, fingerprint: str, recipe: str, vocabulary: str) -> PreparedMarket:
+    store = open_store(Path(path))
+    if store.fingerprint != fingerprint:
+        raise UserError(f"{path}: the data changed while it was read; start again")
+    return PreparedMarket(store, Recipe.model_validate_json(recipe), json.loads(vocabulary) if vocabulary else None)

@@ -1,6 +1,9 @@
 """What a market does when asked, one function per action. Each returns what may leave; the rest stays on disk."""
 
+import hashlib
+import json
 import time
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -12,14 +15,18 @@ from safetensors.torch import save as save_tensors
 
 from clients.messages import Instruction
 from clients.node import MarketNode
+from fedrec.data.splits import own_items
 from fedrec.errors import RunError
+from fedrec.exchange.pairs import count_pairs, read_pairs
 from fedrec.exchange.payload import Payload
 from fedrec.files import write_atomic, write_json
-from fedrec.recipe import TRAINED, Recipe, recipe_json
+from fedrec.floors.ease import ease_weights
+from fedrec.recipe import TRAINED, EaseSettings, Recipe, recipe_json
 from fedrec.semantics.cooccurrence import CooccurrenceSemantics
 from fedrec.semantics.factory import make_semantics
 from fedrec.training.device import choose_device
-from fedrec.training.report import evaluate_market
+from fedrec.training.prior import ItemItem, fit_ease
+from fedrec.training.report import Contenders, evaluate_market
 from fedrec.training.stages import Finished, LocalTrainer, State
 
 
@@ -38,25 +45,48 @@ def hello(node: MarketNode, instruction: Instruction) -> Payload:
     )
 
 
+def vocabulary(node: MarketNode, instruction: Instruction) -> Payload:
+    """Item keys, nothing else."""
+    return Payload(texts={"items": own_items(node.store, instruction.recipe.evaluation, instruction.recipe.seed)})
+
+
 def catalogue(node: MarketNode, instruction: Instruction) -> Payload:
     """Item keys and, for shared semantics, how many users had both items of a pair."""
+    market = node.prepare(instruction.recipe)
     semantics = make_semantics(instruction.recipe, instruction.recipe.semantics.kind)
     if not isinstance(semantics, CooccurrenceSemantics):
         raise RunError(f"semantics {instruction.recipe.semantics.kind!r} exchanges nothing; no catalogue is sent")
-    counts = semantics.statistic(node.prepare(instruction.recipe).evidence)
-    return Payload(
-        arrays={"first": counts.first, "second": counts.second, "count": counts.count},
-        texts={"items": node.prepare(instruction.recipe).split.items},
-    )
+    return Payload(semantics.statistic(market.evidence).arrays(), texts={"items": market.split.items})
+
+
+def gram(node: MarketNode, instruction: Instruction) -> Payload:
+    """Item keys and the Gram matrix of the train histories: how many users had each item, and each two."""
+    market = node.prepare(instruction.recipe)
+    counts = count_pairs(market.train.matrix(), instruction.recipe.fedease.min_count, diagonal=True)
+    return Payload(counts.arrays(), texts={"items": market.split.items})
 
 
 def install(node: MarketNode, instruction: Instruction) -> Payload:
-    """Keep the semantic vectors [I, e] that the server made of all markets' counts."""
-    vectors = instruction.arrays["semantics"]
-    items = node.prepare(instruction.recipe).train.item_count
-    if vectors.shape != (items, instruction.recipe.semantics.dimension) or not np.isfinite(vectors).all():
-        raise RunError(f"semantic vectors of shape {vectors.shape} do not fit {items} items")
-    write_atomic(node.semantics, save_arrays({"semantics": np.asarray(vectors, np.float32)}))
+    """Keep what the server made of all markets' answers: a vocabulary, semantic vectors [I, e], or summed counts."""
+    arrays = instruction.arrays
+    if "vocabulary" in instruction.texts:
+        own = own_items(node.store, instruction.recipe.evaluation, instruction.recipe.seed)
+        if not set(own) <= set(instruction.texts["vocabulary"]):
+            raise RunError("the vocabulary received lacks items of this market")
+        write_atomic(node.vocabulary, json.dumps(sorted(instruction.texts["vocabulary"])).encode())
+    if "semantics" in arrays:
+        items = node.prepare(instruction.recipe).train.item_count
+        vectors = arrays["semantics"]
+        if vectors.shape != (items, instruction.recipe.semantics.dimension) or not np.isfinite(vectors).all():
+            raise RunError(f"semantic vectors of shape {vectors.shape} do not fit {items} items")
+        write_atomic(node.semantics, save_arrays({"semantics": np.asarray(vectors, np.float32)}))
+    if "own" in arrays:
+        items = node.prepare(instruction.recipe).train.item_count
+        size = int(arrays["size"][0])
+        if arrays["own"].shape != (items,) or not (arrays["own"].min() >= 0 and arrays["own"].max() < size):
+            raise RunError(f"summed counts over {size} items do not fit the {items} items of this market")
+        read_pairs(arrays, size, 1, diagonal=True)
+        write_atomic(node.gram, save_arrays({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
     return Payload()
 
 
@@ -86,35 +116,79 @@ def validate(node: MarketNode, instruction: Instruction) -> Payload:
 
 def finetune(node: MarketNode, instruction: Instruction) -> Payload:
     """Stage two, from the shared model that came. The result never leaves."""
-    trainer = _start(_fresh_trainer(node, instruction.recipe), instruction)
-    return _keep(node, "federated", trainer.finetune())
+
+    def train() -> Finished:
+        return _start(_fresh_trainer(node, instruction.recipe), instruction).finetune()
+
+    return _once(node, "federated", instruction, train)
 
 
 def train_local(node: MarketNode, instruction: Instruction) -> Payload:
     """The local-only twin: same model and budget, with only what this market knows, its own semantics included."""
-    trainer = LocalTrainer.alone(instruction.recipe, node.prepare(instruction.recipe))
-    return _keep(node, "local", trainer.train_alone())
+
+    def train() -> Finished:
+        trainer = LocalTrainer.alone(instruction.recipe, node.prepare(instruction.recipe))
+        return trainer.train_alone(_rounds(instruction))
+
+    return _once(node, "local", instruction, train)
 
 
 def train_local_shared(node: MarketNode, instruction: Instruction) -> Payload:
     """The twin once more, on the federation's semantics: what is gained without averaging any parameter."""
-    trainer = _fresh_trainer(node, instruction.recipe)
-    return _keep(node, "local_shared_semantics", trainer.train_alone())
+
+    def train() -> Finished:
+        return _fresh_trainer(node, instruction.recipe).train_alone(_rounds(instruction))
+
+    return _once(node, "local_shared_semantics", instruction, train)
 
 
 def report(node: MarketNode, instruction: Instruction) -> Payload:
     """Every method on the test users; means leave, the mixing weights stay."""
     recipe = instruction.recipe
     market = node.prepare(recipe)
-    trainers = {}
+    trainers: dict[str, LocalTrainer] = {}
     for name in sorted(TRAINED & set(recipe.evaluation.methods)):
         if not node.model(name).is_file():
             continue  # its training failed and was reported then; the other methods still count
         trainers[name] = LocalTrainer.alone(recipe, market) if name == "local" else _fresh_trainer(node, recipe)
         trainers[name].load(load_tensors(node.model(name)))
-    scalars, weights = evaluate_market(recipe, market, trainers)
-    write_json(node.folder / "mixing.json", {name: values.tolist() for name, values in weights.items()})
-    return Payload(scalars=scalars)
+    result = evaluate_market(Contenders(recipe, market, trainers, _shared_ease(node, recipe)))
+    write_json(node.mixing, {name: values.tolist() for name, values in result.weights.items()})
+    per_user = {
+        f"{name}.{metric}": values
+        for name, ranking in result.rankings.items()
+        for metric, values in ranking.users.items()
+    }
+    write_atomic(node.per_user, save_arrays({"users": market.test.users, **per_user}))
+    return Payload(scalars=result.scalars)
+
+
+def _shared_ease(node: MarketNode, recipe: Recipe) -> ItemItem | None:
+    """EASE on the counts of all markets, where they were summed; hyper-parameters chosen on this market's validation.
+
+    ``restrict: before``: the counts received are those among this market's items. ``after``: among all items, so that
+    the inverse knows of items sold elsewhere; then the market's own rows and columns are taken.
+    """
+    if not recipe.sums_counts:
+        return None
+    arrays = load_arrays(node.gram)
+    counts = read_pairs(arrays, int(arrays["size"][0]), 1, diagonal=True).matrix()
+    own = arrays["own"]
+    settings = EaseSettings(lambdas=recipe.fedease.lambdas, popularity_weights=recipe.ease.popularity_weights)
+    try:
+        return fit_ease(
+            lambda lam: ease_weights(counts, lam)[np.ix_(own, own)], node.prepare(recipe).validation, settings
+        )
+    except np.linalg.LinAlgError:
+        least = min(recipe.fedease.lambdas)
+        raise RunError(
+            f"the summed counts have no inverse at lambda {least}: raise fedease.lambdas, or set fedease.min_count=1"
+        ) from None
+
+
+def _rounds(instruction: Instruction) -> int | None:
+    """The budget of a twin: how often the federation samples this market; None where it asks all in every round."""
+    return int(instruction.arrays["rounds"][0]) if "rounds" in instruction.arrays else None
 
 
 def _start(trainer: LocalTrainer, instruction: Instruction) -> LocalTrainer:
@@ -143,14 +217,26 @@ def _fresh_trainer(node: MarketNode, recipe: Recipe) -> LocalTrainer:
     return LocalTrainer(recipe, market, semantics.finish(received, market.evidence.keys))
 
 
-def _keep(node: MarketNode, name: str, finished: Finished) -> Payload:
-    """Store a finished model; report three numbers."""
-    state = {key: value.contiguous() for key, value in finished.state.items()}
-    write_atomic(node.model(name), save_tensors(state))
-    return Payload(
-        scalars={
-            "validation": finished.validation,
-            "epochs": float(finished.epochs),
-            "seconds": finished.seconds,
-        }
-    )
+def _once(node: MarketNode, name: str, instruction: Instruction, train: Callable[[], Finished]) -> Payload:
+    """Train, store the model, report three numbers; in a run that was interrupted, what is stored need not be redone.
+
+    The note beside a model says what it was made of, so that nothing is taken for what it is not.
+    """
+    digest = hashlib.sha256((recipe_json(instruction.recipe) + node.store.fingerprint).encode())
+    for key, array in sorted(instruction.arrays.items()):
+        digest.update(key.encode() + np.ascontiguousarray(array).tobytes())
+    made_of, path, note = digest.hexdigest(), node.model(name), node.note(name)
+    if note.is_file() and path.is_file():
+        known = json.loads(note.read_text(encoding="utf-8"))
+        if known["made_of"] == made_of and known["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest():
+            return Payload(scalars=known["scalars"])
+    finished = train()
+    data = save_tensors({key: value.contiguous() for key, value in finished.state.items()})
+    scalars = {
+        "validation": finished.validation,
+        "epochs": float(finished.epochs),
+        "seconds": finished.seconds,
+    }
+    write_atomic(path, data)
+    write_json(note, {"made_of": made_of, "sha256": hashlib.sha256(data).hexdigest(), "scalars": scalars})
+    return Payload(scalars=scalars)

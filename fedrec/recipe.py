@@ -6,6 +6,7 @@ The shipped recipes (``fedrec/recipes/*.yaml``) are the manual of these keys; th
 import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,9 +19,10 @@ from fedrec.files import market_name
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Protocol = Literal["auto", "family", "temporal"]
-Method = Literal["federated", "local", "local_shared_semantics", "popularity", "ease"]
-TRAINED = frozenset({"federated", "local", "local_shared_semantics"})  # methods that train the sequential model
+Protocol = Literal["auto", "family", "temporal", "global-time", "acmr"]
+Method = Literal["federated", "local", "local_shared_semantics", "pooled", "popularity", "itemknn", "ease", "fedease"]
+TRAINED = frozenset({"federated", "local", "local_shared_semantics", "pooled"})  # train the sequential model
+HEADLINES = ("federated", "fedease")  # methods whose difference to every other is reported, paired per user
 
 
 class Section(BaseModel):
@@ -30,9 +32,10 @@ class Section(BaseModel):
 
 
 class DataSettings(Section):
-    """Which markets of the data folder take part."""
+    """Which markets of the data folder take part, and how many of their users are known so far."""
 
     markets: list[str] | None = Field(default=None, min_length=1, description="null takes every market found")
+    user_share: float = Field(default=1.0, gt=0, le=1, description="the others train nothing and are only tested")
 
     @field_validator("markets")
     @classmethod
@@ -78,7 +81,34 @@ class TrainingSettings(Section):
     batch_size: int = Field(default=128, ge=1, le=65536)
     learning_rate: Positive = 2e-3
     weight_decay: float = Field(default=0.01, ge=0, le=10)
+    proximal: float = Field(default=0.0, ge=0, description="FedProx: pull towards the parameters that came")
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class ServerOptimiserSettings(Section):
+    """What the server does with the aggregate: take it, or treat its change as a gradient."""
+
+    kind: Literal["none", "adam", "yogi"] = "none"
+    learning_rate: Positive = 0.01
+    beta_1: Probability = 0.9
+    beta_2: Probability = 0.99
+    tau: Positive = Field(default=1e-3, description="adaptivity: larger is closer to plain momentum")
+
+
+class UpdateSettings(Section):
+    """What happens to a shared update on its way out of a market."""
+
+    clip_norm: Positive | None = Field(default=None, description="largest L2 norm of a change; null does not clip")
+    compression: Literal["none", "int8", "top-k"] = "none"
+    top_share: float = Field(default=0.05, gt=0, le=1, description="of top-k: share of the numbers that are sent")
+    error_feedback: bool = Field(default=True, description="what compression left out is added to the next round")
+
+
+class FaultSettings(Section):
+    """Simulated trouble, for studies: drawn per market and round from the seed."""
+
+    dropout: Probability = Field(default=0.0, description="chance that a sampled market does not answer")
+    late: Probability = Field(default=0.0, description="chance that its answer comes a round too late")
 
 
 class FederationSettings(Section):
@@ -87,9 +117,15 @@ class FederationSettings(Section):
     rounds: int = Field(default=24, ge=1, le=100000)
     participation: float = Field(default=1.0, gt=0, le=1, description="share of the markets sampled each round")
     weights: Literal["interactions", "uniform", "square_root"] = "interactions"
+    aggregation: Literal["mean", "median", "trimmed_mean"] = "mean"
+    trim: float = Field(default=0.2, ge=0, lt=0.5, description="of trimmed_mean: share cut off at either end")
+    optimiser: ServerOptimiserSettings = ServerOptimiserSettings()
     quorum: float = Field(default=0.5, gt=0, le=1, description="share of the sampled that must be accepted")
     norm_bound: Positive = Field(default=1000.0, description="largest L2 norm of one market's change")
     patience: int = Field(default=5, ge=1, description="rounds without a better validation before stopping")
+    deadline_seconds: Positive | None = Field(default=None, description="of one round; null waits for every market")
+    stage_deadline_seconds: Positive | None = Field(default=None, description="of every other question")
+    faults: FaultSettings = FaultSettings()
 
 
 class FinetuneSettings(Section):
@@ -106,6 +142,7 @@ class PriorSettings(Section):
 
     half_life_days: Positive = Field(default=300.0, description="weight of the user's older interactions")
     trend_days: Positive = Field(default=90.0, description="half-life of the popularity trend")
+    federated: bool = Field(default=False, description="add views of the summed counts (federated EASE) to it")
 
 
 class EaseSettings(Section):
@@ -115,10 +152,30 @@ class EaseSettings(Section):
     popularity_weights: list[Annotated[float, Field(ge=0)]] = Field(default=[0.0, 0.003, 0.01, 0.03], min_length=1)
 
 
+class ItemKNNSettings(Section):
+    """Item-kNN: the values tried on validation. One value each fixes them."""
+
+    neighbours: list[Annotated[int, Field(ge=1)]] = Field(default=[20, 100, 1000], min_length=1)
+    shrink: list[Annotated[float, Field(ge=0)]] = Field(default=[0.0, 10.0], min_length=1)
+
+
+class FedEaseSettings(Section):
+    """Federated EASE: item-item counts summed over the markets, in one exchange."""
+
+    lambdas: list[Positive] = Field(default=[3.0, 10.0, 50.0, 100.0, 300.0], min_length=1)
+    min_count: int = Field(default=1, ge=1, description="1 is exact; more holds rarer pairs back in the market")
+    restrict: Literal["before", "after"] = Field(
+        default="before", description="take the market's catalogue before or after the counts are inverted"
+    )
+
+
 class EvaluationSettings(Section):
     """What is measured: one protocol a run, because it decides the data the models see."""
 
     protocol: Protocol = "auto"
+    cut_date: date | None = Field(default=None, description="of protocol global-time: train before, test after")
+    holdout: Literal["item", "untied", "basket"] = Field(default="item", description="what is held out of each user")
+    ties: Literal["source", "random"] = Field(default="source", description="order of rows of one moment")
     methods: list[Method] = Field(default=["federated", "local", "popularity", "ease"], min_length=1)
     resamples: int = Field(default=1000, ge=10, le=100000, description="bootstrap draws of the paired intervals")
 
@@ -126,7 +183,16 @@ class EvaluationSettings(Section):
 class EngineSettings(Section):
     """Where the clients run."""
 
-    kind: Literal["inline"] = "inline"
+    kind: Literal["inline", "ray"] = "inline"
+    workers: int = Field(default=0, ge=0, le=1024, description="processes of inline; 0 computes in this one")
+
+
+class RaySettings(Section):
+    """Flower's simulation engine on Ray."""
+
+    address: str | None = Field(default=None, description="an existing cluster, such as auto; null starts one here")
+    cpus: float = Field(default=1.0, gt=0, description="of a client")
+    gpus: float = Field(default=0.0, ge=0, description="of a client; fractions share a card")
 
 
 class Recipe(Section):
@@ -139,24 +205,71 @@ class Recipe(Section):
     model: ModelSettings = ModelSettings()
     loss: LossSettings = LossSettings()
     training: TrainingSettings = TrainingSettings()
+    update: UpdateSettings = UpdateSettings()
     federation: FederationSettings = FederationSettings()
     finetune: FinetuneSettings = FinetuneSettings()
     prior: PriorSettings = PriorSettings()
     ease: EaseSettings = EaseSettings()
+    itemknn: ItemKNNSettings = ItemKNNSettings()
+    fedease: FedEaseSettings = FedEaseSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     engine: EngineSettings = EngineSettings()
+    ray: RaySettings = RaySettings()
 
     @property
     def trains(self) -> bool:
         """Whether any chosen method needs the sequential model at all."""
         return bool(TRAINED & set(self.evaluation.methods))
 
+    @property
+    def sums_counts(self) -> bool:
+        """Whether the markets' item-item counts are summed."""
+        return "fedease" in self.evaluation.methods or self.prior.federated
 
-def resolve_protocol(protocol: Protocol, every_market_has_families: bool) -> Protocol:
-    """``auto`` is ``family`` where every market has a family map, else ``temporal``."""
-    if protocol != "auto":
-        return protocol
-    return "family" if every_market_has_families else "temporal"
+    def resolved(self, every_market_has_families: bool, every_market_has_text: bool) -> "Recipe":
+        """Every ``auto`` replaced by what the markets allow, so that all of them do the same.
+
+        Protocol: ``family`` where every market has a family map, else ``temporal``. Semantics: ``hashing`` where items
+        have text, else ``cooccurrence``.
+        """
+        protocol, kind = self.evaluation.protocol, self.semantics.kind
+        if protocol == "auto":
+            protocol = "family" if every_market_has_families else "temporal"
+        if kind == "auto":
+            kind = "hashing" if every_market_has_text else "cooccurrence"
+        return self.model_copy(
+            update={
+                "evaluation": self.evaluation.model_copy(update={"protocol": protocol}),
+                "semantics": self.semantics.model_copy(update={"kind": kind}),
+            }
+        )
+
+    def contradiction(self) -> str | None:
+        """What no single key shows to be wrong: the keys at odds, and the remedy."""
+        model, evaluation = self.model, self.evaluation
+        if model.dimension % model.heads:
+            return f"model.dimension {model.dimension} is not a multiple of model.heads {model.heads}; change one"
+        if evaluation.protocol in {"global-time", "acmr"} and (evaluation.holdout, evaluation.ties) != (
+            "item",
+            "source",
+        ):
+            return (
+                f"evaluation.holdout {evaluation.holdout!r} and ties {evaluation.ties!r} are for protocols family and "
+                f"temporal; remove them or change protocol {evaluation.protocol!r}"
+            )
+        if (evaluation.protocol == "global-time") != (evaluation.cut_date is not None):
+            return (
+                "evaluation.cut_date: protocol global-time needs a date, and no other takes one "
+                "(`fedrec data describe DIR` shows when the interactions lie)"
+            )
+        federation = self.federation
+        deadline = federation.deadline_seconds or federation.stage_deadline_seconds
+        if deadline is not None and self.engine.kind == "inline" and not self.engine.workers:
+            return (
+                f"federation deadline {deadline:g} s: a client in this process cannot be cut off; "
+                "set engine.workers=1 or more, or engine.kind=ray"
+            )
+        return None
 
 
 def recipe_names() -> list[str]:
@@ -201,11 +314,9 @@ def parse_recipe(values: Mapping[str, Any], origin: str) -> Recipe:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
         raise UserError(f"{origin}: {_explain(error)}") from None
-    if recipe.model.dimension % recipe.model.heads:
-        raise UserError(
-            f"{origin}: model.dimension {recipe.model.dimension} is not a multiple of model.heads "
-            f"{recipe.model.heads}; change one"
-        )
+    contradiction = recipe.contradiction()
+    if contradiction:
+        raise UserError(f"{origin}: {contradiction}")
     return recipe
 
 

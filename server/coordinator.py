@@ -2,11 +2,14 @@
 
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from flwr.app import ArrayRecord
 from flwr.serverapp import Grid
 
 from fedrec.errors import RunError
@@ -14,30 +17,35 @@ from fedrec.exchange.declaration import FINETUNE, LOCAL, LOCAL_SHARED, REPORT
 from fedrec.exchange.payload import Array
 from fedrec.exchange.reply import reason_to_distrust
 from fedrec.models.sequential import build_model
-from fedrec.recipe import Recipe, resolve_protocol
+from fedrec.recipe import Recipe
 from fedrec.runs.folder import RunFolder
+from fedrec.runs.journal import Journal
+from fedrec.runs.shared import SharedItems, read_shared_model, write_items, write_shared_model
 from fedrec.runs.summary import build_summary
 from fedrec.semantics.cooccurrence import CooccurrenceSemantics
-from fedrec.semantics.factory import make_semantics, resolve_kind
+from fedrec.semantics.factory import make_semantics
 from fedrec.threads import single_threaded
+from server.catalogues import share_gram, share_semantics, share_vocabulary
 from server.federation import Federation
-from server.rounds import Pretrained, run_rounds
-from server.semantics import exchange_semantics
+from server.rounds import run_rounds
 from strategies.records import array_record
+from strategies.sampling import rounds_sampled
 from strategies.shared_average import SharedAverage
+
+Result = TypeVar("Result")
+Scalars = dict[str, dict[str, float]]  # by market
+_NEED_SHARED_ITEMS = {"federated", "local_shared_semantics", "pooled"}
 
 
 class Coordinator:
-    """Leads one run. ``expected`` names the markets it waits for."""
+    """Leads one run, or goes on with one that was interrupted. ``expected`` names the markets it waits for."""
 
     def __init__(self, grid: Grid, run: RunFolder, recipe: Recipe, deadline_seconds: float = 120) -> None:
         self.grid = grid
         self.run = run
         self.deadline_seconds = deadline_seconds
         self.federation = Federation(grid, run.path.name, recipe)
-        self.seconds: dict[str, float] = {}
-        self.failed: list[dict[str, str]] = []
-        self._clock = time.perf_counter()
+        self.journal = Journal()
 
     def lead(self, expected: list[str], engine: str, dataset: str) -> dict[str, Any]:
         """Run every stage the recipe's methods need; write and return the summary."""
@@ -48,78 +56,132 @@ class Coordinator:
         started = time.perf_counter()
         self.federation.discover(expected, self.deadline_seconds)
         self._resolve()
+        self._restore()
+        self._add_seconds("setup", started)
         recipe = self.federation.recipe
-        if recipe.trains:
-            self._share_semantics()
-        self._lap("setup")
-        pretrained = None
-        if "federated" in recipe.evaluation.methods:
-            pretrained = self._pretrain()
-        self._lap("federate")
-        if pretrained is not None:
-            record = array_record(pretrained.shared)
-            self._stage(FINETUNE, dict.fromkeys(self.federation.markets, record))
-        if "local" in recipe.evaluation.methods:
-            self._stage(LOCAL)
-        if "local_shared_semantics" in recipe.evaluation.methods:
-            self._stage(LOCAL_SHARED)
-        self._lap("finetune")
-        results = self._stage(REPORT)
-        self._lap("evaluate")
-        self.seconds["total"] = time.perf_counter() - started
+        methods = set(recipe.evaluation.methods)
+        if recipe.evaluation.protocol == "acmr":
+            self._step("vocabulary", "setup", self._share_vocabulary)
+        if recipe.semantics.kind == "cooccurrence" and _NEED_SHARED_ITEMS & methods:
+            self._step("semantics", "setup", self._share_semantics)
+        if recipe.sums_counts:
+            self._step("gram", "setup", self._share_gram)
+        records: list[dict[str, Any]] = []
+        if "federated" in methods:
+            records = self._step("pretrain", "federate", self._pretrain)
+            self._step(FINETUNE, "finetune", lambda: self._ask(FINETUNE, self._shared_parameters()))
+        for method, action in (("local", LOCAL), ("local_shared_semantics", LOCAL_SHARED)):
+            if method in methods:
+                self._step(action, "finetune", partial(self._train_twins, action))
+        results = self._step(REPORT, "evaluate", lambda: self._ask(REPORT))
+        self.journal.seconds["total"] = sum(self.journal.seconds.values())
         summary = build_summary(
             recipe=recipe,
             engine=engine,
             dataset=dataset,
             members={market: asdict(member) for market, member in self.federation.members.items()},
             results=results,
-            failed=self.failed,
-            rounds=pretrained.rounds if pretrained else [],
-            other_bytes=(self.federation.traffic.up, self.federation.traffic.down),
-            seconds=self.seconds,
+            failed=self.journal.failed,
+            rounds=records,
+            other_bytes=(self.journal.bytes_up, self.journal.bytes_down),
+            seconds=self.journal.seconds,
             peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         )
         self.run.write_summary(summary)
-        self.run.event("finished", seconds=self.seconds["total"])
+        self.run.event("finished", seconds=self.journal.seconds["total"])
         return summary
 
     def _resolve(self) -> None:
         """Replace every ``auto`` by what the markets allow, so that all of them do the same."""
-        recipe = self.federation.recipe
         members = self.federation.members.values()
-        protocol = resolve_protocol(recipe.evaluation.protocol, all(member.has_families for member in members))
-        kind = resolve_kind(recipe.semantics.kind, all(member.has_text for member in members))
-        self.federation.recipe = recipe.model_copy(
-            update={
-                "evaluation": recipe.evaluation.model_copy(update={"protocol": protocol}),
-                "semantics": recipe.semantics.model_copy(update={"kind": kind}),
-            }
+        recipe = self.federation.recipe.resolved(
+            all(member.has_families for member in members), all(member.has_text for member in members)
         )
-        self.run.write_recipe(self.federation.recipe)
-        self.run.event("started", markets=self.federation.markets, protocol=protocol, semantics=kind)
+        self.federation.recipe = recipe
+        self.run.write_recipe(recipe)
+        self.run.event(
+            "started",
+            markets=self.federation.markets,
+            protocol=recipe.evaluation.protocol,
+            semantics=recipe.semantics.kind,
+        )
 
-    def _share_semantics(self) -> None:
+    def _restore(self) -> None:
+        """Take up what an earlier start of this run has finished. Its hello is not counted twice."""
+        self.journal = self.run.read_journal()
+        if self.journal.steps or self.run.last_checkpoint() is not None:
+            self.federation.traffic.up, self.federation.traffic.down = self.journal.bytes_up, self.journal.bytes_down
+
+    def _step(self, name: str, phase: str, action: Callable[[], Result]) -> Result:
+        """Do ``action`` unless an earlier start of this run has done it; its result must be a JSON value."""
+        if name not in self.journal.steps:
+            started = time.perf_counter()
+            self.journal.steps[name] = action()
+            self.journal.bytes_up, self.journal.bytes_down = self.federation.traffic.up, self.federation.traffic.down
+            self._add_seconds(phase, started)
+            self.run.write_journal(self.journal)
+        result: Result = self.journal.steps[name]
+        return result
+
+    def _add_seconds(self, phase: str, started: float) -> None:
+        seconds = self.journal.seconds
+        seconds[phase] = seconds.get(phase, 0.0) + time.perf_counter() - started
+
+    def _share_vocabulary(self) -> dict[str, int]:
+        items = share_vocabulary(self.federation)
+        self.run.event("vocabulary", items=items)
+        return {"items": items}
+
+    def _share_semantics(self) -> dict[str, int]:
         recipe = self.federation.recipe
         semantics = make_semantics(recipe, recipe.semantics.kind)
-        needed = {"federated", "local_shared_semantics"} & set(recipe.evaluation.methods)
-        if isinstance(semantics, CooccurrenceSemantics) and needed:
-            self.run.event("semantics", **exchange_semantics(self.federation, semantics))
+        if not isinstance(semantics, CooccurrenceSemantics):
+            raise RunError(f"semantics {recipe.semantics.kind!r} are not made of counts")
+        shared = share_semantics(self.federation, semantics)
+        write_items(self.run.shared, SharedItems(shared.items, shared.vectors))
+        known = int(np.count_nonzero(shared.vectors.any(axis=1)))
+        figures = {"items": len(shared.items), "known_items": known, "pairs": shared.pairs}
+        self.run.event("semantics", **figures)
+        return figures
 
-    def _pretrain(self) -> Pretrained:
+    def _share_gram(self) -> dict[str, int]:
+        figures = share_gram(self.federation, self.federation.recipe.fedease)
+        self.run.event("gram", **figures)
+        return figures
+
+    def _pretrain(self) -> list[dict[str, Any]]:
         recipe = self.federation.recipe
-        strategy = SharedAverage(self.federation.node_of, recipe.federation, recipe.seed)
+        strategy = SharedAverage(self.federation.node_of, recipe)
         empty = torch.zeros(0, recipe.semantics.dimension)
         model = build_model(recipe.model, empty, recipe.loss.tau, recipe.seed)
         initial: dict[str, Array] = {name: value.numpy() for name, value in model.shared_state().items()}
-        pretrained = run_rounds(self.grid, self.federation, strategy, initial, self.run)
-        self.run.write_shared_model(pretrained.shared)
-        self.run.event("pretrained", best_round=pretrained.best_round, rounds=len(pretrained.rounds))
-        return pretrained
+        rounds = run_rounds(self.grid, self.federation, strategy, initial, self.run)
+        best = rounds.watch.best or initial
+        write_shared_model(self.run.shared, recipe, best, rounds.best_round)
+        self.run.event("pretrained", best_round=rounds.best_round, rounds=len(rounds.records))
+        return rounds.records
 
-    def _stage(self, action: str, arrays: Mapping[str, Any] | None = None) -> dict[str, dict[str, float]]:
+    def _shared_parameters(self) -> dict[str, ArrayRecord]:
+        record = array_record(read_shared_model(self.run.shared).parameters)
+        return dict.fromkeys(self.federation.markets, record)
+
+    def _budgets(self) -> dict[str, ArrayRecord] | None:
+        """How many rounds each twin may train, where the federation does not sample every market in each."""
+        recipe = self.federation.recipe
+        settings = recipe.federation
+        if settings.participation == 1 or "federated" not in recipe.evaluation.methods:
+            return None
+        counts = rounds_sampled(self.federation.markets, settings.participation, recipe.seed, settings.rounds)
+        return {market: array_record({"rounds": np.array([count])}) for market, count in counts.items()}
+
+    def _train_twins(self, action: str) -> Scalars:
+        return self._ask(action, self._budgets())
+
+    def _ask(self, action: str, arrays: Mapping[str, ArrayRecord] | None = None) -> Scalars:
         """One question to every market; scalars by market. A market that fails is left out and named."""
         self.run.event("stage", action=action, markets=self.federation.markets)
-        results, problems = {}, {}
+        results: Scalars = {}
+        problems: dict[str, str] = {}
         answers = self.federation.ask(action, arrays)
         for market in self.federation.markets:
             answer = answers.get(market)
@@ -130,15 +192,10 @@ class Coordinator:
             else:
                 results[market] = dict(answer.payload.scalars)
         for market, reason in problems.items():
-            self.failed.append({"market": market, "action": action, "reason": reason})
+            self.journal.failed.append({"market": market, "action": action, "reason": reason})
             self.run.event("failed", action=action, market=market, reason=reason)
         if not results:
             market, reason = next(iter(problems.items()))
             raise RunError(f"{action} failed at every market; {market}: {reason}")
         self.run.event("stage_done", action=action, results=results if action != REPORT else {})
         return results
-
-    def _lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.seconds[name] = now - self._clock
-        self._clock = now

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
@@ -47,6 +47,7 @@ class Federation:
         self.recipe = recipe
         self.members: dict[str, Member] = {}
         self.traffic = Traffic()
+        self._strangers: set[int] = set()  # nodes that are none of the expected markets
 
     @property
     def markets(self) -> list[str]:
@@ -89,12 +90,30 @@ class Federation:
                 time.sleep(_POLL_SECONDS)
         self.members = {market: self.members[market] for market in expected}
 
+    def welcome_back(self) -> None:
+        """Look for nodes that came since: a market that was away may answer from a new one."""
+        known = {member.node for member in self.members.values()} | self._strangers
+        arrived = sorted(set(self.grid.get_node_ids()) - known)
+        for answer, node in self._ask_nodes(arrived) if arrived else []:
+            name = str(answer.payload.texts.get("market", ""))
+            if answer.error is None and name in self.members:
+                self.members[name] = replace(self.members[name], node=node)
+            else:
+                self._strangers.add(node)
+
     def ask(
-        self, action: str, arrays: Mapping[str, ArrayRecord] | None = None, timeout: float | None = None
+        self,
+        action: str,
+        arrays: Mapping[str, ArrayRecord] | None = None,
+        texts: Mapping[str, list[str]] | None = None,
     ) -> dict[str, Answer]:
-        """Ask every market to do ``action``; answers by market, errors included. A market that is silent is absent."""
+        """Ask every market to do ``action``; answers by market, errors included.
+
+        A market that is silent until the recipe's deadline for stages is absent.
+        """
+        timeout = self.recipe.federation.stage_deadline_seconds
         messages = [
-            instruction(member.node, action, 0, self.config(), arrays[market] if arrays else None)
+            instruction(member.node, action, 0, self.config(), arrays[market] if arrays else None, texts)
             for market, member in sorted(self.members.items())
         ]
         replies = self._exchange(messages, timeout)
@@ -103,6 +122,20 @@ class Federation:
             reply = replies.get(member.node)
             if reply is not None:
                 answers[market] = read_answer(reply, market)
+        return answers
+
+    def require(
+        self,
+        action: str,
+        arrays: Mapping[str, ArrayRecord] | None = None,
+        texts: Mapping[str, list[str]] | None = None,
+    ) -> dict[str, Answer]:
+        """As :meth:`ask`, where nothing can go on without every market: raises :class:`RunError` naming the first."""
+        answers = self.ask(action, arrays, texts=texts)
+        for market in self.markets:
+            answer = answers.get(market)
+            if answer is None or answer.error is not None:
+                raise RunError(f"{action}: market {market!r} failed: {answer.error if answer else 'no reply'}")
         return answers
 
     def _ask_nodes(self, nodes: list[int]) -> list[tuple[Answer, int]]:

@@ -1,6 +1,7 @@
-"""The round loop: sample, send, collect, validate, average or skip, checkpoint, stop when validation says so.
+"""The round loop: sample, send, collect, validate, aggregate or skip, checkpoint, stop when validation says so.
 
-Flower's own loop cannot stop early, cannot tell a failed round from a good one, and ends well when every client failed.
+Flower's own loop cannot stop early, cannot tell a failed round from a good one, ends well when every client failed, and
+cannot be resumed.
 """
 
 import time
@@ -12,72 +13,128 @@ from flwr.serverapp import Grid
 
 from fedrec.errors import RunError
 from fedrec.exchange.payload import Array
-from fedrec.runs.folder import RunFolder
+from fedrec.runs.folder import Checkpoint, RunFolder
 from fedrec.stopping import EarlyStopping
-from server.federation import Federation
+from server.federation import Federation, Traffic
 from strategies.records import array_record
 from strategies.shared_average import RoundOutcome, SharedAverage
 
 _FAILED_ROUNDS = 3  # skipped rounds in a row before the run is given up
+Shared = dict[str, Array]
 
 
 @dataclass
-class Pretrained:
-    """What stage one ended with."""
+class Rounds:
+    """What the loop carries from one round to the next: all of it is in the checkpoint."""
 
-    shared: dict[str, Array]
-    best_round: int  # whose average ``shared`` is; 0 is the untrained model
-    rounds: list[dict[str, Any]] = field(default_factory=list)
+    shared: Shared
+    watch: EarlyStopping[Shared]
+    made_in: int = 0  # the round whose aggregate ``shared`` is; 0 is the untrained model
+    best_round: int = 0
+    skipped: int = 0  # in a row
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+    def judge(self, validation: float | None) -> bool:
+        """Take note of how good ``shared`` is; True when it is time to stop."""
+        if validation is None:
+            return False
+        stop = self.watch.offer(validation, self.shared)
+        if self.watch.best is self.shared:
+            self.best_round = self.made_in
+        return stop
+
+    def checkpoint(self, strategy: SharedAverage, traffic: Traffic) -> Checkpoint:
+        """Everything that the next round depends on."""
+        arrays = {"shared": self.shared, "server": strategy.optimiser.state()}
+        if self.watch.best is not None:
+            arrays["best"] = self.watch.best
+        state = {
+            "made_in": self.made_in,
+            "best_round": self.best_round,
+            "skipped": self.skipped,
+            "records": self.records,
+            "watch": {
+                "score": self.watch.score if self.watch.best is not None else None,
+                "best_index": self.watch.best_index,
+                "offered": self.watch.offered,
+            },
+            "bytes": {"up": traffic.up, "down": traffic.down},
+        }
+        return Checkpoint(self.records[-1]["round"], arrays, state)
+
+    @classmethod
+    def restore(cls, checkpoint: Checkpoint, patience: int, strategy: SharedAverage, traffic: Traffic) -> "Rounds":
+        """Go on from a checkpoint."""
+        state, arrays = checkpoint.state, checkpoint.arrays
+        strategy.optimiser.restore(arrays["server"])
+        traffic.up, traffic.down = state["bytes"]["up"], state["bytes"]["down"]
+        watch = EarlyStopping[Shared](patience)
+        watch.best_index, watch.offered = state["watch"]["best_index"], state["watch"]["offered"]
+        if "best" in arrays:
+            watch.score, watch.best = state["watch"]["score"], arrays["best"]
+        return cls(arrays["shared"], watch, state["made_in"], state["best_round"], state["skipped"], state["records"])
 
 
 def run_rounds(
     grid: Grid, federation: Federation, strategy: SharedAverage, initial: Mapping[str, Array], run: RunFolder
-) -> Pretrained:
-    """Federated pretraining; returns the shared parameters that validated best, the untrained ones included.
+) -> Rounds:
+    """Federated pretraining; the result's ``watch.best`` validated best, the untrained parameters included.
 
     A reply judges the model it was sent, so a model is judged by the replies of the next round: one exchange a round
     instead of two. Only where not all markets answered well are all of them asked once more, because means over
-    different markets cannot be compared; so is the last round's model. Raises :class:`RunError` when too many rounds
-    in a row miss the quorum.
+    different markets cannot be compared; so is the last round's model. A run that was interrupted goes on after its
+    last whole checkpoint. Raises :class:`RunError` when too many rounds in a row miss the quorum.
     """
     settings = federation.recipe.federation
-    watch = EarlyStopping[tuple[int, dict[str, Array]]](settings.patience)
-    shared, made_in = dict(initial), 0
-    rounds: list[dict[str, Any]] = []
-    failed = 0
-    for server_round in range(1, settings.rounds + 1):
-        started = time.perf_counter()
-        messages = strategy.configure_train(server_round, array_record(shared), federation.config(server_round), grid)
-        strategy.aggregate_train(server_round, grid.send_and_receive(messages))
-        outcome = strategy.outcome
-        if outcome is None:
-            raise RunError(f"round {server_round}: the strategy left no outcome")
-        record = _record(server_round, outcome, time.perf_counter() - started)
-        rounds.append(record)
-        run.event("round", total=settings.rounds, judged=made_in, **record)
-        if outcome.average is None:
-            failed += 1
-            if failed == _FAILED_ROUNDS:
-                raise RunError(f"round {server_round}: below quorum {failed} times in a row{_first(outcome)}")
-            continue
-        failed = 0
-        validation = outcome.validation
-        if list(outcome.accepted) != federation.markets:
-            validation = _ask_validation(grid, federation, strategy, shared)
-        if validation is not None and watch.offer(validation, (made_in, shared)):
-            run.event("stop", round=server_round, reason=f"no better validation in {settings.patience} rounds")
-            break
-        shared, made_in = outcome.average, server_round
-        run.checkpoint(server_round, shared, {})
+    rounds = Rounds(dict(initial), EarlyStopping[Shared](settings.patience))
+    checkpoint = run.last_checkpoint()
+    if checkpoint is not None:
+        rounds = Rounds.restore(checkpoint, settings.patience, strategy, federation.traffic)
+        run.event("resumed", round=checkpoint.round)
+    for server_round in range(len(rounds.records) + 1, settings.rounds + 1):
+        outcome = _exchange(grid, federation, strategy, rounds, server_round, run)
+        if outcome.shared is None:
+            rounds.skipped += 1
+            if rounds.skipped == _FAILED_ROUNDS:
+                raise RunError(f"round {server_round}: below quorum {_FAILED_ROUNDS} times in a row{_first(outcome)}")
+        else:
+            rounds.skipped = 0
+            validation = outcome.validation
+            if list(outcome.accepted) != federation.markets:
+                validation = _ask_validation(grid, federation, strategy, rounds.shared)
+            if rounds.judge(validation):
+                reason = f"no better validation in {settings.patience} rounds"
+                run.event("stop", round=server_round, reason=reason)
+                break
+            rounds.shared, rounds.made_in = outcome.shared, server_round
+        run.checkpoint(rounds.checkpoint(strategy, federation.traffic))
     else:
-        validation = _ask_validation(grid, federation, strategy, shared)
-        if validation is not None:
-            watch.offer(validation, (made_in, shared))
-            run.event("validated", round=made_in, validation=validation)
-    if watch.best is None:
+        validation = _ask_validation(grid, federation, strategy, rounds.shared)
+        rounds.judge(validation)
+        run.event("validated", round=rounds.made_in, validation=validation)
+    if rounds.watch.best is None:
         raise RunError("no shared model could be validated; see events.jsonl")
-    best_round, best = watch.best
-    return Pretrained(best, best_round, rounds)
+    return rounds
+
+
+def _exchange(
+    grid: Grid, federation: Federation, strategy: SharedAverage, rounds: Rounds, server_round: int, run: RunFolder
+) -> RoundOutcome:
+    """One round's question and answers, recorded."""
+    started = time.perf_counter()
+    federation.welcome_back()
+    strategy.seat(federation.node_of)
+    shared = array_record(rounds.shared)
+    messages = strategy.configure_train(server_round, shared, federation.config(server_round), grid)
+    replies = grid.send_and_receive(messages, timeout=federation.recipe.federation.deadline_seconds)
+    strategy.aggregate_train(server_round, replies)
+    outcome = strategy.outcome
+    if outcome is None:
+        raise RunError(f"round {server_round}: the strategy left no outcome")
+    record = _record(server_round, outcome, time.perf_counter() - started)
+    rounds.records.append(record)
+    run.event("round", total=federation.recipe.federation.rounds, judged=rounds.made_in, **record)
+    return outcome
 
 
 def _ask_validation(
@@ -85,7 +142,7 @@ def _ask_validation(
 ) -> float | None:
     """Mean validation NDCG@10 of one model over all markets that can say it."""
     messages = list(strategy.configure_evaluate(0, array_record(shared), federation.config(), grid))
-    replies = list(grid.send_and_receive(messages))
+    replies = list(grid.send_and_receive(messages, timeout=federation.recipe.federation.stage_deadline_seconds))
     federation.count_traffic(messages, replies)
     metrics = strategy.aggregate_evaluate(0, replies)
     return None if metrics is None else float(metrics["validation"])  # type: ignore[arg-type]

@@ -25,10 +25,17 @@ def array_record(arrays: Mapping[str, Array]) -> ArrayRecord:
 
 
 def instruction(
-    node: int, action: str, server_round: int, config: ConfigRecord, arrays: ArrayRecord | None = None
+    node: int,
+    action: str,
+    server_round: int,
+    config: ConfigRecord,
+    arrays: ArrayRecord | None = None,
+    texts: Mapping[str, list[str]] | None = None,
 ) -> Message:
     """A message that tells one node to do ``action``."""
     content = RecordDict({CONFIG: config})
+    if texts is not None:
+        content[TEXTS] = ConfigRecord(dict(texts))
     if arrays is not None:
         content[ARRAYS] = arrays
     return Message(content, dst_node_id=node, message_type=action, group_id=str(server_round))

@@ -1,4 +1,4 @@
-"""The Flower strategy that averages the shared parameter group.
+"""The Flower strategy that aggregates the shared parameter group.
 
 Flower's own FedAvg averages NaN, broadcasts mismatched shapes and accepts any weight; here every reply is validated
 first, and a rejected one leaves the result exactly as if that market had not been asked.
@@ -6,7 +6,7 @@ first, and a rejected one leaves the result exactly as if that market had not be
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from logging import INFO
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -18,11 +18,14 @@ from fedrec.exchange.declaration import PRETRAIN, VALIDATE
 from fedrec.exchange.payload import Array
 from fedrec.exchange.pipeline import UpdatePipeline
 from fedrec.exchange.reply import ReplySchema
-from fedrec.recipe import FederationSettings
+from fedrec.exchange.update import update_stages
+from fedrec.recipe import Recipe
 from strategies.averaging import relative_weights, weighted_average
 from strategies.drift import mean_pairwise_cosine
 from strategies.records import Answer, array_record, content_bytes, instruction, read_answers
+from strategies.robust import coordinate_median, trimmed_mean
 from strategies.sampling import sample_markets
+from strategies.server_optimiser import ServerOptimiser
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class RoundOutcome:
 
     accepted: tuple[str, ...]
     rejected: tuple[Rejection, ...]
-    average: dict[str, Array] | None  # None below quorum: the round is skipped
+    shared: dict[str, Array] | None  # the next shared parameters; None below quorum: the round is skipped
     validation: float | None  # unweighted mean over the accepted, of the model the round started from
     drift: float | None
     train_seconds: float
@@ -48,24 +51,23 @@ class RoundOutcome:
 
 
 class SharedAverage(Strategy):
-    """Weighted average of the shared group over a seeded sample of markets."""
+    """Aggregate of the shared group over a seeded sample of markets, then the server's optimiser."""
 
-    def __init__(
-        self,
-        node_of: Mapping[str, int],
-        federation: FederationSettings,
-        seed: int,
-        pipeline: UpdatePipeline | None = None,
-    ) -> None:
-        self.node_of = dict(node_of)
-        self.market_of = {node: market for market, node in self.node_of.items()}
-        self.federation = federation
-        self.seed = seed
-        self.pipeline = pipeline or UpdatePipeline(())
+    def __init__(self, node_of: Mapping[str, int], recipe: Recipe) -> None:
+        self.seat(node_of)
+        self.federation = recipe.federation
+        self.seed = recipe.seed
+        self.pipeline = UpdatePipeline(update_stages(recipe.update))
+        self.optimiser = ServerOptimiser(recipe.federation.optimiser)
         self.current: dict[str, Array] = {}
         self.sampled: list[str] = []
         self.outcome: RoundOutcome | None = None
         self.bytes_down = 0
+
+    def seat(self, node_of: Mapping[str, int]) -> None:
+        """Which node speaks for which market; may change when a market comes back."""
+        self.node_of = dict(node_of)
+        self.market_of = {node: market for market, node in self.node_of.items()}
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -78,7 +80,7 @@ class SharedAverage(Strategy):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Validate, then average what passed; (None, None) below quorum. Details are in ``outcome``."""
+        """Validate, then aggregate what passed; (None, None) below quorum. Details are in ``outcome``."""
         schema = ReplySchema(self.current, self.federation.norm_bound)
         accepted: list[Answer] = []
         rejected: list[Rejection] = []
@@ -93,16 +95,18 @@ class SharedAverage(Strategy):
             else:
                 accepted.append(answer)
         silent = sorted(set(self.sampled) - {answer.origin.market for answer in answers})
-        rejected += [Rejection(market, "no reply") for market in silent]
+        waited = self.federation.deadline_seconds
+        within = f" within {waited:g} s" if waited is not None else ""
+        rejected += [Rejection(market, f"no reply{within}") for market in silent]
         self.outcome = self._summarise(answers, accepted, rejected)
-        if self.outcome.average is None:
+        if self.outcome.shared is None:
             return None, None
         metrics = {
             name: value
             for name, value in (("validation", self.outcome.validation), ("drift", self.outcome.drift))
             if value is not None
         }
-        return array_record(self.outcome.average), MetricRecord(metrics)  # type: ignore[arg-type]
+        return array_record(self.outcome.shared), MetricRecord(metrics)  # type: ignore[arg-type]
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -129,7 +133,11 @@ class SharedAverage(Strategy):
     def _undone(self, answer: Answer) -> Answer:
         if answer.error is not None:
             return answer
-        return Answer(answer.origin, self.pipeline.incoming(answer.payload, answer.origin), None, answer.bytes)
+        try:
+            payload = self.pipeline.incoming(replace(answer.payload, base=self.current), answer.origin)
+        except ValueError as error:
+            return replace(answer, error=str(error))
+        return replace(answer, payload=payload)
 
     def _reason(self, answer: Answer, accepted: list[Answer], server_round: int) -> str | None:
         if answer.error is not None:
@@ -144,20 +152,28 @@ class SharedAverage(Strategy):
 
     def _summarise(self, answers: list[Answer], accepted: list[Answer], rejected: list[Rejection]) -> RoundOutcome:
         updates = [answer.payload.arrays for answer in accepted]
-        average = None
+        shared = None
         if len(accepted) >= max(1, math.ceil(self.federation.quorum * len(self.sampled) - 1e-9)):
             interactions = [answer.payload.scalars["interactions"] for answer in accepted]
-            average = weighted_average(updates, relative_weights(self.federation.weights, interactions))
+            shared = self.optimiser.step(self.current, self._aggregate(updates, interactions))
         return RoundOutcome(
             accepted=tuple(answer.origin.market for answer in accepted),
             rejected=tuple(rejected),
-            average=average,
+            shared=shared,
             validation=mean_validation(accepted),
             drift=mean_pairwise_cosine(self.current, updates),
             train_seconds=math.fsum(answer.payload.scalars.get("seconds", 0.0) for answer in accepted),
             bytes_up=sum(answer.bytes for answer in answers),
             bytes_down=self.bytes_down,
         )
+
+    def _aggregate(self, updates: list[Mapping[str, Array]], interactions: list[float]) -> dict[str, Array]:
+        settings = self.federation
+        if settings.aggregation == "median":
+            return coordinate_median(updates)
+        if settings.aggregation == "trimmed_mean":
+            return trimmed_mean(updates, settings.trim)
+        return weighted_average(updates, relative_weights(settings.weights, interactions))
 
 
 def mean_validation(answers: Iterable[Answer]) -> float | None:

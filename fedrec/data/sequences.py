@@ -56,9 +56,16 @@ class Sequences:
         return np.bincount(self.items, minlength=self.item_count)
 
     def matrix(self, half_life_days: float | None = None) -> "sparse.csr_matrix":
-        """User-item matrix [U, I]: ones, or weights halving with age before the user's last interaction."""
+        """User-item matrix [U, I]: ones, or weights halving with age before the user's last interaction.
+
+        An item that a user repeats counts with its latest interaction.
+        """
         weights = np.ones(len(self.items))
         if half_life_days is not None and len(self.items):
             age = np.repeat(self.last_times, self.lengths) - self.times
             weights = np.exp2(-age / (DAY * half_life_days))
-        return sparse.csr_matrix((weights, self.items, self.offsets), shape=(len(self), self.item_count))
+        pairs = self.users * self.item_count + self.items
+        latest = np.zeros(len(pairs), dtype=bool)
+        latest[len(pairs) - 1 - np.unique(pairs[::-1], return_index=True)[1]] = True
+        offsets = np.concatenate([[0], np.cumsum(latest)])[self.offsets]
+        return sparse.csr_matrix((weights[latest], self.items[latest], offsets), shape=(len(self), self.item_count))

@@ -11,8 +11,10 @@ from fedrec.exchange.groups import ParameterGroups
 from fedrec.exchange.payload import Payload
 
 HELLO = "query.hello"  # who is there: sizes of the market, whether items have text
+VOCABULARY = "query.vocabulary"  # item keys alone, for a protocol that ranks the union of all catalogues
 CATALOGUE = "query.catalogue"  # item keys and counts of item pairs, for shared semantics
-INSTALL = "query.install"  # receives semantic vectors; sends nothing
+GRAM = "query.gram"  # item keys and counts of all item pairs, for federated EASE
+INSTALL = "query.install"  # receives what the server made of all markets' answers; sends nothing
 PRETRAIN = "train.pretrain"  # one federated round
 VALIDATE = "evaluate.validate"  # the shared model on the market's validation users
 FINETUNE = "train.finetune"  # stage two; the result stays in the market
@@ -22,7 +24,8 @@ REPORT = "evaluate.report"  # means over test users, per method
 
 _NOTHING = r"(?!)"
 _METRIC = r"(ndcg|recall|mrr|coverage)@\d+"
-_METHOD = r"(federated|local|local_shared_semantics)(_without_prior)?|prior|popularity|ease"
+_METHOD = r"(federated|local|local_shared_semantics|pooled|fedease)(_without_prior)?|prior|popularity|itemknn|ease"
+_CHOSEN = r"(ease|itemknn|fedease)\.(lam|popularity_weight|neighbours|shrink)"
 _TRAINED = r"loss|seconds|epochs|validation"
 
 
@@ -53,7 +56,9 @@ class Declaration:
 
 DECLARATIONS = {
     HELLO: Declaration(scalars="users|items|interactions|has_text|has_families", texts="market|device"),
+    VOCABULARY: Declaration(texts="items"),
     CATALOGUE: Declaration(arrays="first|second|count", texts="items"),
+    GRAM: Declaration(arrays="first|second|count", texts="items"),
     INSTALL: Declaration(),
     PRETRAIN: Declaration(shared=True, scalars=f"interactions|perplexity|{_TRAINED}"),
     VALIDATE: Declaration(scalars="validation"),
@@ -61,6 +66,6 @@ DECLARATIONS = {
     LOCAL: Declaration(scalars=_TRAINED),
     LOCAL_SHARED: Declaration(scalars=_TRAINED),
     REPORT: Declaration(
-        scalars=rf"users|({_METHOD})\.{_METRIC}|gain\.{_METRIC}\.(mean|low|high)|ease\.(lam|popularity_weight)"
+        scalars=rf"users|({_METHOD})\.{_METRIC}|{_CHOSEN}|difference\.({_METHOD})\.({_METHOD})\.{_METRIC}\.(mean|low|high)"
     ),
 }

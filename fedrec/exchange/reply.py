@@ -58,7 +58,7 @@ def reason_to_distrust(payload: Payload, action: str) -> str | None:
 
 
 def _bounds(name: str) -> tuple[float, float]:
-    if name.startswith("gain."):
+    if name.startswith("difference."):
         return -1.0, 1.0
     if name == "validation" or "@" in name:
         return 0.0, 1.0

@@ -5,19 +5,25 @@ from numpy.typing import NDArray
 from scipy import linalg, sparse
 
 
-def gram(matrix: sparse.csr_matrix) -> NDArray[np.float64]:
-    """Item-item counts X'X of a user-item matrix [U, I], dense [I, I]."""
-    return np.asarray((matrix.T @ matrix).toarray(), dtype=np.float64)
+def gram(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Item-item counts X'X of a user-item matrix [U, I], sparse [I, I]. A sum over users, and so over markets."""
+    wide = matrix.astype(np.float64)
+    return sparse.csr_matrix(wide.T @ wide)
 
 
-def ease_weights(counts: NDArray[np.float64], lam: float) -> NDArray[np.float64]:
+def ease_weights(counts: "sparse.csr_matrix | NDArray[np.float64]", lam: float) -> NDArray[np.float64]:
     """B [I, I] minimising |X - XB|^2 + lam |B|^2 with a zero diagonal: B_ij = -P_ij / P_jj for P = (X'X + lam)^-1.
 
-    ``lam`` > 0. Scores of a history x [I] are x B.
+    ``lam`` > 0. Scores of a history x [I] are x B. Items that nobody has do not enter the inverse: their rows and
+    columns of B are zero.
     """
-    regularised = counts.copy()
+    dense = np.asarray(sparse.csr_matrix(counts).toarray(), dtype=np.float64)
+    bought = np.flatnonzero(np.diag(dense))
+    regularised = dense[np.ix_(bought, bought)]
     regularised[np.diag_indices_from(regularised)] += lam
     precision = linalg.inv(regularised, assume_a="pos", overwrite_a=True, check_finite=False)
-    weights = precision / -np.diag(precision)[None, :]
-    np.fill_diagonal(weights, 0.0)
-    return np.asarray(weights)
+    inner = precision / -np.diag(precision)[None, :]
+    np.fill_diagonal(inner, 0.0)
+    weights = np.zeros_like(dense)
+    weights[np.ix_(bought, bought)] = inner
+    return weights

@@ -1,4 +1,4 @@
-"""Full-ranking metrics with one relevant item per user.
+"""Ranking metrics: one relevant item per user, or several (a basket).
 
 The rank is counted from zero; items that tie with the target count half, which is the expected rank under random tie
 breaking. NDCG discounts that expected rank.
@@ -11,39 +11,60 @@ CUTOFFS = (10, 20)
 Floats = NDArray[np.floating]
 
 
-def target_ranks(scores: Floats, targets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Zero-based rank of each user's target among ``scores`` [U, I]; excluded items carry -inf.
+def target_ranks(
+    scores: Floats, targets: NDArray[np.int64], rows: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
+    """Zero-based rank of each target [T] among its row of ``scores`` [U, I]; excluded items carry -inf.
 
-    NaN counts as above the target, and a target that scores NaN has no rank: a diverged model must not look perfect.
+    ``rows`` says whose target each is; default: one target per row. NaN counts as above the target, and a target that
+    scores NaN has no rank: a diverged model must not look perfect.
 
     >>> target_ranks(np.array([[0.5, 0.9, 0.5, -np.inf]]), np.array([0]))
     array([1.5])
     """
-    own = scores[np.arange(len(targets)), targets][:, None]  # [U, 1]
+    if rows is not None:
+        scores = scores[rows]  # [T, I]
+    own = scores[np.arange(len(targets)), targets][:, None]  # [T, 1]
     above = np.count_nonzero(~(scores <= own), axis=1)
     ties = np.maximum(np.count_nonzero(scores == own, axis=1) - 1, 0)
     return np.where(np.isnan(own[:, 0]), np.inf, above + 0.5 * ties)
 
 
-def ndcg(ranks: NDArray[np.float64], cutoff: int) -> NDArray[np.float64]:
-    """1 / log2(rank + 2) inside the cutoff, else 0, per user."""
-    return np.where(ranks < cutoff, 1 / np.log2(ranks + 2), 0.0)
+def ndcg(ranks: NDArray[np.float64], cutoff: int, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+    """Discounted gain 1 / log2(rank + 2) inside the cutoff over the best that the user's targets could reach, [U].
+
+    ``rows`` [T], ascending and without gaps, says whose target each rank belongs to; default: one target per user, for
+    whom the best is 1.
+    """
+    gain = np.where(ranks < cutoff, 1 / np.log2(ranks + 2), 0.0)
+    if rows is None:
+        return gain
+    best = np.cumsum(1 / np.log2(np.arange(cutoff) + 2))
+    return np.asarray(np.bincount(rows, gain) / best[np.minimum(np.bincount(rows), cutoff) - 1])
 
 
-def recall(ranks: NDArray[np.float64], cutoff: int) -> NDArray[np.float64]:
-    """1 inside the cutoff, else 0, per user."""
-    return (ranks < cutoff).astype(np.float64)
+def recall(ranks: NDArray[np.float64], cutoff: int, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+    """Share of the user's targets inside the cutoff, [U]; ``rows`` as in :func:`ndcg`."""
+    found = (ranks < cutoff).astype(np.float64)
+    return found if rows is None else np.asarray(np.bincount(rows, found) / np.bincount(rows))
 
 
-def mrr(ranks: NDArray[np.float64], cutoff: int) -> NDArray[np.float64]:
-    """1 / (rank + 1) inside the cutoff, else 0, per user."""
-    return np.where(ranks < cutoff, 1 / (ranks + 1), 0.0)
+def mrr(ranks: NDArray[np.float64], cutoff: int, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+    """1 / (rank + 1) of the user's best target inside the cutoff, else 0, [U]; ``rows`` as in :func:`ndcg`."""
+    gain = np.where(ranks < cutoff, 1 / (ranks + 1), 0.0)
+    if rows is None:
+        return gain
+    best = np.zeros(int(rows[-1]) + 1)
+    np.maximum.at(best, rows, gain)
+    return best
 
 
-def per_user_metrics(ranks: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """All ranking metrics at all cutoffs, [U] each, by names such as ``ndcg@10``."""
+def per_user_metrics(
+    ranks: NDArray[np.float64], rows: NDArray[np.int64] | None = None
+) -> dict[str, NDArray[np.float64]]:
+    """All ranking metrics at all cutoffs, [U] each, by names such as ``ndcg@10``; ``rows`` as in :func:`ndcg`."""
     return {
-        f"{name}@{cutoff}": metric(ranks, cutoff)
+        f"{name}@{cutoff}": metric(ranks, cutoff, rows)
         for name, metric in (("ndcg", ndcg), ("recall", recall), ("mrr", mrr))
         for cutoff in CUTOFFS
     }

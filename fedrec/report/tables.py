@@ -8,7 +8,10 @@ from rich.table import Table
 
 METHODS = (
     "popularity",
+    "itemknn",
     "ease",
+    "fedease_without_prior",
+    "fedease",
     "prior",
     "local_without_prior",
     "local",
@@ -16,6 +19,8 @@ METHODS = (
     "local_shared_semantics",
     "federated_without_prior",
     "federated",
+    "pooled_without_prior",
+    "pooled",
 )
 Row = Sequence[str]
 

@@ -1,19 +1,37 @@
 """The run folder: everything a run leaves behind, each file written whole or line by line."""
 
+import fcntl
+import hashlib
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
+from fedrec.errors import UserError
+from fedrec.exchange.payload import Array
 from fedrec.files import append_json_line, read_json_lines, refuse_occupied, write_atomic, write_json
 from fedrec.recipe import Recipe
+from fedrec.runs.journal import Journal
+
+_KEPT = 2  # checkpoints
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The server's state after a round: groups of arrays by name, and the rest as JSON."""
+
+    round: int
+    arrays: dict[str, dict[str, Array]]
+    state: dict[str, Any]
 
 
 @dataclass
@@ -30,6 +48,14 @@ class RunFolder:
         folder = cls(path)
         folder.write_recipe(recipe)
         return folder
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """An existing run; raises :class:`UserError` for a folder that is none."""
+        for name in ("recipe.yaml", "manifest.json"):
+            if not (path / name).is_file():
+                raise UserError(f"{path}: not a run folder (no {name}); name one that `fedrec run` made")
+        return cls(path)
 
     @property
     def markets(self) -> Path:
@@ -52,9 +78,9 @@ class RunFolder:
         return self.path / "summary.json"
 
     @property
-    def shared_model(self) -> Path:
-        """The shared parameters that stage two started from."""
-        return self.path / "shared.safetensors"
+    def shared(self) -> Path:
+        """The shared model, for whoever wants to use it elsewhere (see ``fedrec.runs.shared``)."""
+        return self.path / "shared"
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Write the resolved recipe."""
@@ -65,38 +91,85 @@ class RunFolder:
         """Write what the run is made of."""
         write_json(self.path / "manifest.json", manifest)
 
+    def read_manifest(self) -> dict[str, Any]:
+        """What the run is made of."""
+        return _read_json(self.path / "manifest.json")
+
     def event(self, kind: str, **fields: Any) -> None:
         """Append one event, stamped with the seconds since 1970."""
         append_json_line(self.events, {"event": kind, "time": time.time(), **fields})
 
-    def checkpoint(self, server_round: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
-        """Write ``checkpoints/round-NNNNNN`` (shared parameters, then state) and keep the last two."""
+    def write_journal(self, journal: Journal) -> None:
+        """Write what is finished."""
+        write_json(self.path / "journal.json", journal.to_json())
+
+    def read_journal(self) -> Journal:
+        """What is finished; nothing in a new run."""
+        path = self.path / "journal.json"
+        return Journal.from_json(_read_json(path)) if path.is_file() else Journal()
+
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Write ``checkpoints/round-NNNNNN``: one safetensors file a group, then ``state.json`` with their hashes."""
         root = self.path / "checkpoints"
-        target = root / f"round-{server_round:06d}"
-        write_atomic(target / "shared.safetensors", save_arrays(_contiguous(arrays)))
-        write_json(target / "state.json", {"round": server_round, **state})  # last: its presence says complete
-        for old in sorted(root.glob("round-*"))[:-2]:
+        target = root / f"round-{checkpoint.round:06d}"
+        files = {name: save_arrays(_contiguous(arrays)) for name, arrays in checkpoint.arrays.items()}
+        for name, data in files.items():
+            write_atomic(target / f"{name}.safetensors", data)
+        hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+        # Last: its presence says that the rest is complete.
+        write_json(target / "state.json", {"round": checkpoint.round, "sha256": hashes, **checkpoint.state})
+        for old in sorted(root.glob("round-*"))[:-_KEPT]:
             shutil.rmtree(old)
 
-    def write_shared_model(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write the shared parameters of the best round."""
-        write_atomic(self.shared_model, save_arrays(_contiguous(arrays)))
+    def last_checkpoint(self) -> Checkpoint | None:
+        """The latest checkpoint that is whole; one that was being written, or does not match its hashes, is passed."""
+        for entry in sorted(self.path.glob("checkpoints/round-*"), reverse=True):
+            try:
+                state = _read_json(entry / "state.json")
+                files = {name: (entry / f"{name}.safetensors").read_bytes() for name in state["sha256"]}
+            except (OSError, UserError, KeyError):
+                continue
+            if all(hashlib.sha256(data).hexdigest() == state["sha256"][name] for name, data in files.items()):
+                return Checkpoint(state["round"], {name: load_arrays(data) for name, data in files.items()}, state)
+        return None
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write ``summary.json``; refuses NaN and infinities."""
         write_json(self.summary, summary)
 
     def read_summary(self) -> dict[str, Any]:
-        """The figures of a finished run."""
-        summary: dict[str, Any] = json.loads(self.summary.read_text(encoding="utf-8"))
-        return summary
+        """The figures of a finished run; raises :class:`UserError` for one that is not finished."""
+        if not self.summary.is_file():
+            raise UserError(
+                f"{self.path}: not finished (no summary.json); go on with `fedrec run --resume {self.path}`"
+            )
+        return _read_json(self.summary)
 
     def gather_ledgers(self) -> None:
         """Copy the markets' ledgers into one ``ledger.jsonl``, market by market (where they lie on this machine)."""
-        for path in sorted(self.markets.glob("*/ledger.jsonl")):
-            for entry in read_json_lines(path):
-                append_json_line(self.path / "ledger.jsonl", entry)
+        lines = [
+            json.dumps(entry) for path in sorted(self.markets.glob("*/ledger.jsonl")) for entry in read_json_lines(path)
+        ]
+        write_atomic(self.path / "ledger.jsonl", "".join(f"{line}\n" for line in lines).encode())
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run: nobody else may go on with it meanwhile. The lock dies with the process."""
+        with (self.path / ".lock").open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"{self.path}: another process is running it; wait for it or stop it") from None
+            yield
 
 
-def _contiguous(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable as JSON ({error}); is the run folder damaged?") from None
+    return value
+
+
+def _contiguous(arrays: Mapping[str, Array]) -> dict[str, Array]:
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}

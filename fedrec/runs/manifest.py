@@ -2,7 +2,7 @@
 
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,45 @@ from fedrec.recipe import Recipe
 _PACKAGES = ("fedrec", "flwr", "torch", "numpy", "scipy", "polars", "scikit-learn", "safetensors")
 
 
-def build_manifest(recipe: Recipe, data_hashes: Mapping[str, str]) -> dict[str, Any]:
-    """Versions, seed, data hashes and, in a checkout, the commit."""
+def build_manifest(recipe: Recipe, data: Path, data_hashes: Mapping[str, str]) -> dict[str, Any]:
+    """Recipe as given, versions, data folder and hashes and, in a checkout, the commit."""
     return {
         "schema": 1,
         "seed": recipe.seed,
+        "recipe": recipe.model_dump(mode="json"),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {name: version(name) for name in _PACKAGES},
+        "versions": _versions(),
         "commit": _commit(),
-        "data": dict(data_hashes),
+        "data": {"folder": str(data), "hashes": dict(data_hashes)},
     }
+
+
+def what_differs(manifest: Mapping[str, Any], recipe: Recipe, data_hashes: Mapping[str, str]) -> str | None:
+    """Why a run may not go on: the first recipe key, market or package that is not what it was; None when all is."""
+    for key, was, now in _changes(manifest["recipe"], recipe.model_dump(mode="json"), ""):
+        if was != "auto":  # the run itself wrote down what auto came to
+            return f"recipe.yaml: {key} is {now!r}, it was {was!r}"
+    for market, was in manifest["data"]["hashes"].items():
+        if data_hashes.get(market) != was:
+            return f"the data of market {market!r} is not what it was when the run began"
+    for name, now in _versions().items():
+        was = manifest["versions"].get(name)
+        if was != now:
+            return f"{name} is {now}, it was {was}"
+    return None
+
+
+def _changes(was: Any, now: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(was, Mapping) and isinstance(now, Mapping):
+        for key in sorted({*was, *now}):
+            yield from _changes(was.get(key), now.get(key), f"{path}.{key}" if path else key)
+    elif was != now:
+        yield path, was, now
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in _PACKAGES}
 
 
 def _commit() -> str | None:

@@ -27,8 +27,9 @@ def build_summary(
 ) -> dict[str, Any]:
     """Assemble the summary from the scalars that the markets reported.
 
-    ``results`` maps market to ``{method}.{metric}`` and ``gain.{metric}.{mean,low,high}``; ``failed`` lists the
-    stages that a market could not finish; ``other_bytes`` are (up, down) outside the rounds.
+    ``results`` maps market to ``{method}.{metric}`` and ``difference.{method}.{other}.{metric}.{mean,low,high}``, of
+    which federated minus local is the ``gain``; ``failed`` lists the stages that a market could not
+    finish; ``other_bytes`` are (up, down) outside the rounds.
     """
     markets = {name: _market(member, results.get(name, {})) for name, member in sorted(members.items())}
     return {
@@ -65,20 +66,23 @@ def comparable(value: Any) -> Any:
 
 def _market(member: Mapping[str, Any], scalars: Mapping[str, float]) -> dict[str, Any]:
     results: defaultdict[str, dict[str, float]] = defaultdict(dict)
-    gain: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    differences: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    chosen: dict[str, float] = {}
     for name, value in sorted(scalars.items()):
         first, _, rest = name.partition(".")
-        if first == "gain":
-            metric, _, part = rest.rpartition(".")
-            gain[metric][part] = value
+        if first == "difference":
+            method, other, metric, part = rest.split(".")
+            differences.setdefault(method, {}).setdefault(other, {}).setdefault(metric, {})[part] = value
         elif "@" in rest:
             results[first][rest] = value
-    chosen = {name: scalars[name] for name in ("ease.lam", "ease.popularity_weight") if name in scalars}
+        elif rest:
+            chosen[name] = value
     return {
         **{name: member[name] for name in SIZES},
         "evaluated_users": int(scalars.get("users", 0)),
         "results": dict(results),
-        "gain": dict(gain),
+        "gain": differences.get("federated", {}).get("local", {}),
+        "differences": differences,
         "chosen": chosen,
     }
 

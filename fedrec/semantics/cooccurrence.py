@@ -5,58 +5,17 @@ A market counts, over its train items only, how many users have both items of a 
 vocabulary and factorises the positive pointwise mutual information (Levy & Goldberg, NeurIPS 2014).
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import eigsh
 
+from fedrec.exchange.pairs import PairCounts, count_pairs
 from fedrec.seeds import numpy_generator
 from fedrec.semantics.base import ItemEvidence, Semantics
 
 _LEAST_EIGENVALUE = 1e-6  # of the largest; below it an eigenvector is round-off
 _DENSE_SIZE = 500  # up to here the dense solver is as fast, and exact
-
-
-@dataclass(frozen=True)
-class PairCounts:
-    """Users per item pair, upper triangle, each pair once; ``size`` items."""
-
-    first: NDArray[np.int32]
-    second: NDArray[np.int32]
-    count: NDArray[np.int32]
-    size: int
-
-    def placed(self, index: NDArray[np.int64], size: int) -> "PairCounts":
-        """The same counts with item i renamed to ``index[i]`` of ``size`` items."""
-        ends = np.sort(np.stack([index[self.first], index[self.second]]), axis=0).astype(np.int32)
-        return PairCounts(ends[0], ends[1], self.count, size)
-
-
-def count_pairs(histories: sparse.csr_matrix, min_count: int) -> PairCounts:
-    """Count the users of every item pair of ``histories`` [U, I] and keep pairs of at least ``min_count``."""
-    bought = (histories != 0).astype(np.int64)  # a user who repeats an item is still one user
-    counts = sparse.triu(bought.T @ bought, k=1).tocoo()
-    keep = counts.data >= min_count
-    first, second = counts.row[keep], counts.col[keep]
-    order = np.lexsort((second, first))
-    return PairCounts(
-        first[order].astype(np.int32),
-        second[order].astype(np.int32),
-        counts.data[keep][order].astype(np.int32),
-        histories.shape[1],
-    )
-
-
-def sum_pairs(parts: Iterable[PairCounts], size: int) -> PairCounts:
-    """Add counts that already share one index of ``size`` items."""
-    total = sparse.csr_matrix((size, size), dtype=np.int64)
-    for part in parts:
-        total = total + sparse.csr_matrix((part.count, (part.first, part.second)), shape=(size, size), dtype=np.int64)
-    summed = total.tocoo()
-    return PairCounts(summed.row.astype(np.int32), summed.col.astype(np.int32), summed.data.astype(np.int32), size)
 
 
 class CooccurrenceSemantics(Semantics):
@@ -99,10 +58,7 @@ class CooccurrenceSemantics(Semantics):
 
 
 def _ppmi(counts: PairCounts) -> sparse.csr_matrix:
-    upper = sparse.csr_matrix(
-        (counts.count.astype(np.float64), (counts.first, counts.second)), shape=(counts.size, counts.size)
-    )
-    matrix = (upper + upper.T).tocoo()
+    matrix = counts.matrix().tocoo()
     margin = np.asarray(matrix.sum(axis=1)).ravel()
     expected = margin[matrix.row] * margin[matrix.col] / max(margin.sum(), 1.0)
     information = np.log(matrix.data / expected)

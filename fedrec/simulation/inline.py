@@ -1,39 +1,34 @@
 """Engine ``inline``: Flower's Grid in this process. The same ServerApp, ClientApp and strategies, no Ray, no sockets.
 
 Messages are answered one after the other, in the order given. Two touches of Flower are not public: the message id,
-which otherwise the SuperLink sets, and the task's identity, which otherwise Flower's own processes set.
+which otherwise the SuperLink sets, and the task's identity.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
-from flwr.supercore.task_identity import TaskIdentity
 
-NodeConfig = Mapping[str, str]
+from fedrec.simulation.nodes import RUN_ID, Seat, set_identity
+
 OnReply = Callable[[str, str], None]  # market, action
-_RUN_ID, _TASK_ID, _SERVER_NODE, _FIRST_CLIENT_NODE = 1, 1, 1, 1001
-_CLIENT_RAISED = 1  # an exception that the app itself did not turn into a reply
+FIRST_NODE = 1001
+CLIENT_RAISED = 1  # an exception that the app itself did not turn into a reply
 
 
-class InlineGrid(Grid):
-    """One node per configuration; ``on_reply`` hears of every answer."""
+class LocalGrid(Grid):
+    """A Grid whose nodes are on this machine; ``on_reply`` hears of every answer."""
 
-    def __init__(
-        self, app: ClientApp, nodes: Iterable[NodeConfig], on_reply: OnReply = lambda _market, _action: None
-    ) -> None:
-        self._app = app
+    def __init__(self, seats: Sequence[Seat], on_reply: OnReply = lambda _market, _action: None) -> None:
+        self.seats = dict(enumerate(seats, start=FIRST_NODE))
         self._on_reply = on_reply
-        self._contexts = {
-            node: Context(_RUN_ID, node, dict(config), RecordDict(), {})
-            for node, config in enumerate(nodes, start=_FIRST_CLIENT_NODE)
-        }
         self._replies: dict[str, Message] = {}
         self._sent = 0
-        self._run = Run.create_empty(_RUN_ID)
-        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = _TASK_ID, _RUN_ID, _SERVER_NODE
+        self._run = Run.create_empty(RUN_ID)
+        set_identity()
 
     def set_run(self, run: Run) -> None:
         """Set the run."""
@@ -57,32 +52,50 @@ class InlineGrid(Grid):
 
     def get_node_ids(self) -> Iterable[int]:
         """All nodes."""
-        return list(self._contexts)
+        return list(self.seats)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Answer every message at once; the replies wait to be pulled."""
-        identifiers = []
+        """Number the messages and hand them to the nodes."""
+        numbered = {}
         for message in messages:
             self._sent += 1
-            identifier = f"inline-{self._sent}"
+            identifier = f"local-{self._sent}"
             message.metadata.__dict__["_message_id"] = identifier
-            self._replies[identifier] = self._answer(message)
-            identifiers.append(identifier)
-        return identifiers
+            numbered[identifier] = message
+        self._accept(numbered)
+        return list(numbered)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Hand out the waiting replies, each once."""
         return [self._replies.pop(identifier) for identifier in message_ids if identifier in self._replies]
 
+    @abstractmethod
+    def _accept(self, messages: dict[str, Message]) -> None:
+        """Take messages by identifier; each is answered by :meth:`_deliver` sooner or later."""
+
+    def _deliver(self, identifier: str, question: Message, reply: Message) -> None:
+        self._replies[identifier] = reply
+        self._on_reply(self.seats[question.metadata.dst_node_id].market, question.metadata.message_type)
+
+
+class InlineGrid(LocalGrid):
+    """Every message is answered at once, in this process."""
+
+    def __init__(
+        self, app: ClientApp, seats: Sequence[Seat], on_reply: OnReply = lambda _market, _action: None
+    ) -> None:
+        super().__init__(seats, on_reply)
+        self._app = app
+        self._contexts = {node: seat.context(node) for node, seat in self.seats.items()}
+
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Push and pull. ``timeout`` cannot strike: the answer is there when the call returns."""
+        """Push and pull. ``timeout`` cannot strike (recipes that set one here are refused)."""
         return self.pull_messages(self.push_messages(messages))
 
-    def _answer(self, message: Message) -> Message:
-        context = self._contexts[message.metadata.dst_node_id]
-        try:
-            reply = self._app(message, context)
-        except Exception as error:
-            reply = Message(Error(_CLIENT_RAISED, type(error).__name__), reply_to=message)
-        self._on_reply(str(context.node_config.get("market")), message.metadata.message_type)
-        return reply
+    def _accept(self, messages: dict[str, Message]) -> None:
+        for identifier, message in messages.items():
+            try:
+                reply = self._app(message, self._contexts[message.metadata.dst_node_id])
+            except Exception as error:
+                reply = Message(Error(CLIENT_RAISED, type(error).__name__), reply_to=message)
+            self._deliver(identifier, message, reply)

@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedrec.data.splits import split_market
+from fedrec.data.splits import own_items, split_market
 from fedrec.data.store import MarketStore, open_stores
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
+from fedrec.errors import UserError
 from fedrec.files import run_name
-from fedrec.recipe import Recipe, recipe_json, resolve_protocol
+from fedrec.recipe import Recipe, load_recipe, recipe_json
 from fedrec.runs.folder import RunFolder
-from fedrec.runs.manifest import build_manifest
+from fedrec.runs.manifest import build_manifest, what_differs
 from fedrec.simulation.environment import go_offline
 from fedrec.training.device import choose_device
 
 OnReply = Callable[[str, str], None]
+SYNTHETIC = "synthetic"
 
 
 @dataclass(frozen=True)
@@ -33,36 +35,33 @@ class Simulation:
 
         ``client_app`` stands in for the markets' own app, for studies of clients that fail or lie.
         """
-        go_offline()
-        from flwr.app import Context, RecordDict, UserConfig
+        go_offline()  # before Flower and Ray are imported
+        from fedrec.simulation.engines import run_engine
+        from fedrec.simulation.nodes import Seat
+        from fedrec.simulation.pooled import train_pooled
 
-        from clients.app import app as honest_app
-        from fedrec.simulation.inline import InlineGrid
-        from server.app import app as server_app
-
-        nodes = [
-            {
-                "market": store.name,
-                "data-path": str(store.path.resolve()),
-                "state-path": str(self.run.path.resolve().parent),
-            }
+        state = str(self.run.path.resolve().parent)
+        seats = [
+            Seat({"market": store.name, "data-path": str(store.path.resolve()), "state-path": state}, store.count)
             for store in self.stores
         ]
-        config: UserConfig = {
+        config = {
             "recipe": recipe_json(self.recipe),
             "run-folder": str(self.run.path.resolve()),
             "markets": ",".join(store.name for store in self.stores),
             "engine": self.recipe.engine.kind,
             "dataset": self.dataset,
         }
-        context = Context(1, 0, {}, RecordDict(), config)
-        try:
-            server_app(InlineGrid(client_app or honest_app, nodes, on_reply), context)
-        except Exception as error:
-            self.run.event("error", reason=str(error))
-            raise
-        finally:
-            self.run.gather_ledgers()
+        with self.run.locked():
+            try:
+                if "pooled" in self.recipe.evaluation.methods:
+                    train_pooled(_resolved(self.recipe, self.stores), self.stores, self.run)
+                run_engine(self.recipe, self.run, seats, config, on_reply, client_app)
+            except Exception as error:
+                self.run.event("error", reason=str(error))
+                raise
+            finally:
+                self.run.gather_ledgers()
         return self.run.read_summary()
 
 
@@ -77,16 +76,46 @@ def prepare_simulation(recipe: Recipe, data: Path | None, out: Path) -> Simulati
     try:
         if data is None:
             write_synthetic_markets(run.data, SynthSettings(seed=recipe.seed))
-        stores = open_stores(data or run.data, recipe.data.markets)
+        folder = data or run.data
+        stores = open_stores(folder, recipe.data.markets)
         choose_device(recipe.training.device)
-        with_families = all(store.families is not None for store in stores)
-        protocol = resolve_protocol(recipe.evaluation.protocol, with_families)
-        for store in stores:
-            split_market(store, protocol)
-        run.write_manifest(build_manifest(recipe, {store.name: store.fingerprint for store in stores}))
+        _check_splits(recipe, stores)
+        hashes = {store.name: store.fingerprint for store in stores}
+        run.write_manifest(build_manifest(recipe, folder.resolve(), hashes))
     except BaseException:
         shutil.rmtree(out)
         if existed:
             out.mkdir()
         raise
-    return Simulation(recipe, "synthetic" if data is None else data.resolve().name, stores, run)
+    return Simulation(recipe, SYNTHETIC if data is None else data.resolve().name, stores, run)
+
+
+def resume_simulation(path: Path) -> Simulation:
+    """Take up a run that was interrupted. Refuses one that is finished, and one whose makings have changed."""
+    run = RunFolder.open(path)
+    if run.summary.is_file():
+        raise UserError(f"{path}: finished already; its figures: `fedrec report {path}`")
+    manifest = run.read_manifest()
+    recipe = load_recipe(str(path / "recipe.yaml"))
+    folder = Path(manifest["data"]["folder"])
+    if folder.name == run.data.name and run.data.is_dir():
+        folder = run.data  # a run folder may have been moved, its own synthetic markets with it
+    stores = open_stores(folder, sorted(manifest["data"]["hashes"]))
+    difference = what_differs(manifest, recipe, {store.name: store.fingerprint for store in stores})
+    if difference:
+        raise UserError(f"{path}: cannot go on: {difference}; put it back, or start a new run")
+    return Simulation(recipe, SYNTHETIC if folder == run.data else folder.name, stores, run)
+
+
+def _resolved(recipe: Recipe, stores: list[MarketStore]) -> Recipe:
+    return recipe.resolved(all(store.families is not None for store in stores), all(store.has_text for store in stores))
+
+
+def _check_splits(recipe: Recipe, stores: list[MarketStore]) -> None:
+    """Split every market once, so that what is wrong is said at the start."""
+    evaluation = _resolved(recipe, stores).evaluation
+    vocabulary = None
+    if evaluation.protocol == "acmr":
+        vocabulary = sorted({item for store in stores for item in own_items(store, evaluation, recipe.seed)})
+    for store in stores:
+        split_market(store, evaluation, recipe.seed, vocabulary, recipe.data.user_share)

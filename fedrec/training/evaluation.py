@@ -1,6 +1,6 @@
-"""Ranking every user of one market by one method. Per-user results stay here; means leave."""
+"""Ranking every user of one market. Per-user results stay here; means leave."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,17 +18,24 @@ class Ranking:
     """One method on one market."""
 
     users: dict[str, NDArray[np.float64]]  # metric -> [U], private
-    coverage: dict[str, float]  # share of the catalogue in anyone's top list
+    coverage: dict[str, float]  # share of the catalogue in anyone's top list; empty where few candidates are ranked
 
     def means(self) -> dict[str, float]:
         """What may leave: the mean of every metric, and the coverage."""
         return {name: float(values.mean()) for name, values in self.users.items()} | self.coverage
 
 
-def exclude_history(scores: NDArray[np.floating], holdout: Holdout, users: NDArray[np.int64]) -> None:
-    """Set the scores of every user's own history to -inf, in place."""
-    histories = holdout.histories.take(users)
-    scores[histories.users, histories.items] = -np.inf
+def excluded(holdout: Holdout, users: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """What is not ranked for ``users`` [B]: their history, or all but their candidates and targets. [B, I]."""
+    if holdout.candidates is None:
+        mask = np.zeros((len(users), holdout.histories.item_count), dtype=bool)
+        histories = holdout.histories.take(users)
+        mask[histories.users, histories.items] = True
+        return mask
+    mask = np.ones((len(users), holdout.histories.item_count), dtype=bool)
+    np.put_along_axis(mask, holdout.candidates[users], False, axis=1)
+    mask[holdout.targets_of(users)] = False
+    return mask
 
 
 def user_blocks(users: int, items: int) -> list[NDArray[np.int64]]:
@@ -37,27 +44,52 @@ def user_blocks(users: int, items: int) -> list[NDArray[np.int64]]:
     return [np.arange(start, min(start + size, users)) for start in range(0, users, size)]
 
 
-def rank_users(scorer: Scorer, holdout: Holdout) -> Ranking:
-    """Rank the whole catalogue minus each user's history."""
-    ranks = np.empty(len(holdout.targets))
-    recommended = {cutoff: np.zeros(holdout.histories.item_count, dtype=bool) for cutoff in CUTOFFS}
-    for users, scores in _scored(scorer, holdout):
-        ranks[users] = target_ranks(scores, holdout.targets[users])
-        for cutoff, seen in recommended.items():
-            seen[top_items(scores, cutoff)] = True
-    coverage = {f"coverage@{cutoff}": float(seen.mean()) for cutoff, seen in recommended.items()}
-    return Ranking(per_user_metrics(ranks), coverage)
+def rank_users(scorers: Mapping[str, Scorer], holdout: Holdout) -> dict[str, Ranking]:
+    """Rank by every scorer in one pass over the users, block by block."""
+    items = holdout.histories.item_count
+    ranks = {name: np.empty(len(holdout.targets)) for name in scorers}
+    shown = {name: {cutoff: np.zeros(items, dtype=bool) for cutoff in CUTOFFS} for name in scorers}
+    for block in _blocks(holdout):
+        for name, scorer in scorers.items():
+            scores, own = block.rank(scorer)
+            ranks[name][block.targets] = own
+            for cutoff, seen in shown[name].items():
+                seen[top_items(scores, cutoff)] = True
+    full = holdout.candidates is None
+    return {
+        name: Ranking(
+            per_user_metrics(ranks[name], holdout.rows),
+            {f"coverage@{cutoff}": float(seen.mean()) for cutoff, seen in shown[name].items()} if full else {},
+        )
+        for name in scorers
+    }
 
 
 def mean_ndcg(scorer: Scorer, holdout: Holdout) -> float:
     """Mean NDCG@10, the number that validation chooses by."""
-    parts = [target_ranks(scores, holdout.targets[users]) for users, scores in _scored(scorer, holdout)]
-    return float(ndcg(np.concatenate(parts), 10).mean())
+    ranks = np.concatenate([block.rank(scorer)[1] for block in _blocks(holdout)])
+    return float(ndcg(ranks, 10, holdout.rows).mean())
 
 
-def _scored(scorer: Scorer, holdout: Holdout) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating]]]:
-    """Blocks of users with their scores, history excluded."""
-    for users in user_blocks(len(holdout.targets), holdout.histories.item_count):
-        scores = np.array(scorer(users))
-        exclude_history(scores, holdout, users)
-        yield users, scores
+@dataclass(frozen=True)
+class _Block:
+    """Some users, what is not ranked for them, and which of the holdout's targets are theirs."""
+
+    users: NDArray[np.int64]
+    excluded: NDArray[np.bool_]
+    rows: NDArray[np.int64]
+    items: NDArray[np.int64]
+    targets: slice
+
+    def rank(self, scorer: Scorer) -> tuple[NDArray[np.floating], NDArray[np.float64]]:
+        """Scores [B, I] with -inf where excluded, and the rank of every target of the block."""
+        scores = np.where(self.excluded, -np.inf, scorer(self.users))
+        return scores, target_ranks(scores, self.items, self.rows)
+
+
+def _blocks(holdout: Holdout) -> Iterator[_Block]:
+    start = 0
+    for users in user_blocks(len(holdout), holdout.histories.item_count):
+        rows, items = holdout.targets_of(users)
+        yield _Block(users, excluded(holdout, users), rows, items, slice(start, start + len(items)))
+        start += len(items)

@@ -1,6 +1,6 @@
 """The local training loop: the same for a federated round, a market's local-only twin, and fine-tuning."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,20 @@ class EpochResult:
 
     loss: float  # mean per interaction
     positions: int  # next-item predictions made
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """FedProx (Li et al., MLSys 2020): mu / 2 |w - w_0|^2 over the named parameters keeps a market near the others."""
+
+    start: Mapping[str, Tensor]
+    mu: float
+
+    def penalty(self, model: nn.Module) -> Tensor:
+        """The term to add to the loss."""
+        parameters = dict(model.named_parameters())
+        squares = [(parameters[name] - start).square().sum() for name, start in self.start.items()]
+        return self.mu / 2 * torch.stack(squares).sum()
 
 
 def make_optimiser(model: SequentialModel, training: TrainingSettings, learning_rate: float) -> torch.optim.AdamW:
@@ -63,14 +77,16 @@ def train_epoch(
     optimiser: torch.optim.Optimizer,
     soft: SoftTargets | None,
     loss: LossSettings,
+    anchor: Anchor | None = None,
 ) -> EpochResult:
-    """One optimiser step per batch."""
+    """One optimiser step per batch. The result's loss is without the anchor's penalty."""
     model.train()
     total, positions = 0.0, 0
     for batch in batches:
         value, count = batch_loss(model, batch, soft, loss.lam if soft is not None else 0.0, loss.chunk)
         optimiser.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
+        objective = value if anchor is None else value + anchor.penalty(model)
+        objective.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         total += float(value.detach()) * count
         positions += count

@@ -13,15 +13,20 @@ _LEAST_SPREAD = 1e-6
 
 
 def fit_weights(
-    scores: NDArray[np.float32], targets: NDArray[np.int64], seen: NDArray[np.bool_]
+    scores: NDArray[np.float32],
+    targets: NDArray[np.int64],
+    seen: NDArray[np.bool_],
+    rows: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
     """Weights [K] of K scorers.
 
     Args:
         scores: [K, U, I], finite. A scorer that does not vary gets weight 0.
-        targets: [U], the item to be found.
+        targets: [T], the items to be found.
         seen: [U, I], True where an item is excluded from the ranking.
+        rows: [T], ascending and without gaps, whose target each is; default: one a user. All users count alike.
     """
+    rows = np.arange(len(targets)) if rows is None else rows
     unseen = scores[:, ~seen]  # [K, cells]
     centre = unseen.mean(axis=1, dtype=np.float64)  # [K]
     spread = unseen.std(axis=1, dtype=np.float64)  # [K]
@@ -32,15 +37,15 @@ def fit_weights(
     # A shift of a scorer moves all items of a user alike and so changes no ranking; it only costs precision.
     scaled = np.stack([(scores[k] - centre[k]) / spread[k] for k in useful]).astype(np.float32)
     scaled[:, seen] = 0.0
-    result[useful] = _most_likely(scaled, targets, seen) / spread[useful]
+    result[useful] = _most_likely(scaled, rows, targets, seen) / spread[useful]
     return result
 
 
 def _most_likely(
-    scores: NDArray[np.float32], targets: NDArray[np.int64], seen: NDArray[np.bool_]
+    scores: NDArray[np.float32], rows: NDArray[np.int64], targets: NDArray[np.int64], seen: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    users = np.arange(len(targets))
-    own = scores[:, users, targets].mean(axis=1, dtype=np.float64)  # [K]
+    share = 1 / np.bincount(rows)[rows] / len(seen)  # [T] each user's targets share one vote
+    own = scores[:, rows, targets].astype(np.float64) @ share  # [K]
     flat = scores.reshape(len(scores), -1)  # [K, U * I]
 
     def objective(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -50,7 +55,7 @@ def _most_likely(
         probability = np.exp(logits - peak)
         total = probability.sum(axis=1, keepdims=True)
         loss = float((np.log(total) + peak)[:, 0].mean(dtype=np.float64) - weights @ own)
-        probability /= total * np.float32(len(targets))
+        probability /= total * np.float32(len(seen))
         gradient = flat @ probability.ravel() - own
         return loss + _RIDGE / 2 * float(weights @ weights), gradient + _RIDGE * weights
 

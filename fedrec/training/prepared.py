@@ -1,6 +1,6 @@
 """One market made ready for one recipe: its split, what it knows of its items, and what is fitted on them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,38 +8,42 @@ from fedrec.data.columns import Columns
 from fedrec.data.sequences import Sequences
 from fedrec.data.splits import Holdout, Split, split_market
 from fedrec.data.store import MarketStore
-from fedrec.recipe import EaseSettings
+from fedrec.recipe import Recipe
 from fedrec.semantics.base import ItemEvidence
-from fedrec.training.prior import FittedEase, fit_ease
+from fedrec.training.prior import ItemItem, fit_itemknn, fit_own_ease
 
 
 @dataclass(frozen=True)
 class PreparedMarket:
-    """A store under a protocol. Everything is made on first use."""
+    """A store under a recipe. Everything is made on first use.
+
+    ``vocabulary``: the catalogue to rank where that is not the market's own (see :func:`split_market`).
+    """
 
     store: MarketStore
-    protocol: str
-    ease_settings: EaseSettings
+    recipe: Recipe
+    vocabulary: Sequence[str] | None = None
 
     @cached_property
     def split(self) -> Split:
         """Train, validation and test."""
-        return split_market(self.store, self.protocol)
+        recipe = self.recipe
+        return split_market(self.store, recipe.evaluation, recipe.seed, self.vocabulary, recipe.data.user_share)
 
-    @cached_property
+    @property
     def train(self) -> Sequences:
         """Histories the models learn from."""
         return self.split.train
 
-    @cached_property
+    @property
     def validation(self) -> Holdout:
         """Held-out items that choose."""
-        return self.split.holdout("validation")
+        return self.split.validation
 
-    @cached_property
+    @property
     def test(self) -> Holdout:
         """Held-out items that are read once."""
-        return self.split.holdout("test")
+        return self.split.test
 
     @cached_property
     def evidence(self) -> ItemEvidence:
@@ -47,9 +51,14 @@ class PreparedMarket:
         return ItemEvidence(self.split.items, item_texts(self.store, self.split.items), self.train.matrix())
 
     @cached_property
-    def ease(self) -> FittedEase:
+    def ease(self) -> ItemItem:
         """EASE with its hyper-parameters chosen on validation."""
-        return fit_ease(self.split, self.ease_settings)
+        return fit_own_ease(self.train.matrix(), self.validation, self.recipe.ease)
+
+    @cached_property
+    def itemknn(self) -> ItemItem:
+        """Item-kNN with its hyper-parameters chosen on validation."""
+        return fit_itemknn(self.train.matrix(), self.validation, self.recipe.itemknn)
 
 
 def item_texts(store: MarketStore, items: Iterable[str]) -> list[str]:

@@ -1,85 +1,113 @@
-"""The private item-item prior: EASE on the market's own train items, weighted by recency and popularity.
+"""Linear item-item scorers of one market, and the views of them that are mixed into a model's scores.
 
-Six views of what follows an item in this market alone; how much each counts is learned on validation (``mixing``).
-Nothing of it leaves the market.
+The private item-item prior is EASE on the market's own train items, weighted by recency and popularity: six views of
+what follows an item in this market alone; how much each counts is learned on validation (``mixing``). Federated EASE
+has the same views of the summed counts beside them.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from fedrec.data.splits import Holdout, Split
+from fedrec.data.splits import Holdout
 from fedrec.floors.ease import ease_weights, gram
+from fedrec.floors.itemknn import itemknn_weights
 from fedrec.floors.popularity import popularity, trend
-from fedrec.recipe import EaseSettings, PriorSettings
+from fedrec.recipe import EaseSettings, ItemKNNSettings, PriorSettings
 from fedrec.training.evaluation import mean_ndcg
 
 _FLOOR = 0.005  # keeps the logarithm of an EASE score finite; scores of related items are 0.05 and more
+Weights = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class FittedEase:
-    """EASE plus ``popularity_weight`` log(1 + popularity), both chosen on validation NDCG@10."""
+class ItemItem:
+    """Scores x W + ``popularity_weight`` log(1 + popularity), its parameters chosen on validation NDCG@10."""
 
-    lam: float
-    popularity_weight: float
-    weights: NDArray[np.float32]  # [I, I]
+    weights: Weights  # [I, I]
+    chosen: dict[str, float]
+    popularity_weight: float = 0.0
 
     def scores(self, holdout: Holdout, users: NDArray[np.int64]) -> NDArray[np.float32]:
         """Scores [B, I]."""
-        history = holdout.histories.take(users).matrix()
-        popular = np.log1p(popularity(holdout.histories))  # [I]
-        return _times(history, self.weights) + np.float32(self.popularity_weight) * popular.astype(np.float32)
+        linear = _times(holdout.histories.take(users).matrix(), self.weights)
+        popular = np.log1p(popularity(holdout.known)).astype(np.float32)  # [I]
+        return linear + np.float32(self.popularity_weight) * popular
 
 
-def fit_ease(split: Split, settings: EaseSettings) -> FittedEase:
-    """Fit on train items; try every pair of values on validation users; keep the first best."""
-    counts = gram(split.train.matrix())
-    holdout = split.holdout("validation")
-    best: tuple[float, FittedEase] | None = None
-    for lam in settings.lambdas:
-        weights = ease_weights(counts, lam).astype(np.float32)
-        for popularity_weight in settings.popularity_weights:
-            ease = FittedEase(lam, popularity_weight, weights)
-            value = mean_ndcg(partial(ease.scores, holdout), holdout)
-            if best is None or value > best[0]:
-                best = (value, ease)
+def fit_ease(weights_at: Callable[[float], NDArray[np.float64]], holdout: Holdout, settings: EaseSettings) -> ItemItem:
+    """Try every pair of lambda and popularity weight on validation users; keep the first best."""
+    return _first_best(
+        (
+            ItemItem(weights, {"lam": lam, "popularity_weight": weight}, weight)
+            for lam in settings.lambdas
+            for weights in [weights_at(lam).astype(np.float32)]
+            for weight in settings.popularity_weights
+        ),
+        holdout,
+    )
+
+
+def fit_own_ease(histories: sparse.csr_matrix, holdout: Holdout, settings: EaseSettings) -> ItemItem:
+    """EASE on one market's train items alone."""
+    return fit_ease(partial(ease_weights, gram(histories)), holdout, settings)
+
+
+def fit_itemknn(histories: sparse.csr_matrix, holdout: Holdout, settings: ItemKNNSettings) -> ItemItem:
+    """Item-kNN on one market's train items; neighbours and shrinkage chosen on validation users."""
+    counts = gram(histories)
+    return _first_best(
+        (
+            ItemItem(
+                itemknn_weights(counts, neighbours, shrink).astype(np.float32),
+                {"neighbours": float(neighbours), "shrink": shrink},
+            )
+            for neighbours, shrink in product(settings.neighbours, settings.shrink)
+        ),
+        holdout,
+    )
+
+
+def item_views(
+    weights: Weights, holdout: Holdout, settings: PriorSettings, users: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Three views of one item-item model: recent history, log of plain, log of recent. [3, B, I]."""
+    chosen = holdout.histories.take(users)
+    plain = _times(chosen.matrix(), weights)
+    recent = _times(chosen.matrix(settings.half_life_days), weights)
+    return np.stack([recent, _log(plain), _log(recent)])
+
+
+def popularity_views(holdout: Holdout, settings: PriorSettings, users: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Three views of what sells: log popularity, and two trends at each user's last moment. [3, B, I]."""
+    moments = holdout.histories.take(users).last_times
+    popular = np.log1p(popularity(holdout.known)).astype(np.float32)
+    days = settings.trend_days
+    return np.stack(
+        [
+            np.broadcast_to(popular, (len(users), len(popular))),
+            np.log1p(trend(holdout.known, moments, days)),
+            np.log1p(trend(holdout.known, moments, days / 6)),
+        ]
+    )
+
+
+def _first_best(models: Iterable[ItemItem], holdout: Holdout) -> ItemItem:
+    best: tuple[float, ItemItem] | None = None
+    for model in models:
+        value = mean_ndcg(partial(model.scores, holdout), holdout)
+        if best is None or value > best[0]:
+            best = (value, model)
     assert best is not None  # noqa: S101  # the settings refuse empty lists
     return best[1]
 
 
-@dataclass(frozen=True)
-class ItemPrior:
-    """The prior's views at one stage."""
-
-    ease: FittedEase
-    holdout: Holdout
-    settings: PriorSettings
-
-    def views(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Scores of the six views, [6, B, I]."""
-        histories = self.holdout.histories
-        chosen = histories.take(users)
-        plain = _times(chosen.matrix(), self.ease.weights)
-        recent = _times(chosen.matrix(self.settings.half_life_days), self.ease.weights)
-        popular = np.log1p(popularity(histories)).astype(np.float32)
-        days = self.settings.trend_days
-        return np.stack(
-            [
-                recent,
-                _log(plain),
-                _log(recent),
-                np.broadcast_to(popular, plain.shape),
-                np.log1p(trend(histories, chosen.last_times, days)),
-                np.log1p(trend(histories, chosen.last_times, days / 6)),
-            ]
-        )
-
-
-def _times(history: sparse.csr_matrix, weights: NDArray[np.float32]) -> NDArray[np.float32]:
+def _times(history: sparse.csr_matrix, weights: Weights) -> NDArray[np.float32]:
     return np.asarray(history.astype(np.float32) @ weights)
 
 

@@ -1,111 +1,209 @@
-"""The final evaluation of one market: every method on the same test users, and what the federation gained.
+"""The final evaluation of one market: every method on the same test users, and how much they differ.
 
 Test is read here and nowhere else. Per-user values stay in this process; the returned scalars are means, bounds of
 intervals, and counts.
 """
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedrec.data.splits import Holdout
 from fedrec.floors.popularity import popularity
-from fedrec.metrics.significance import paired_bootstrap
-from fedrec.recipe import Recipe
+from fedrec.metrics.significance import paired_bootstraps
+from fedrec.recipe import HEADLINES, Recipe
 from fedrec.seeds import numpy_generator
-from fedrec.training.evaluation import Ranking, Scorer, rank_users
+from fedrec.training.evaluation import Ranking, Scorer, excluded, rank_users, user_blocks
 from fedrec.training.mixing import fit_weights
 from fedrec.training.prepared import PreparedMarket
-from fedrec.training.prior import ItemPrior
+from fedrec.training.prior import ItemItem, item_views, popularity_views
 from fedrec.training.stages import LocalTrainer
 
-_MIXING_CELLS = 3_000_000  # validation users times items used to learn the mixing weights
+_MIXING_CELLS = 3_000_000  # scores per part used to learn the mixing weights
+Part = Callable[[NDArray[np.int64]], NDArray[np.float32]]  # users [B] -> scores [k, B, I]
+MixingWeights = Mapping[str, NDArray[np.float64]]
 
 
-def evaluate_market(
-    recipe: Recipe, market: PreparedMarket, trainers: dict[str, LocalTrainer]
-) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
-    """Evaluate the recipe's methods.
+@dataclass(frozen=True)
+class MarketReport:
+    """What the evaluation of one market found. ``scalars`` may leave, the rest may not."""
 
-    Args:
-        recipe: what to measure.
-        market: the market.
-        trainers: the finished model of each trained method (``federated``, ``local``, ``local_shared_semantics``).
+    scalars: dict[str, float]
+    weights: dict[str, NDArray[np.float64]]  # learned mixing weights of each mixed method
+    rankings: dict[str, Ranking]
 
-    Returns:
-        scalars by name (``{method}.{metric}``, ``gain.{metric}.{mean,low,high}``, ``users``), and the learned mixing
-        weights of each method that has the prior.
+
+@dataclass(frozen=True)
+class Contenders:
+    """Everything a market has to recommend with, when its training is over.
+
+    ``trainers`` hold the finished model of each trained method; ``shared`` is EASE on the counts of all markets.
     """
-    methods = set(recipe.evaluation.methods)
-    test = market.test
-    rankings: dict[str, Ranking] = {}
-    weights: dict[str, NDArray[np.float64]] = {}
-    scalars: dict[str, float] = {"users": float(len(test.targets))}
-    if "popularity" in methods:
-        popular = popularity(test.histories)
-        rankings["popularity"] = rank_users(lambda users: np.tile(popular, (len(users), 1)), test)
-    if "ease" in methods:
-        rankings["ease"] = rank_users(lambda users: market.ease.scores(test, users), test)
-        scalars |= {"ease.lam": market.ease.lam, "ease.popularity_weight": market.ease.popularity_weight}
-    if trainers:
-        users = _mixing_users(recipe, market)
-        views = _prior(recipe, market, market.validation).views(users)
-        for name, trainer in sorted(trainers.items()):
-            rankings[f"{name}_without_prior"] = rank_users(trainer.scorer(test), test)
-            own = trainer.scorer(market.validation)(users)[None]
-            weights[name] = _learn(np.concatenate([own, views]), market.validation, users)
-            rankings[name] = rank_users(_mixed(recipe, market, test, weights[name], trainer.scorer(test)), test)
-        weights["prior"] = _learn(views, market.validation, users)
-        rankings["prior"] = rank_users(_mixed(recipe, market, test, weights["prior"], None), test)
+
+    recipe: Recipe
+    market: PreparedMarket
+    trainers: Mapping[str, LocalTrainer] = field(default_factory=dict)
+    shared: ItemItem | None = None
+
+    @property
+    def mixes(self) -> dict[str, tuple[str, ...]]:
+        """Of which parts each mixed method consists."""
+        prior = ("own", "popular")
+        result = {name: (name, *self._federated(name), *prior) for name in sorted(self.trainers)}
+        if self.trainers:
+            result["prior"] = prior
+        if self.shared is not None and "fedease" in self.recipe.evaluation.methods:
+            result["fedease"] = ("shared", *prior)
+        return result
+
+    def parts(self, holdout: Holdout) -> dict[str, Part]:
+        """What is mixed, at one stage. A part computes each block of users once, however many methods use it."""
+        settings = self.recipe.prior
+        parts: dict[str, Part] = {
+            "own": lambda users: item_views(self.market.ease.weights, holdout, settings, users),
+            "popular": partial(popularity_views, holdout, settings),
+        }
+        if self.shared is not None:
+            parts["shared"] = partial(item_views, self.shared.weights, holdout, settings)
+        for name, trainer in self.trainers.items():
+            parts[name] = partial(_stacked, trainer.scorer(holdout))
+        return {name: _remembering(part) for name, part in parts.items()}
+
+    def learn_weights(self) -> dict[str, NDArray[np.float64]]:
+        """How much each part counts in each mix, learned on validation users."""
+        holdout = self.market.validation
+        users, parts = self._mixing_users(holdout), self.parts(holdout)
+        return {name: _learn([parts[part] for part in mix], holdout, users) for name, mix in self.mixes.items()}
+
+    def scorers(self, holdout: Holdout, weights: MixingWeights) -> dict[str, Scorer]:
+        """Every method the recipe asks for, at one stage."""
+        methods = set(self.recipe.evaluation.methods)
+        parts = self.parts(holdout)
+        scorers: dict[str, Scorer] = {}
+        if "popularity" in methods:
+            scorers["popularity"] = lambda users: np.tile(popularity(holdout.known), (len(users), 1))
+        if "itemknn" in methods:
+            scorers["itemknn"] = partial(self.market.itemknn.scores, holdout)
+        if "ease" in methods:
+            scorers["ease"] = partial(self.market.ease.scores, holdout)
+        if self.shared is not None and "fedease" in methods:
+            scorers["fedease_without_prior"] = partial(self.shared.scores, holdout)
+        for name in self.trainers:
+            scorers[f"{name}_without_prior"] = partial(_first, parts[name])
+        for name, mix in self.mixes.items():
+            scorers[name] = partial(_mixed, [parts[part] for part in mix], weights[name])
+        return scorers
+
+    def chosen(self) -> dict[str, float]:
+        """Hyper-parameters that validation chose for the methods asked for."""
+        methods = set(self.recipe.evaluation.methods)
+        fitted = {
+            "ease": self.market.ease if "ease" in methods else None,
+            "itemknn": self.market.itemknn if "itemknn" in methods else None,
+            "fedease": self.shared,
+        }
+        return {f"{name}.{key}": v for name, model in fitted.items() if model for key, v in model.chosen.items()}
+
+    def _federated(self, name: str) -> tuple[str, ...]:
+        """The summed counts, where the recipe adds them to a model that is not alone."""
+        alone = name in {"local", "local_shared_semantics"}
+        return ("shared",) if self.recipe.prior.federated and self.shared is not None and not alone else ()
+
+    def _mixing_users(self, holdout: Holdout) -> NDArray[np.int64]:
+        """A seeded sample of validation users, small enough for all scores to be held at once."""
+        ranked = holdout.histories.item_count if holdout.candidates is None else holdout.candidates.shape[1] + 1
+        size = min(len(holdout), max(1, _MIXING_CELLS // ranked))
+        generator = numpy_generator(self.recipe.seed, self.market.store.name, "mixing")
+        return np.sort(generator.choice(len(holdout), size=size, replace=False))
+
+
+def evaluate_market(contenders: Contenders) -> MarketReport:
+    """Evaluate the recipe's methods on the test users.
+
+    Scalars: ``{method}.{metric}``, ``difference.{method}.{other}.{metric}.{mean,low,high}`` for each headline method
+    against every other (paired per user, percentile bootstrap), chosen hyper-parameters, ``users``.
+    """
+    test = contenders.market.test
+    weights = contenders.learn_weights()
+    rankings = rank_users(contenders.scorers(test, weights), test)
+    scalars = {"users": float(len(test)), **contenders.chosen()}
     for name, ranking in rankings.items():
         scalars |= {f"{name}.{metric}": value for metric, value in ranking.means().items()}
-    if {"federated", "local"} <= set(rankings):
-        scalars |= _gains(recipe, market.store.name, rankings["federated"], rankings["local"])
-    return scalars, weights
+    return MarketReport(scalars | _differences(contenders, rankings), weights, rankings)
 
 
-def _prior(recipe: Recipe, market: PreparedMarket, holdout: Holdout) -> ItemPrior:
-    return ItemPrior(market.ease, holdout, recipe.prior)
+def _stacked(scorer: Scorer, users: NDArray[np.int64]) -> NDArray[np.float32]:
+    return np.asarray(scorer(users), np.float32)[None]
 
 
-def _mixing_users(recipe: Recipe, market: PreparedMarket) -> NDArray[np.int64]:
-    """A seeded sample of validation users, small enough for all scores to be held at once."""
-    users = len(market.validation.targets)
-    size = min(users, max(1, _MIXING_CELLS // market.train.item_count))
-    generator = numpy_generator(recipe.seed, market.store.name, "mixing")
-    return np.sort(generator.choice(users, size=size, replace=False))
+def _first(part: Part, users: NDArray[np.int64]) -> NDArray[np.float32]:
+    scores: NDArray[np.float32] = part(users)[0]
+    return scores
 
 
-def _learn(scores: NDArray[np.float32], holdout: Holdout, users: NDArray[np.int64]) -> NDArray[np.float64]:
-    histories = holdout.histories.take(users)
-    seen = np.zeros(scores.shape[1:], dtype=bool)
-    seen[histories.users, histories.items] = True
-    return fit_weights(scores, holdout.targets[users], seen)
+def _remembering(part: Part) -> Part:
+    """Keep the last block's scores."""
+    last: dict[bytes, NDArray[np.float32]] = {}
+
+    def compute(users: NDArray[np.int64]) -> NDArray[np.float32]:
+        key = users.tobytes()
+        if key not in last:
+            last.clear()
+            last[key] = part(users)
+        return last[key]
+
+    return compute
 
 
-def _mixed(
-    recipe: Recipe,
-    market: PreparedMarket,
-    holdout: Holdout,
-    weights: NDArray[np.float64],
-    model: Scorer | None,
-) -> Scorer:
-    prior = _prior(recipe, market, holdout)
-
-    def score(users: NDArray[np.int64]) -> NDArray[np.float32]:
-        parts = prior.views(users)
-        if model is not None:
-            parts = np.concatenate([model(users)[None], parts])
-        return np.tensordot(weights.astype(np.float32), parts, axes=1)
-
-    return score
+def _learn(parts: list[Part], holdout: Holdout, users: NDArray[np.int64]) -> NDArray[np.float64]:
+    rows, targets = holdout.targets_of(users)
+    if holdout.candidates is None:
+        scores = np.concatenate([part(users) for part in parts])  # [K, B, I]
+        return fit_weights(scores, targets, excluded(holdout, users), rows)
+    # Few candidates: keep their scores only, block by block. A user has one target here; it comes last.
+    ranked = np.column_stack([holdout.candidates[users], targets])  # [B, C + 1]
+    blocks = []
+    for block in user_blocks(len(users), holdout.histories.item_count):
+        full = np.concatenate([part(users[block]) for part in parts])  # [K, b, I]
+        blocks.append(np.take_along_axis(full, ranked[block][None], axis=2))
+    nothing = np.zeros(ranked.shape, dtype=bool)
+    return fit_weights(np.concatenate(blocks, axis=1), np.full(len(users), ranked.shape[1] - 1), nothing)
 
 
-def _gains(recipe: Recipe, name: str, federated: Ranking, local: Ranking) -> dict[str, float]:
-    result: dict[str, float] = {}
-    for metric in federated.users:
-        generator = numpy_generator(recipe.seed, name, "bootstrap", metric)
-        interval = paired_bootstrap(
-            federated.users[metric] - local.users[metric], recipe.evaluation.resamples, generator
-        )
-        result |= {f"gain.{metric}.{part}": value for part, value in interval._asdict().items()}
-    return result
+def _mixed(parts: list[Part], weights: NDArray[np.float64], users: NDArray[np.int64]) -> NDArray[np.float32]:
+    scores = np.concatenate([part(users) for part in parts])  # [K, B, I]
+    return np.tensordot(weights.astype(np.float32), scores, axes=1)
+
+
+def _differences(contenders: Contenders, rankings: Mapping[str, Ranking]) -> dict[str, float]:
+    """Every headline method against every other, on the same resampled users."""
+    pairs = [
+        (method, other)
+        for method in HEADLINES
+        if method in rankings
+        for other in rankings
+        if other != method and not other.endswith("_without_prior")
+    ]
+    if not pairs:
+        return {}
+    metrics = list(rankings[pairs[0][0]].users)
+    names = [f"difference.{method}.{other}.{metric}" for method, other in pairs for metric in metrics]
+    values = np.stack(
+        [
+            rankings[method].users[metric] - rankings[other].users[metric]
+            for method, other in pairs
+            for metric in metrics
+        ],
+        axis=1,
+    )  # [U, pairs * metrics]
+    recipe = contenders.recipe
+    generator = numpy_generator(recipe.seed, contenders.market.store.name, "bootstrap")
+    intervals = paired_bootstraps(values, recipe.evaluation.resamples, generator)
+    return {
+        f"{name}.{part}": value
+        for name, interval in zip(names, intervals, strict=True)
+        for part, value in interval._asdict().items()
+    }

@@ -19,6 +19,7 @@ from fedrec.stopping import EarlyStopping
 from fedrec.training.device import choose_device
 from fedrec.training.evaluation import Scorer, mean_ndcg
 from fedrec.training.loop import (
+    Anchor,
     EpochResult,
     epoch_batches,
     make_optimiser,
@@ -84,13 +85,14 @@ class LocalTrainer:
         Only the shared group moves: the adaptation stays zero until stage two.
         """
         training = self.recipe.training
-        self._freeze(private=True, shared=False)
+        self.freeze(private=True, shared=False)
         optimiser = make_optimiser(self.model, training, training.learning_rate)
         soft = self.soft
+        anchor = self._anchor() if training.proximal else None
         result = EpochResult(0.0, 0)
         with seeded_torch(self.recipe.seed, self.name, "pretrain", server_round):
             for epoch in range(training.epochs):
-                result = self._epoch(optimiser, soft, ("pretrain", server_round, epoch))
+                result = self._epoch(optimiser, soft, ("pretrain", server_round, epoch), anchor)
         return result
 
     def finetune(self) -> Finished:
@@ -100,7 +102,7 @@ class LocalTrainer:
         """
         started = time.perf_counter()
         settings = self.recipe.finetune
-        self._freeze(private=False, shared=not settings.train_shared)
+        self.freeze(private=False, shared=not settings.train_shared)
         optimiser = make_optimiser(self.model, self.recipe.training, settings.learning_rate)
         watch = EarlyStopping[State](settings.patience)
         watch.offer(self.validation(), self._state())
@@ -113,12 +115,15 @@ class LocalTrainer:
         self.load(state)
         return Finished(state, watch.score, watch.best_index, time.perf_counter() - started)
 
-    def train_alone(self) -> Finished:
-        """The local-only twin: the federation's rounds, steps, optimiser and stopping rule, without the federation."""
+    def train_alone(self, rounds: int | None = None) -> Finished:
+        """The local-only twin: the federation's rounds, steps, optimiser and stopping rule, without the federation.
+
+        ``rounds``: how often the federation samples this market, where it does not sample all; default: every round.
+        """
         started = time.perf_counter()
         federation = self.recipe.federation
         watch = EarlyStopping[State](federation.patience)
-        for server_round in range(1, federation.rounds + 1):
+        for server_round in range(1, (federation.rounds if rounds is None else rounds) + 1):
             if watch.offer(self.validation(), self.model.shared_state()):
                 break
             self.pretrain_round(server_round)
@@ -129,13 +134,24 @@ class LocalTrainer:
         return Finished(finished.state, finished.validation, finished.epochs, time.perf_counter() - started)
 
     def _epoch(
-        self, optimiser: torch.optim.Optimizer, soft: SoftTargets | None, purpose: tuple[str | int, ...]
+        self,
+        optimiser: torch.optim.Optimizer,
+        soft: SoftTargets | None,
+        purpose: tuple[str | int, ...],
+        anchor: Anchor | None = None,
     ) -> EpochResult:
         generator = numpy_generator(self.recipe.seed, self.name, *purpose)
         batches = epoch_batches(self.market.train, self.recipe.training, self.model, generator)
-        return train_epoch(self.model, batches, optimiser, soft, self.recipe.loss)
+        return train_epoch(self.model, batches, optimiser, soft, self.recipe.loss, anchor)
 
-    def _freeze(self, *, private: bool, shared: bool) -> None:
+    def _anchor(self) -> Anchor:
+        """The shared parameters as they came: what FedProx pulls towards."""
+        shared = set(self.model.shared_state())
+        start = {n: p.detach().clone() for n, p in self.model.named_parameters() if n in shared}
+        return Anchor(start, self.recipe.training.proximal)
+
+    def freeze(self, *, private: bool, shared: bool) -> None:
+        """Say which parameters a stage leaves as they are."""
         names = set(self.model.shared_state())
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(not (shared if name in names else private))

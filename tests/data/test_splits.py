@@ -13,6 +13,7 @@ from fedrec.data.sequences import Sequences
 from fedrec.data.splits import split_market
 from fedrec.data.store import open_store, open_stores, write_store
 from fedrec.errors import UserError
+from fedrec.recipe import EvaluationSettings
 
 Rows = list[tuple[str, str, int]]
 
@@ -40,13 +41,23 @@ def store(path: Path, rows: Rows, families: dict[str, str] | None = None) -> Pat
     return path
 
 
+def under(protocol: str, **changes: object) -> EvaluationSettings:
+    return EvaluationSettings.model_validate({"protocol": protocol, **changes})
+
+
+def listed(sequences: Sequences, items: list[str]) -> list[list[str]]:
+    """Histories as lists of keys."""
+    bounds = zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True)
+    return [[items[item] for item in sequences.items[start:end]] for start, end in bounds]
+
+
 def histories(path: Path, protocol: str) -> dict[str, list[str]]:
-    split = split_market(open_store(path), protocol)
-    full = split.full
-    return {
-        user: [split.items[item] for item in full.items[full.offsets[index] : full.offsets[index + 1]]]
-        for index, user in enumerate(split.users)
-    }
+    """What is known at the test, and what is to be found there."""
+    split = split_market(open_store(path), under(protocol))
+    known = listed(split.test.histories, split.items)
+    targets = [split.items[item] for item in split.test.targets]
+    names = [split.users[user] for user in split.test.users]
+    return {user: [*items, target] for user, items, target in zip(names, known, targets, strict=True)}
 
 
 rows_strategy = st.lists(
@@ -66,13 +77,13 @@ def test_split_equals_the_protocol_by_hand(tmp_path_factory: pytest.TempPathFact
         assert histories(path, protocol) == expected
     else:
         with pytest.raises(UserError, match="no user has 3 items"):
-            split_market(open_store(path), protocol)
+            split_market(open_store(path), under(protocol))
 
 
 def test_holdouts_are_the_last_two(tmp_path: Path) -> None:
     path = store(tmp_path / "jp", [("u", item, day) for day, item in enumerate("abcd")])
-    split = split_market(open_store(path), "temporal")
-    validation, test = split.holdout("validation"), split.holdout("test")
+    split = split_market(open_store(path), under("temporal"))
+    validation, test = split.validation, split.test
     assert [split.items[i] for i in split.train.items] == ["a", "b"]
     assert [split.items[i] for i in validation.histories.items] == ["a", "b"]
     assert [split.items[i] for i in validation.targets] == ["c"]
@@ -83,7 +94,7 @@ def test_holdouts_are_the_last_two(tmp_path: Path) -> None:
 def test_family_without_a_map_says_what_to_do(tmp_path: Path) -> None:
     path = store(tmp_path / "jp", [("u", item, 0) for item in "abc"])
     with pytest.raises(UserError, match="fedrec data families"):
-        split_market(open_store(path), "family")
+        split_market(open_store(path), under("family"))
 
 
 def test_recency_weights_halve_with_age() -> None:
@@ -112,8 +123,8 @@ def test_the_real_protocol_sizes(xmarket: Path) -> None:
     """methods.md section 4, row `family`: users / items."""
     sizes = {}
     for one in open_stores(xmarket):
-        split = split_market(one, "family")
-        sizes[one.name] = (len(split.users), len(split.items))
+        split = split_market(one, under("family"))
+        sizes[one.name] = (len(split.test), len(split.items))
     assert sizes == {
         "de": (1792, 1936), "jp": (478, 849), "in": (156, 423), "fr": (1774, 1674),
         "ca": (4534, 5452), "mx": (1218, 1468), "uk": (3003, 2989),

@@ -8,7 +8,9 @@ from typing import Any
 from flwr.app import Context, Message
 
 from clients.app import app as client_app
+from fedrec.data.store import MarketStore
 from fedrec.recipe import Recipe, load_recipe
+from fedrec.simulation.nodes import Seat
 from fedrec.simulation.run import prepare_simulation
 from tests.conftest import QUICK
 
@@ -34,6 +36,14 @@ class WatchedApp:
 def quick(*overrides: str) -> Recipe:
     """FeCoSR in a second or two."""
     return load_recipe("fecosr", [*QUICK, *overrides])
+
+
+def seats(stores: list[MarketStore], state: Path) -> list[Seat]:
+    """Nodes of a simulation without a run folder."""
+    return [
+        Seat({"market": store.name, "data-path": str(store.path), "state-path": str(state)}, store.count)
+        for store in stores
+    ]
 
 
 def run_with(app: WatchedApp, recipe: Recipe, data: Path, out: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord
 
 from fedrec.errors import RunError
 from fedrec.files import read_json_lines
+from fedrec.runs.folder import RunFolder
 from tests.integration.harness import WatchedApp, quick, run_with
 
 ARRAY = "encoder.norm.weight"
@@ -149,7 +150,9 @@ def test_below_quorum_the_round_is_skipped(synthetic: Path, tmp_path: Path) -> N
         run_with(WatchedApp("bravo", error_reply), recipe, synthetic, tmp_path / "run")
     rounds = [event for event in read_json_lines(tmp_path / "run" / "events.jsonl") if event["event"] == "round"]
     assert [record["accepted"] for record in rounds] == [["alfa", "charlie"]] * 3
-    assert not (tmp_path / "run" / "checkpoints").exists()
+    checkpoint = RunFolder(tmp_path / "run").last_checkpoint()
+    assert checkpoint is not None
+    assert checkpoint.state["made_in"] == 0
 
 
 def test_an_exception_text_does_not_leave_the_market(synthetic: Path, tmp_path: Path) -> None:

@@ -13,14 +13,14 @@ from fedrec.training.prepared import PreparedMarket
 from fedrec.training.stages import LocalTrainer
 from strategies.records import array_record
 from strategies.shared_average import SharedAverage
-from tests.integration.harness import quick
+from tests.integration.harness import quick, seats
 
 
 def test_flowers_own_loop_gives_the_weighted_mean_of_local_training(synthetic: Path, tmp_path: Path) -> None:
     """Two rounds by hand: every market trains from the same parameters, then sum_m n_m w_m / sum_m n_m in float64."""
     recipe = quick("evaluation.protocol=temporal", "semantics.kind=hashing")
     stores = open_stores(synthetic)
-    trainers = [LocalTrainer.alone(recipe, PreparedMarket(store, "temporal", recipe.ease)) for store in stores]
+    trainers = [LocalTrainer.alone(recipe, PreparedMarket(store, recipe)) for store in stores]
     initial = trainers[0].model.shared_state()
     shared = initial
     for server_round in (1, 2):
@@ -33,10 +33,9 @@ def test_flowers_own_loop_gives_the_weighted_mean_of_local_training(synthetic: P
         count = sum(len(trainer.market.train.items) for trainer in trainers)
         shared = {name: initial[name].new_tensor(value / count) for name, value in total.items()}
 
-    nodes = [{"market": store.name, "data-path": str(store.path), "state-path": str(tmp_path)} for store in stores]
-    grid = InlineGrid(app, nodes)
+    grid = InlineGrid(app, seats(stores, tmp_path))
     node_of = dict(zip([store.name for store in stores], grid.get_node_ids(), strict=True))
-    strategy = SharedAverage(node_of, recipe.federation, recipe.seed)
+    strategy = SharedAverage(node_of, recipe)
 
     config = ConfigRecord({"run": "run", "recipe": recipe_json(recipe), "round": "0"})
     arrays = array_record({name: value.numpy() for name, value in initial.items()})

@@ -10,14 +10,14 @@ from safetensors.numpy import load_file
 from fedrec.errors import UserError
 from fedrec.files import new_folder, write_atomic, write_json
 from fedrec.recipe import Recipe
-from fedrec.runs.folder import RunFolder
+from fedrec.runs.folder import Checkpoint, RunFolder
 from fedrec.runs.summary import comparable
 
 
 def test_the_last_two_checkpoints_stay(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", Recipe())
     for number in range(1, 5):
-        run.checkpoint(number, {"w": np.full((2, 2), number, np.float32).T}, {"best_round": 1})
+        run.checkpoint(Checkpoint(number, {"shared": {"w": np.full((2, 2), number, np.float32).T}}, {"best_round": 1}))
     folders = sorted((run.path / "checkpoints").iterdir())
     assert [folder.name for folder in folders] == ["round-000003", "round-000004"]
     assert load_file(folders[1] / "shared.safetensors")["w"].tolist() == [[4.0, 4.0], [4.0, 4.0]]

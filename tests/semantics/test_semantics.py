@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from fedrec.exchange.pairs import PairCounts, count_pairs, sum_pairs
 from fedrec.semantics.base import ItemEvidence
-from fedrec.semantics.cooccurrence import CooccurrenceSemantics, PairCounts, count_pairs, sum_pairs
+from fedrec.semantics.cooccurrence import CooccurrenceSemantics
 from fedrec.semantics.hashing import HashingSemantics
 
 

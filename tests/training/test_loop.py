@@ -15,8 +15,9 @@ from tests.conftest import QUICK
 
 
 def make_trainer(data: Path, *overrides: str) -> LocalTrainer:
-    recipe = load_recipe("fecosr", [*QUICK, "semantics.kind=hashing", *overrides])
-    market = PreparedMarket(open_store(data / "alfa"), "temporal", recipe.ease)
+    settings = [*QUICK, "semantics.kind=hashing", "evaluation.protocol=temporal", *overrides]
+    recipe = load_recipe("fecosr", settings)
+    market = PreparedMarket(open_store(data / "alfa"), recipe)
     return LocalTrainer.alone(recipe, market)
 
 

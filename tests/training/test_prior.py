@@ -6,19 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from fedrec.data.splits import Holdout, Split
+from fedrec.data.sequences import Sequences
+from fedrec.data.splits import Split
 from fedrec.data.store import open_store
-from fedrec.recipe import EaseSettings, PriorSettings
+from fedrec.recipe import EaseSettings, PriorSettings, load_recipe
 from fedrec.training.prepared import PreparedMarket
-from fedrec.training.prior import FittedEase, ItemPrior, fit_ease
+from fedrec.training.prior import fit_own_ease, item_views, popularity_views
 
 DAY = 86400
 USERS = (0, 5, 17, 33)
 
 
-def rows(holdout: Holdout) -> list[list[tuple[int, int]]]:
+def rows(histories: Sequences) -> list[list[tuple[int, int]]]:
     """(item, time) of every user, as plain Python lists."""
-    histories = holdout.histories
     bounds = histories.offsets.tolist()
     pairs = list(zip(histories.items.tolist(), histories.times.tolist(), strict=True))
     return [pairs[start:end] for start, end in itertools.pairwise(bounds)]
@@ -27,7 +27,7 @@ def rows(holdout: Holdout) -> list[list[tuple[int, int]]]:
 def ridge_ease(split: Split, lam: float) -> np.ndarray:
     """EASE column by column: the ridge regression of item j on all other items."""
     matrix = np.zeros((len(split.train), len(split.items)))
-    for user, history in enumerate(rows(Holdout(split.train, np.array([])))):
+    for user, history in enumerate(rows(split.train)):
         for item, _ in history:
             matrix[user, item] = 1.0
     items = matrix.shape[1]
@@ -46,10 +46,10 @@ def test_the_six_views_by_loops(synthetic: Path) -> None:
     popularity: log(1 + interactions of i);  trend: log(1 + sum over everyone's interactions of i up to t of
     2^(-a / days)), with days and with days / 6.
     """
-    market = PreparedMarket(open_store(synthetic / "alfa"), "temporal", EaseSettings())
+    market = PreparedMarket(open_store(synthetic / "alfa"), load_recipe("fecosr", ["evaluation.protocol=temporal"]))
     split, holdout, settings = market.split, market.test, PriorSettings(half_life_days=20, trend_days=30)
     weights = ridge_ease(split, 10.0)
-    everyone = rows(holdout)
+    everyone = rows(holdout.histories)
     expected = np.zeros((6, len(USERS), len(split.items)))
     for row, user in enumerate(USERS):
         now = everyone[user][-1][1]
@@ -64,17 +64,20 @@ def test_the_six_views_by_loops(synthetic: Path) -> None:
                 expected[4, row, item] += 2 ** (-(now - time) / (30 * DAY))
                 expected[5, row, item] += 2 ** (-(now - time) / (5 * DAY))
     expected[3:] = np.log1p(expected[3:])
-    ease = fit_ease(split, EaseSettings(lambdas=[10.0], popularity_weights=[0.0]))
-    found = ItemPrior(ease, holdout, settings).views(np.array(USERS))
+    ease = fit_own_ease(split.train.matrix(), split.validation, EaseSettings(lambdas=[10.0], popularity_weights=[0.0]))
+    users = np.array(USERS)
+    found = np.concatenate(
+        [item_views(ease.weights, holdout, settings, users), popularity_views(holdout, settings, users)]
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_ease_takes_the_pair_that_validates_best(synthetic: Path) -> None:
     """Every pair of values judged by a loop over validation users; ties to the first."""
-    market = PreparedMarket(open_store(synthetic / "alfa"), "temporal", EaseSettings())
+    market = PreparedMarket(open_store(synthetic / "alfa"), load_recipe("fecosr", ["evaluation.protocol=temporal"]))
     settings = EaseSettings(lambdas=[1.0, 100.0], popularity_weights=[0.0, 0.05])
     holdout = market.validation
-    everyone = rows(holdout)
+    everyone = rows(holdout.histories)
     popularity = np.zeros(len(market.split.items))
     for item, _ in (pair for history in everyone for pair in history):
         popularity[item] += 1
@@ -89,5 +92,5 @@ def test_ease_takes_the_pair_that_validates_best(synthetic: Path) -> None:
         return total / len(everyone)
 
     values = {(lam, share): judge(lam, share) for lam in settings.lambdas for share in settings.popularity_weights}
-    best: FittedEase = fit_ease(market.split, settings)
-    assert values[best.lam, best.popularity_weight] >= max(values.values()) - 1e-6
+    best = fit_own_ease(market.train.matrix(), holdout, settings)
+    assert values[best.chosen["lam"], best.chosen["popularity_weight"]] >= max(values.values()) - 1e-6

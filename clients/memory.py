@@ -1,0 +1,45 @@
+"""What compression left out of this market's updates, kept on its own disk, round by round.
+
+One file a round, so that a run resumed from an earlier round finds what it had then.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from fedrec.exchange.payload import Array
+from fedrec.files import write_atomic
+
+_KEPT = 4  # a resumed run goes back two rounds at most
+
+
+@dataclass(frozen=True)
+class FileMemory:
+    """Remainders below one folder."""
+
+    folder: Path
+
+    def load(self, server_round: int) -> Mapping[str, Array]:
+        """The remainder of the latest round before this one."""
+        before = [path for path in self._files() if path.name < _name(server_round)]
+        return load_arrays(before[-1].read_bytes()) if before else {}
+
+    def save(self, server_round: int, remainder: Mapping[str, Array]) -> None:
+        """Write this round's, forget old ones and those of rounds that are done again."""
+        data = save_arrays({name: np.ascontiguousarray(array) for name, array in remainder.items()})
+        write_atomic(self.folder / _name(server_round), data)
+        files = self._files()
+        current = files.index(self.folder / _name(server_round))
+        for path in [*files[: max(0, current + 1 - _KEPT)], *files[current + 1 :]]:
+            path.unlink()
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("remainder-*.safetensors"))
+
+
+def _name(server_round: int) -> str:
+    return f"remainder-{server_round:06d}.safetensors"

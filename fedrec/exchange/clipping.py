@@ -1,0 +1,49 @@
+"""Norm clipping: no market moves the shared parameters further than agreed in one round."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fedrec.exchange.payload import Array, Origin, Payload
+from fedrec.exchange.pipeline import Stage
+
+
+def change_norm(arrays: Mapping[str, Array], base: Mapping[str, Array]) -> float:
+    """L2 norm of all changes together, in float64."""
+    changes = (np.subtract(arrays[name], base[name], dtype=np.float64) for name in sorted(base))
+    return math.sqrt(math.fsum(float(np.vdot(change, change)) for change in changes))
+
+
+@dataclass(frozen=True)
+class ClipStage(Stage):
+    """Scales a longer change down to ``norm``.
+
+    The market clips before it sends; the server clips again, because it need not believe that a market did.
+    """
+
+    norm: float
+
+    def outgoing(self, payload: Payload, origin: Origin) -> Payload:
+        """Clip at the market."""
+        return self._clipped(payload)
+
+    def incoming(self, payload: Payload, origin: Origin) -> Payload:
+        """Clip at the server. What is no update of this model is left as it is, for the reply schema to name."""
+        fits = {name: array.shape for name, array in payload.arrays.items()} == {
+            name: array.shape for name, array in payload.base.items()
+        }
+        numbers = all(np.issubdtype(array.dtype, np.floating) for array in payload.arrays.values())
+        return self._clipped(payload) if fits and numbers else payload
+
+    def _clipped(self, payload: Payload) -> Payload:
+        base = payload.base
+        norm = change_norm(payload.arrays, base) if base else 0.0
+        if not norm > self.norm or not math.isfinite(norm):
+            return payload
+        arrays: dict[str, Array] = {}
+        for name, array in payload.arrays.items():
+            start = np.asarray(base[name], np.float64)
+            arrays[name] = (start + (self.norm / norm) * (np.asarray(array, np.float64) - start)).astype(array.dtype)
+        return replace(payload, arrays=arrays)

@@ -1,0 +1,48 @@
+"""One pair of apps, several ways to run it on this machine: the recipe's ``engine`` says which."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from flwr.app import Context, RecordDict
+from flwr.serverapp import Grid
+
+from clients.app import app as honest_app
+from fedrec.recipe import Recipe
+from fedrec.runs.folder import RunFolder
+from fedrec.simulation.faults import FaultyGrid
+from fedrec.simulation.inline import InlineGrid
+from fedrec.simulation.nodes import RUN_ID, Seat
+from fedrec.simulation.workers import WorkerGrid
+from server.app import app as server_app
+
+OnReply = Callable[[str, str], None]  # market, action
+
+
+def run_engine(
+    recipe: Recipe,
+    run: RunFolder,
+    seats: Sequence[Seat],
+    config: Mapping[str, str],
+    on_reply: OnReply,
+    client_app: Any = None,
+) -> None:
+    """Lead a whole run over the seats with the coordinator's ``config``.
+
+    ``client_app`` stands in for the markets' own app; with workers it is named as ``module:attribute``.
+    """
+
+    def lead(grid: Grid, config: Mapping[str, str]) -> None:
+        faults = recipe.federation.faults
+        if faults.dropout or faults.late:
+            grid = FaultyGrid(grid, faults, recipe.seed, run.path / "late")
+        server_app(grid, Context(RUN_ID, 0, {}, RecordDict(), dict(config)))
+
+    if recipe.engine.kind == "ray":
+        from fedrec.simulation.ray_engine import run_on_ray
+
+        run_on_ray(lead, seats, config, recipe, run.path / "wire", on_reply, client_app or honest_app)
+    elif recipe.engine.workers:
+        with WorkerGrid(seats, recipe.engine.workers, on_reply, client_app) as grid:
+            lead(grid, config)
+    else:
+        lead(InlineGrid(client_app or honest_app, seats, on_reply), config)

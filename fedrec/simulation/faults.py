@@ -1,0 +1,60 @@
+"""Simulated trouble, for studies: markets that do not answer, and answers that come a round too late.
+
+Drawn per market and round from the seed, so that every engine, and a run that was resumed, meets the same trouble.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from fedrec.exchange.declaration import HELLO, PRETRAIN
+from fedrec.exchange.payload import TEXTS
+from fedrec.files import write_atomic
+from fedrec.recipe import FaultSettings
+from fedrec.seeds import numpy_generator
+from fedrec.simulation.relay import RelayGrid
+from fedrec.simulation.workers import decode, encode
+
+
+class FaultyGrid(RelayGrid):
+    """Loses and delays answers to training rounds. Late ones wait in ``folder``."""
+
+    def __init__(self, inner: Grid, faults: FaultSettings, seed: int, folder: Path) -> None:
+        super().__init__(inner)
+        self.faults = faults
+        self.seed = seed
+        self.folder = folder
+        self._market_of: dict[int, str] = {}
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        """Send to those that do not drop out; hold back late answers and hand out those of the round before."""
+        asked = list(messages)
+        if not asked or asked[0].metadata.message_type != PRETRAIN:
+            replies = list(self.inner.send_and_receive(asked, timeout=timeout))
+            self._learn_names(replies)
+            return replies
+        server_round = int(asked[0].metadata.group_id)
+        fates = {message.metadata.dst_node_id: self._fate(message, server_round) for message in asked}
+        sent = [message for message in asked if fates[message.metadata.dst_node_id] != "dropped"]
+        arrived = [decode(path.read_bytes()) for path in sorted(self.folder.glob(f"{server_round - 1:06d}-*"))]
+        for reply in self.inner.send_and_receive(sent, timeout=timeout):
+            node = reply.metadata.src_node_id
+            if fates[node] == "late":
+                write_atomic(self.folder / f"{server_round:06d}-{self._market_of[node]}", encode(reply))
+            else:
+                arrived.append(reply)
+        return arrived
+
+    def _fate(self, message: Message, server_round: int) -> str:
+        market = self._market_of[message.metadata.dst_node_id]
+        dropped, late = numpy_generator(self.seed, market, "faults", server_round).random(2)
+        if dropped < self.faults.dropout:
+            return "dropped"
+        return "late" if late < self.faults.late else "well"
+
+    def _learn_names(self, replies: Iterable[Message]) -> None:
+        for reply in replies:
+            if reply.metadata.message_type == HELLO and reply.has_content():
+                self._market_of[reply.metadata.src_node_id] = str(reply.content.config_records[TEXTS]["market"])

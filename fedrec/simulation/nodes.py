@@ -1,0 +1,31 @@
+"""The markets of a simulation as nodes, and what every engine must set before Flower's messages can be made here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flwr.app import Context, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+
+RUN_ID, TASK_ID, SERVER_NODE = 1, 1, 1
+
+
+@dataclass(frozen=True)
+class Seat:
+    """One market of a simulation: its node configuration, and how much there is to compute."""
+
+    config: Mapping[str, str]
+    interactions: int
+
+    @property
+    def market(self) -> str:
+        """The market's name."""
+        return self.config["market"]
+
+    def context(self, node: int) -> Context:
+        """What Flower hands to the market's app."""
+        return Context(RUN_ID, node, dict(self.config), RecordDict(), {})
+
+
+def set_identity() -> None:
+    """Say who speaks. Not public; otherwise Flower's own processes do it."""
+    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = TASK_ID, RUN_ID, SERVER_NODE

@@ -1,0 +1,110 @@
+"""``pooled``: the same model trained on all markets' histories in one place, as no federation may.
+
+Possible only where one machine holds all data. Every round passes once over every market's histories, batches of all
+markets shuffled together under one optimiser; each market keeps its own softmax, so this is a reference, not a bound.
+Then every market fine-tunes as it does after a federation, and the model lies where the market's report finds it.
+"""
+
+import time
+from collections.abc import Sequence
+
+from safetensors.torch import save as save_tensors
+
+from clients.node import MarketNode
+from fedrec.data.splits import own_items
+from fedrec.data.store import MarketStore
+from fedrec.exchange.pairs import sum_pairs
+from fedrec.files import write_atomic
+from fedrec.recipe import Recipe
+from fedrec.runs.folder import RunFolder
+from fedrec.seeds import numpy_generator, seeded_torch
+from fedrec.semantics.base import ItemVectors
+from fedrec.semantics.cooccurrence import CooccurrenceSemantics
+from fedrec.semantics.factory import make_semantics
+from fedrec.stopping import EarlyStopping
+from fedrec.threads import single_threaded
+from fedrec.training.loop import epoch_batches, make_optimiser, train_epoch
+from fedrec.training.prepared import PreparedMarket
+from fedrec.training.stages import LocalTrainer, State
+from server.catalogues import Union
+
+
+def train_pooled(recipe: Recipe, stores: Sequence[MarketStore], run: RunFolder) -> None:
+    """Train the pooled model and leave each market's finished copy in its folder. ``recipe`` must be resolved.
+
+    In a run that was interrupted, nothing is done again when all copies are there.
+    """
+    targets = {store.name: MarketNode(store, run.markets / store.name).model("pooled") for store in stores}
+    if all(path.is_file() for path in targets.values()):
+        return
+    started = time.perf_counter()
+    run.event("stage", action="pooled", markets=sorted(targets))
+    with single_threaded():
+        markets = _prepare(recipe, stores)
+        semantics = pooled_semantics(recipe, markets)
+        shared = _pretrain(recipe, [LocalTrainer(recipe, m, s) for m, s in zip(markets, semantics, strict=True)], run)
+        for market, vectors in zip(markets, semantics, strict=True):
+            trainer = LocalTrainer(recipe, market, vectors)
+            trainer.load(shared)
+            state = {name: value.contiguous() for name, value in trainer.finetune().state.items()}
+            write_atomic(targets[market.store.name], save_tensors(state))
+    run.event("stage_done", action="pooled", results={}, seconds=time.perf_counter() - started)
+
+
+def pooled_semantics(recipe: Recipe, markets: Sequence[PreparedMarket]) -> list[ItemVectors]:
+    """The item vectors that the federation's exchange gives each market, made here without one."""
+    semantics = make_semantics(recipe, recipe.semantics.kind)
+    if not isinstance(semantics, CooccurrenceSemantics):
+        return [semantics.finish(semantics.alone(market.evidence), market.evidence.keys) for market in markets]
+    union = Union.of({market.store.name: market.evidence.keys for market in markets})
+    counts = [
+        semantics.statistic(market.evidence).placed(union.index[market.store.name], len(union.items))
+        for market in markets
+    ]
+    vectors = semantics.vectors(sum_pairs(counts, len(union.items)))
+    return [semantics.finish(vectors[union.index[market.store.name]], market.evidence.keys) for market in markets]
+
+
+def _prepare(recipe: Recipe, stores: Sequence[MarketStore]) -> list[PreparedMarket]:
+    vocabulary = None
+    if recipe.evaluation.protocol == "acmr":
+        vocabulary = sorted({item for store in stores for item in own_items(store, recipe.evaluation, recipe.seed)})
+    return [PreparedMarket(store, recipe, vocabulary) for store in stores]
+
+
+def _pretrain(recipe: Recipe, trainers: Sequence[LocalTrainer], run: RunFolder) -> State:
+    """Stage one over all markets; the shared parameters that validated best, the untrained included."""
+    first = trainers[0].model
+    for trainer in trainers[1:]:  # one adaptor and one encoder for all
+        trainer.model.adaptor, trainer.model.encoder = first.adaptor, first.encoder
+    for trainer in trainers:
+        trainer.freeze(private=True, shared=False)
+    optimiser = make_optimiser(first, recipe.training, recipe.training.learning_rate)
+    watch = EarlyStopping[State](recipe.federation.patience)
+
+    def offer() -> bool:
+        validation = sum(trainer.validation() for trainer in trainers) / len(trainers)
+        run.event("pooled", offered=watch.offered, total=recipe.federation.rounds, validation=validation)
+        return watch.offer(validation, first.shared_state())
+
+    for number in range(1, recipe.federation.rounds + 1):
+        if offer():
+            break
+        with seeded_torch(recipe.seed, "pooled", number):
+            for epoch in range(recipe.training.epochs):
+                batches = [
+                    (trainer, batch)
+                    for trainer in trainers
+                    for batch in epoch_batches(
+                        trainer.market.train,
+                        recipe.training,
+                        trainer.model,
+                        numpy_generator(recipe.seed, trainer.name, "pooled", number, epoch),
+                    )
+                ]
+                for index in numpy_generator(recipe.seed, "pooled", number, epoch).permutation(len(batches)):
+                    trainer, batch = batches[index]
+                    train_epoch(trainer.model, [batch], optimiser, trainer.soft, recipe.loss)
+    else:
+        offer()
+    return watch.best or first.shared_state()

@@ -1,0 +1,173 @@
+"""Engine ``ray``: the same apps under Flower's simulation engine, in Ray actors on this machine or on a cluster.
+
+Flower's engine has three habits that a long run cannot live with; they are mended here, in a subclass of its actor
+pool and around its apps: a dead actor goes back into the pool and fails every message it is given (here it is replaced
+and the market named), node configurations are partition numbers (here each is given its market's), and a client that
+hangs is waited for for ever (here its actor ends itself after the deadline).
+"""
+
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+from flwr.server.superlink.fleet.vce.backend import raybackend
+from flwr.serverapp import Grid, ServerApp
+from flwr.simulation import run_simulation
+from flwr.simulation.ray_transport.ray_actor import BasicActorPool
+
+from fedrec.errors import RunError, UserError
+from fedrec.recipe import Recipe
+from fedrec.simulation.nodes import RUN_ID, Seat
+from fedrec.simulation.wire import OffWireGrid, off_wire
+
+OnReply = Callable[[str, str], None]
+_PARTITION = "partition-id"
+_GRACE_SECONDS = 1.0  # the server gives up first, then the actor ends
+_HUNG = 75  # exit code of an actor that missed its deadline
+
+
+class ActorLostError(Exception):
+    """The process that computed for a market is gone."""
+
+
+class ReplacingPool(BasicActorPool):
+    """Flower's pool, but a dead actor is replaced instead of being given the next market."""
+
+    def fetch_result_and_return_actor_to_pool(self, future: Any) -> tuple[Message, Context]:
+        """The answer; raises :class:`ActorLostError` when the actor died over it."""
+        try:
+            return super().fetch_result_and_return_actor_to_pool(future)
+        except ray.exceptions.RayActorError:
+            # Flower's backend puts the future's actor back into the pool next: let that be a new one.
+            self._future_to_actor[future] = self.create_actor_fn()  # type: ignore[no-untyped-call]
+            raise ActorLostError("the Ray actor that served this market died; it was replaced") from None
+
+
+def run_on_ray(
+    lead: Callable[[Grid, Mapping[str, str]], None],
+    seats: Sequence[Seat],
+    config: Mapping[str, str],
+    recipe: Recipe,
+    wire: Path,
+    on_reply: OnReply,
+    client_app: Any,
+) -> None:
+    """Lead a run with one Flower node per seat. Raises what the coordinator raises."""
+    server_app = ServerApp()
+
+    @server_app.main()
+    def main(grid: Grid, _context: Context) -> None:
+        names: dict[int, str] = {}
+
+        def heard(reply: Message) -> None:
+            if reply.has_content() and "texts" in reply.content.config_records:
+                name = reply.content.config_records["texts"].get("market")
+                if isinstance(name, str):
+                    names[reply.metadata.src_node_id] = name
+            on_reply(names.get(reply.metadata.src_node_id, "?"), reply.metadata.message_type)
+
+        lead(OffWireGrid(grid, wire, heard), config)
+
+    options = recipe.ray
+    init_args: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
+    if options.address is not None:
+        init_args["address"] = options.address
+    resources = {"num_cpus": options.cpus, "num_gpus": options.gpus}
+    with _mended(), _quiet():
+        try:
+            run_simulation(
+                server_app=server_app,
+                client_app=_Seated(client_app, seats, wire, recipe),
+                num_supernodes=len(seats),
+                backend_config={"init_args": init_args, "client_resources": resources},  # type: ignore[dict-item]
+            )
+        except RuntimeError as error:
+            raise _in_words(error, recipe) from error
+        finally:
+            ray.shutdown()
+
+
+class _Seated(ClientApp):
+    """The markets' app with the node configuration that Flower's simulation cannot carry, and with a deadline."""
+
+    def __init__(self, app: Any, seats: Sequence[Seat], wire: Path, recipe: Recipe) -> None:
+        super().__init__()
+        self._app = app
+        self._seats = list(seats)
+        self._wire = wire
+        settings = recipe.federation
+        self._deadlines = {"train.pretrain": settings.deadline_seconds}
+        self._other = settings.stage_deadline_seconds
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        seat = self._seats[int(str(context.node_config[_PARTITION]))]
+        own = seat.context(context.node_id)
+        own.run_id = context.run_id or RUN_ID
+        seconds = self._deadlines.get(message.metadata.message_type, self._other)
+        with _ending_after(seconds):
+            return off_wire(self._app, self._wire)(message, own)
+
+
+@contextmanager
+def _ending_after(seconds: float | None) -> Iterator[None]:
+    """End this process when the block takes longer: nothing else stops a client that hangs in foreign code."""
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds + _GRACE_SECONDS, os._exit, args=(_HUNG,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def _mended() -> Iterator[None]:
+    """Flower's engine with our pool."""
+    name = "BasicActorPool"
+    original = getattr(raybackend, name)
+    setattr(raybackend, name, ReplacingPool)
+    try:
+        yield
+    finally:
+        setattr(raybackend, name, original)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Flower's and Ray's own logs say nothing that our events do not."""
+    logger = logging.getLogger("flwr")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _in_words(error: RuntimeError, recipe: Recipe) -> Exception:
+    """The cause under Flower's "simulation crashed"."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    text = " ".join(str(cause).split())
+    if "ActorPool is empty" in text:
+        return UserError(
+            f"ray.cpus {recipe.ray.cpus:g}, ray.gpus {recipe.ray.gpus:g}: no host of the cluster can hold one client; "
+            "ask for less"
+        )
+    if isinstance(cause, ConnectionError):
+        return UserError(f"ray.address {recipe.ray.address!r}: no Ray cluster found there ({text:.100}); start one")
+    return RunError(f"Ray's simulation engine failed: {type(cause).__name__}: {text:.200}")

@@ -1,0 +1,197 @@
+"""Engine ``inline`` with ``engine.workers``: the markets' apps in processes of their own, each market always in one.
+
+Markets are dealt out largest first to the process with the least to do, and a process answers its largest market
+first. Messages travel in Flower's own wire format. A process that dies is named in the reply and replaced; one that
+misses a deadline is stopped and replaced.
+"""
+
+import importlib
+import multiprocessing
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Self
+
+from flwr.app import Error, Message
+from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.proto.message_pb2 import Message as ProtoMessage
+
+from fedrec.simulation.inline import CLIENT_RAISED, LocalGrid, OnReply
+from fedrec.simulation.nodes import Seat, set_identity
+
+WORKER_DIED = 2  # the process that computed is gone
+_HONEST_APP = "clients.app:app"
+_SPAWN = multiprocessing.get_context("spawn")  # a forked torch may hang
+_STOP_SECONDS = 5
+
+
+def encode(message: Message) -> bytes:
+    """A message as Flower sends it over a network."""
+    return bytes(message_to_proto(message).SerializeToString())
+
+
+def decode(data: bytes) -> Message:
+    """The way back."""
+    return message_from_proto(ProtoMessage.FromString(data))
+
+
+def deal(seats: Mapping[int, Seat], workers: int) -> list[list[int]]:
+    """Nodes of each of at most ``workers`` processes: largest first, each to the process with the least so far."""
+    hands: list[list[int]] = [[] for _ in range(min(workers, len(seats)))]
+    loads = [0] * len(hands)
+    for node in sorted(seats, key=lambda node: (-seats[node].interactions, node)):
+        lightest = loads.index(min(loads))
+        hands[lightest].append(node)
+        loads[lightest] += seats[node].interactions
+    return hands
+
+
+@dataclass
+class _Worker:
+    """One process, what it is computing, and what waits for it."""
+
+    seats: dict[int, Seat]
+    app: str
+    queue: deque[tuple[str, Message]] = field(default_factory=deque)
+    current: tuple[str, Message] | None = None
+
+    def __post_init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """Start the process."""
+        self.connection, theirs = _SPAWN.Pipe()
+        self.process: BaseProcess = _SPAWN.Process(
+            target=_serve, args=(theirs, self.seats, self.app), name="fedrec-worker", daemon=True
+        )
+        self.process.start()
+        theirs.close()
+
+    def stop(self) -> None:
+        """Stop the process, whatever it is doing."""
+        self.connection.close()
+        self.process.kill()
+        self.process.join()
+
+    def feed(self) -> None:
+        """Hand over the next message, if the process is free."""
+        if self.current is None and self.queue:
+            self.current = self.queue.popleft()
+            self.connection.send_bytes(encode(self.current[1]))
+
+
+class WorkerGrid(LocalGrid):
+    """Nodes spread over processes. ``app`` names the markets' app as ``module:attribute``. Use as a context manager."""
+
+    def __init__(
+        self,
+        seats: Sequence[Seat],
+        workers: int,
+        on_reply: OnReply = lambda _market, _action: None,
+        app: str | None = None,
+    ) -> None:
+        super().__init__(seats, on_reply)
+        hands = deal(self.seats, workers)
+        self._workers = [_Worker({node: self.seats[node] for node in hand}, app or _HONEST_APP) for hand in hands]
+        self._worker_of = {node: worker for worker in self._workers for node in worker.seats}
+        self._rank = {node: rank for worker in self._workers for rank, node in enumerate(worker.seats)}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            worker.connection.close()  # an idle process ends by itself when its pipe does
+        until = time.monotonic() + _STOP_SECONDS
+        for worker in self._workers:
+            worker.process.join(max(0.0, until - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        """Push, wait, pull. After ``timeout`` seconds what is being computed is stopped, what waits is dropped."""
+        identifiers = list(self.push_messages(messages))
+        until = None if timeout is None else time.monotonic() + timeout
+        while any(worker.current for worker in self._workers):
+            left = None if until is None else until - time.monotonic()
+            if left is not None and left <= 0:
+                self._cut_off()
+                break
+            self._collect(left)
+        return self.pull_messages(identifiers)
+
+    def _accept(self, messages: dict[str, Message]) -> None:
+        largest_first = sorted(messages.items(), key=lambda entry: self._rank[entry[1].metadata.dst_node_id])
+        for identifier, message in largest_first:
+            self._worker_of[message.metadata.dst_node_id].queue.append((identifier, message))
+        for worker in self._workers:
+            self._feed(worker)
+
+    def _collect(self, seconds: float | None) -> None:
+        """Wait for any process to answer or die, and deal with those that did."""
+        busy = {worker.connection: worker for worker in self._workers if worker.current}
+        for connection in wait(list(busy), seconds):
+            worker = busy[connection]  # type: ignore[index]
+            if worker.current is None:
+                continue
+            identifier, question = worker.current
+            try:
+                reply = decode(worker.connection.recv_bytes())
+            except (EOFError, OSError):
+                reply = self._replace(worker, question)
+            worker.current = None
+            self._deliver(identifier, question, reply)
+            self._feed(worker)
+
+    def _feed(self, worker: _Worker) -> None:
+        try:
+            worker.feed()
+        except OSError:  # it died while idle; it has not even seen the message
+            if worker.current is not None:
+                worker.queue.appendleft(worker.current)
+                worker.current = None
+            worker.stop()
+            worker.start()
+            worker.feed()
+
+    def _replace(self, worker: _Worker, question: Message) -> Message:
+        worker.process.join(_STOP_SECONDS)
+        code = worker.process.exitcode
+        worker.stop()
+        worker.start()
+        market = self.seats[question.metadata.dst_node_id].market
+        reason = f"the worker process of market {market!r} died (exit code {code}); it was replaced"
+        return Message(Error(WORKER_DIED, reason), reply_to=question)
+
+    def _cut_off(self) -> None:
+        for worker in self._workers:
+            worker.queue.clear()
+            if worker.current is not None:
+                worker.current = None
+                worker.stop()
+                worker.start()
+
+
+def _serve(connection: Connection, seats: Mapping[int, Seat], app: str) -> None:
+    """What a worker process does: answer messages one by one until the pipe closes."""
+    set_identity()
+    module, _, attribute = app.partition(":")
+    client_app = getattr(importlib.import_module(module), attribute)
+    contexts = {node: seat.context(node) for node, seat in seats.items()}
+    while True:
+        try:
+            message = decode(connection.recv_bytes())
+        except EOFError:
+            return
+        try:
+            reply = client_app(message, contexts[message.metadata.dst_node_id])
+        except Exception as error:
+            reply = Message(Error(CLIENT_RAISED, type(error).__name__), reply_to=message)
+        try:
+            connection.send_bytes(encode(reply))
+        except BrokenPipeError:
+            return
