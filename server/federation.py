@@ -15,6 +15,7 @@ from fedrec.recipe import Recipe, recipe_json
 from strategies.records import Answer, content_bytes, instruction, read_answer
 
 _POLL_SECONDS = 0.5
+_HELLO_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Federation:
         while not set(expected) <= set(self.members):
             nodes = sorted(set(self.grid.get_node_ids()) - asked)
             asked.update(nodes)
-            for answer, node in self._ask_nodes(nodes):
+            for answer, node in self._ask_nodes(nodes, max(until - time.monotonic(), 1.0)):
                 reason = answer.error or reason_to_distrust(answer.payload, HELLO)
                 if reason:
                     raise RunError(f"node {node} cannot take part: {reason}")
@@ -94,7 +95,7 @@ class Federation:
         """Look for nodes that came since: a market that was away may answer from a new one."""
         known = {member.node for member in self.members.values()} | self._strangers
         arrived = sorted(set(self.grid.get_node_ids()) - known)
-        for answer, node in self._ask_nodes(arrived) if arrived else []:
+        for answer, node in self._ask_nodes(arrived, _HELLO_SECONDS) if arrived else []:
             name = str(answer.payload.texts.get("market", ""))
             if answer.error is None and name in self.members:
                 self.members[name] = replace(self.members[name], node=node)
@@ -138,8 +139,8 @@ class Federation:
                 raise RunError(f"{action}: market {market!r} failed: {answer.error if answer else 'no reply'}")
         return answers
 
-    def _ask_nodes(self, nodes: list[int]) -> list[tuple[Answer, int]]:
-        replies = self._exchange([instruction(node, HELLO, 0, self.config()) for node in nodes], timeout=60)
+    def _ask_nodes(self, nodes: list[int], seconds: float) -> list[tuple[Answer, int]]:
+        replies = self._exchange([instruction(node, HELLO, 0, self.config()) for node in nodes], timeout=seconds)
         return [(read_answer(replies[node], ""), node) for node in sorted(replies)]
 
     def _exchange(self, messages: list[Message], timeout: float | None) -> dict[int, Message]:

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
@@ -29,13 +29,12 @@ class OffWireGrid(RelayGrid):
         super().__init__(inner)
         self.folder = folder
         self._on_reply = on_reply
-        self._stored: dict[int, str] = {}  # records of this exchange, by identity: one is sent to many markets
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Store what is sent, fetch what is answered, then forget the files."""
         whole = list(messages)
-        names = {id(record): record for record in (m.content.array_records.get(ARRAYS) for m in whole) if record}
-        stored = {key: _store(record, self.folder) for key, record in names.items()}
+        records = {id(record): record for record in (m.content.array_records.get(ARRAYS) for m in whole) if record}
+        stored = {key: _store(record, self.folder) for key, record in records.items()}  # one goes to many markets
         sent = [_without_arrays(message, stored) for message in whole]
         replies = list(self.inner.send_and_receive(sent, timeout=timeout))
         for reply in replies:
@@ -70,12 +69,14 @@ def _store(record: ArrayRecord, folder: Path) -> str:
 
 
 def _without_arrays(message: Message, stored: dict[int, str]) -> Message:
+    """A message to the same node with a ticket for the arrays; the original, whose bytes are counted, stays whole."""
     record = message.content.array_records.get(ARRAYS)
     if not record:
         return message
-    del message.content[ARRAYS]
-    message.content[_TICKET] = ConfigRecord({_FILE: stored[id(record)]})
-    return message
+    content = RecordDict({name: part for name, part in message.content.items() if name != ARRAYS})
+    content[_TICKET] = ConfigRecord({_FILE: stored[id(record)]})
+    metadata = message.metadata
+    return Message(content, metadata.dst_node_id, metadata.message_type, ttl=metadata.ttl, group_id=metadata.group_id)
 
 
 def _restore(message: Message, folder: Path) -> None:

@@ -53,7 +53,11 @@ def test_same_seed_same_summary_same_models_other_seed_others(finished: Path, sy
         summary = prepare_simulation(recipe, synthetic, out).start()
         first = json.loads((finished / "summary.json").read_text())
         assert (comparable(summary) == comparable(first)) is equal
-        for name in ("shared/model.safetensors", "markets/alfa/federated.safetensors", "markets/alfa/local.safetensors"):
+        for name in (
+            "shared/model.safetensors",
+            "markets/alfa/federated.safetensors",
+            "markets/alfa/local.safetensors",
+        ):
             assert ((out / name).read_bytes() == (finished / name).read_bytes()) is equal, name
 
 
