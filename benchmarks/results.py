@@ -1,7 +1,9 @@
 """Rows of measured results: ``benchmarks/results/NAME.csv``, one row a measurement, with the commit it was made at."""
 
 import csv
+import io
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +12,23 @@ FOLDER = Path(__file__).parent / "results"
 
 def append_row(name: str, figures: dict[str, Any]) -> None:
     """Append one row; the first row writes the header."""
+    append_rows(name, [figures])
+
+
+def append_rows(name: str, rows: Iterable[dict[str, Any]]) -> None:
+    """Append rows of like columns in one write, so that an interrupted measurement leaves all of them or none."""
+    stamped = [{"commit": commit(), **row} for row in rows]
+    if not stamped:
+        return
     path = FOLDER / f"{name}.csv"
     FOLDER.mkdir(exist_ok=True)
-    row = {"commit": commit(), **figures}
-    new = not path.exists()
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(stamped[0]), lineterminator="\n")
+    if not path.exists():
+        writer.writeheader()
+    writer.writerows(stamped)
     with path.open("a", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(row), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+        stream.write(buffer.getvalue())
 
 
 def read_rows(name: str) -> list[dict[str, str]]:

@@ -16,7 +16,7 @@ from fedrec.data.store import open_stores
 from fedrec.metrics.ranking import ndcg, target_ranks
 from fedrec.recipe import load_recipe
 from fedrec.threads import single_threaded
-from fedrec.training import mixing
+from fedrec.training.mixing import fit_weights
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.prior import item_views, popularity_views
 
@@ -54,8 +54,7 @@ def cross_validate(market: PreparedMarket) -> dict[float, float]:
         halves = np.array_split(generator.permutation(len(users)), 2)
         for learned, judged in (halves, halves[::-1]):
             for ridge, values in found.items():
-                mixing._RIDGE = ridge
-                weights = mixing.fit_weights(views[:, learned], targets[learned], seen[learned])
+                weights = fit_weights(views[:, learned], targets[learned], seen[learned], ridge=ridge)
                 scores = np.tensordot(weights.astype(np.float32), views[:, judged], axes=1)
                 scores[seen[judged]] = -np.inf
                 values.append(float(ndcg(target_ranks(scores, targets[judged]), 10).mean()))

@@ -1,17 +1,42 @@
 """The node a client runs on: which market it holds, where its data lies, and where its private state belongs."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
+from typing import Any, TypeVar
 
 from flwr.app import Context
 
 from fedrec.data.store import MarketStore, open_store
 from fedrec.errors import UserError
 from fedrec.files import market_name, run_name
-from fedrec.recipe import Recipe
+from fedrec.recipe import Recipe, recipe_json
 from fedrec.training.prepared import PreparedMarket
+
+Value = TypeVar("Value")
+
+
+class _Memory:
+    """Things made for the markets of one run; another run in the same process starts with none."""
+
+    def __init__(self) -> None:
+        self._run: Path | None = None
+        self._things: dict[tuple[Path, tuple[str, ...]], Any] = {}
+
+    def recall(self, folder: Path, key: tuple[str, ...], make: Callable[[], Value]) -> Value:
+        """The thing remembered for a market's folder under ``key``, or a new one."""
+        run = folder.parents[1]
+        if run != self._run:
+            self._things.clear()
+            self._run = run
+        if (folder, key) not in self._things:
+            self._things[folder, key] = make()
+        thing: Value = self._things[folder, key]
+        return thing
+
+
+_MEMORY = _Memory()
 
 
 @dataclass(frozen=True)
@@ -68,7 +93,15 @@ class MarketNode:
         """The market under the recipe, remembered within this process."""
         received = recipe.evaluation.protocol == "acmr" and self.vocabulary.is_file()
         vocabulary = self.vocabulary.read_text(encoding="utf-8") if received else ""
-        return _prepared(str(self.store.path), self.store.fingerprint, recipe.model_dump_json(), vocabulary)
+
+        def prepare() -> PreparedMarket:
+            return PreparedMarket(self.store, recipe, json.loads(vocabulary) if vocabulary else None)
+
+        return self.remember("prepared", recipe_json(recipe) + vocabulary, prepare)
+
+    def remember(self, kind: str, made_of: str, make: Callable[[], Value]) -> Value:
+        """What was made of the same things before in this process, for this run; else make it now."""
+        return _MEMORY.recall(self.folder, (kind, self.store.fingerprint, made_of), make)
 
 
 def open_node(context: Context, run: str) -> MarketNode:
@@ -86,11 +119,3 @@ def open_node(context: Context, run: str) -> MarketNode:
     if store.name != name:
         raise UserError(f"node config: market {name!r}, but {store.path} holds {store.name!r}")
     return MarketNode(store, Path(config["state-path"]) / run_name(run) / "markets" / name)
-
-
-@lru_cache(maxsize=64)
-def _prepared(path: str, fingerprint: str, recipe: str, vocabulary: str) -> PreparedMarket:
-    store = open_store(Path(path))
-    if store.fingerprint != fingerprint:
-        raise UserError(f"{path}: the data changed while it was read; start again")
-    return PreparedMarket(store, Recipe.model_validate_json(recipe), json.loads(vocabulary) if vocabulary else None)

@@ -4,15 +4,13 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from functools import lru_cache
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save as save_arrays
-from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save as save_tensors
 
+from clients.contenders import federated_trainer, finished_contenders
 from clients.messages import Instruction
 from clients.node import MarketNode
 from fedrec.data.splits import own_items
@@ -20,13 +18,11 @@ from fedrec.errors import RunError
 from fedrec.exchange.pairs import count_pairs, read_pairs
 from fedrec.exchange.payload import Payload
 from fedrec.files import write_atomic, write_json
-from fedrec.floors.ease import ease_weights
-from fedrec.recipe import TRAINED, EaseSettings, Recipe, recipe_json
+from fedrec.recipe import Recipe, recipe_json
 from fedrec.semantics.cooccurrence import CooccurrenceSemantics
 from fedrec.semantics.factory import make_semantics
 from fedrec.training.device import choose_device
-from fedrec.training.prior import ItemItem, fit_ease
-from fedrec.training.report import Contenders, evaluate_market
+from fedrec.training.report import evaluate_market
 from fedrec.training.stages import Finished, LocalTrainer, State
 
 
@@ -93,7 +89,7 @@ def install(node: MarketNode, instruction: Instruction) -> Payload:
 def pretrain(node: MarketNode, instruction: Instruction) -> Payload:
     """One federated round: judge the model that came, then train it."""
     started = time.perf_counter()
-    trainer = _start(_pretrainer(node, recipe_json(instruction.recipe)), instruction)
+    trainer = _start(_pretrainer(node, instruction.recipe), instruction)
     validation = trainer.validation()
     result = trainer.pretrain_round(instruction.round)
     scalars = {
@@ -110,7 +106,7 @@ def pretrain(node: MarketNode, instruction: Instruction) -> Payload:
 
 def validate(node: MarketNode, instruction: Instruction) -> Payload:
     """Judge the shared model on the validation users."""
-    trainer = _start(_pretrainer(node, recipe_json(instruction.recipe)), instruction)
+    trainer = _start(_pretrainer(node, instruction.recipe), instruction)
     return Payload(scalars={"validation": trainer.validation()})
 
 
@@ -118,7 +114,7 @@ def finetune(node: MarketNode, instruction: Instruction) -> Payload:
     """Stage two, from the shared model that came. The result never leaves."""
 
     def train() -> Finished:
-        return _start(_fresh_trainer(node, instruction.recipe), instruction).finetune()
+        return _start(federated_trainer(node, instruction.recipe), instruction).finetune()
 
     return _once(node, "federated", instruction, train)
 
@@ -137,7 +133,7 @@ def train_local_shared(node: MarketNode, instruction: Instruction) -> Payload:
     """The twin once more, on the federation's semantics: what is gained without averaging any parameter."""
 
     def train() -> Finished:
-        return _fresh_trainer(node, instruction.recipe).train_alone(_rounds(instruction))
+        return federated_trainer(node, instruction.recipe).train_alone(_rounds(instruction))
 
     return _once(node, "local_shared_semantics", instruction, train)
 
@@ -146,13 +142,7 @@ def report(node: MarketNode, instruction: Instruction) -> Payload:
     """Every method on the test users; means leave, the mixing weights stay."""
     recipe = instruction.recipe
     market = node.prepare(recipe)
-    trainers: dict[str, LocalTrainer] = {}
-    for name in sorted(TRAINED & set(recipe.evaluation.methods)):
-        if not node.model(name).is_file():
-            continue  # its training failed and was reported then; the other methods still count
-        trainers[name] = LocalTrainer.alone(recipe, market) if name == "local" else _fresh_trainer(node, recipe)
-        trainers[name].load(load_tensors(node.model(name)))
-    result = evaluate_market(Contenders(recipe, market, trainers, _shared_ease(node, recipe)))
+    result = evaluate_market(finished_contenders(node, recipe))
     write_json(node.mixing, {name: values.tolist() for name, values in result.weights.items()})
     per_user = {
         f"{name}.{metric}": values
@@ -161,29 +151,6 @@ def report(node: MarketNode, instruction: Instruction) -> Payload:
     }
     write_atomic(node.per_user, save_arrays({"users": market.test.users, **per_user}))
     return Payload(scalars=result.scalars)
-
-
-def _shared_ease(node: MarketNode, recipe: Recipe) -> ItemItem | None:
-    """EASE on the counts of all markets, where they were summed; hyper-parameters chosen on this market's validation.
-
-    ``restrict: before``: the counts received are those among this market's items. ``after``: among all items, so that
-    the inverse knows of items sold elsewhere; then the market's own rows and columns are taken.
-    """
-    if not recipe.sums_counts:
-        return None
-    arrays = load_arrays(node.gram)
-    counts = read_pairs(arrays, int(arrays["size"][0]), 1, diagonal=True).matrix()
-    own = arrays["own"]
-    settings = EaseSettings(lambdas=recipe.fedease.lambdas, popularity_weights=recipe.ease.popularity_weights)
-    try:
-        return fit_ease(
-            lambda lam: ease_weights(counts, lam)[np.ix_(own, own)], node.prepare(recipe).validation, settings
-        )
-    except np.linalg.LinAlgError:
-        least = min(recipe.fedease.lambdas)
-        raise RunError(
-            f"the summed counts have no inverse at lambda {least}: raise fedease.lambdas, or set fedease.min_count=1"
-        ) from None
 
 
 def _rounds(instruction: Instruction) -> int | None:
@@ -201,20 +168,9 @@ def _start(trainer: LocalTrainer, instruction: Instruction) -> LocalTrainer:
     return trainer
 
 
-@lru_cache(maxsize=64)
-def _pretrainer(node: MarketNode, recipe: str) -> LocalTrainer:
+def _pretrainer(node: MarketNode, recipe: Recipe) -> LocalTrainer:
     """The trainer of stage one, remembered within this process: its rounds change only what ``_start`` sets."""
-    return _fresh_trainer(node, Recipe.model_validate_json(recipe))
-
-
-def _fresh_trainer(node: MarketNode, recipe: Recipe) -> LocalTrainer:
-    """A trainer on the federation's semantics: those the server sent, or those that need no exchange."""
-    market = node.prepare(recipe)
-    semantics = make_semantics(recipe, recipe.semantics.kind)
-    if not semantics.exchanges:
-        return LocalTrainer.alone(recipe, market)
-    received = load_arrays(node.semantics)["semantics"]
-    return LocalTrainer(recipe, market, semantics.finish(received, market.evidence.keys))
+    return node.remember("pretrainer", recipe_json(recipe), lambda: federated_trainer(node, recipe))
 
 
 def _once(node: MarketNode, name: str, instruction: Instruction, train: Callable[[], Finished]) -> Payload:

@@ -308,6 +308,16 @@ def load_recipe(reference: str, overrides: Sequence[str] = ()) -> Recipe:
     return parse_recipe(values, origin)
 
 
+def override_recipe(recipe: Recipe, changes: Mapping[str, Mapping[str, Any]], overrides: Sequence[str]) -> Recipe:
+    """A copy with some keys of some sections changed, then ``a.b=value`` overrides applied."""
+    values = recipe.model_dump(mode="json")
+    for section, keys in changes.items():
+        values[section] |= keys
+    for override in overrides:
+        _apply(values, override)
+    return parse_recipe(values, "--set")
+
+
 def parse_recipe(values: Mapping[str, Any], origin: str) -> Recipe:
     """Validate already parsed values; ``origin`` names their source in errors."""
     try:

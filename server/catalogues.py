@@ -14,6 +14,7 @@ from fedrec.exchange.declaration import CATALOGUE, GRAM, INSTALL, VOCABULARY
 from fedrec.exchange.pairs import PairCounts, read_pairs, sum_pairs
 from fedrec.exchange.payload import Payload
 from fedrec.recipe import FedEaseSettings
+from fedrec.runs.shared import SharedItems
 from fedrec.semantics.cooccurrence import CooccurrenceSemantics
 from server.federation import Federation
 from strategies.records import array_record
@@ -60,6 +61,15 @@ def share_semantics(federation: Federation, semantics: CooccurrenceSemantics) ->
         INSTALL, {market: array_record({"semantics": vectors[index]}) for market, index in union.index.items()}
     )
     return SharedSemantics(union.items, vectors, len(total.count))
+
+
+def install_semantics(federation: Federation, items: SharedItems) -> dict[str, int]:
+    """Give markets that were not there the vectors of their items that the federation knows; others get zeros."""
+    answers = federation.require(VOCABULARY)
+    vectors = {market: items.of(_keys(market, answer.payload)) for market, answer in answers.items()}
+    federation.require(INSTALL, {market: array_record({"semantics": rows}) for market, rows in vectors.items()})
+    known = sum(int(np.count_nonzero(rows.any(axis=1))) for rows in vectors.values())
+    return {"items": sum(map(len, vectors.values())), "known_items": known, "pairs": 0}
 
 
 def share_gram(federation: Federation, settings: FedEaseSettings) -> dict[str, int]:

@@ -20,12 +20,12 @@ from fedrec.models.sequential import build_model
 from fedrec.recipe import Recipe
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.journal import Journal
-from fedrec.runs.shared import SharedItems, read_shared_model, write_items, write_shared_model
+from fedrec.runs.shared import SharedItems, SharedModel, read_shared_model, write_items, write_shared_model
 from fedrec.runs.summary import build_summary
 from fedrec.semantics.cooccurrence import CooccurrenceSemantics
 from fedrec.semantics.factory import make_semantics
 from fedrec.threads import single_threaded
-from server.catalogues import share_gram, share_semantics, share_vocabulary
+from server.catalogues import install_semantics, share_gram, share_semantics, share_vocabulary
 from server.federation import Federation
 from server.rounds import run_rounds
 from strategies.records import array_record
@@ -38,11 +38,22 @@ _NEED_SHARED_ITEMS = {"federated", "local_shared_semantics", "pooled"}
 
 
 class Coordinator:
-    """Leads one run, or goes on with one that was interrupted. ``expected`` names the markets it waits for."""
+    """Leads one run, or goes on with one that was interrupted. ``start_from``: a shared model that others have trained.
 
-    def __init__(self, grid: Grid, run: RunFolder, recipe: Recipe, deadline_seconds: float = 120) -> None:
+    With it there are no rounds: the markets only adapt it, on the item vectors that come with it.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        run: RunFolder,
+        recipe: Recipe,
+        deadline_seconds: float = 120,
+        start_from: SharedModel | None = None,
+    ) -> None:
         self.grid = grid
         self.run = run
+        self.start_from = start_from
         self.deadline_seconds = deadline_seconds
         self.federation = Federation(grid, run.path.name, recipe)
         self.journal = Journal()
@@ -68,7 +79,8 @@ class Coordinator:
             self._step("gram", "setup", self._share_gram)
         records: list[dict[str, Any]] = []
         if "federated" in methods:
-            records = self._step("pretrain", "federate", self._pretrain)
+            if self.start_from is None:
+                records = self._step("pretrain", "federate", self._pretrain)
             self._step(FINETUNE, "finetune", lambda: self._ask(FINETUNE, self._shared_parameters()))
         for method, action in (("local", LOCAL), ("local_shared_semantics", LOCAL_SHARED)):
             if method in methods:
@@ -134,6 +146,8 @@ class Coordinator:
 
     def _share_semantics(self) -> dict[str, int]:
         recipe = self.federation.recipe
+        if self.start_from is not None:
+            return self._install_semantics(self.start_from)
         semantics = make_semantics(recipe, recipe.semantics.kind)
         if not isinstance(semantics, CooccurrenceSemantics):
             raise RunError(f"semantics {recipe.semantics.kind!r} are not made of counts")
@@ -141,6 +155,13 @@ class Coordinator:
         write_items(self.run.shared, SharedItems(shared.items, shared.vectors))
         known = int(np.count_nonzero(shared.vectors.any(axis=1)))
         figures = {"items": len(shared.items), "known_items": known, "pairs": shared.pairs}
+        self.run.event("semantics", **figures)
+        return figures
+
+    def _install_semantics(self, model: SharedModel) -> dict[str, int]:
+        if model.items is None:
+            raise RunError("the shared model brings no item vectors, but its recipe's semantics were made of counts")
+        figures = install_semantics(self.federation, model.items)
         self.run.event("semantics", **figures)
         return figures
 
@@ -162,7 +183,8 @@ class Coordinator:
         return rounds.records
 
     def _shared_parameters(self) -> dict[str, ArrayRecord]:
-        record = array_record(read_shared_model(self.run.shared).parameters)
+        shared = self.start_from or read_shared_model(self.run.shared)
+        record = array_record(shared.parameters)
         return dict.fromkeys(self.federation.markets, record)
 
     def _budgets(self) -> dict[str, ArrayRecord] | None:

@@ -18,8 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("run")(run.run)
-app.command("recipes")(run.recipes)
+for command in (run.run, run.adapt, run.report, run.recommend, run.recipes):
+    app.command(command.__name__)(command)
 app.add_typer(data.app, name="data")
 
 

@@ -1,63 +1,133 @@
-"""``fedrec run`` and ``fedrec recipes``."""
+"""``fedrec run``, ``adapt``, ``report``, ``recommend`` and ``recipes``."""
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from fedrec.errors import FedrecError, RunError
-from fedrec.recipe import load_recipe, recipe_names, recipe_text
+from fedrec.errors import FedrecError, RunError, UserError
+from fedrec.recipe import HEADLINES, load_recipe, recipe_names, recipe_text
 from fedrec.report.progress import ProgressView
-from fedrec.report.tables import print_table, results_table
+from fedrec.report.tables import differences_table, print_table, results_table
+
+if TYPE_CHECKING:
+    from fedrec.simulation.run import Simulation
 
 _METRIC = "ndcg@10"
 _NOTE = "gain: federated minus local, paired per user, with its 95 % bootstrap interval"
+_DIFFERENCES_NOTE = "mean difference per user with its 95 % bootstrap interval; * where the interval excludes zero"
+Out = Annotated[Path | None, typer.Option(help="run folder; default: runs/<time>-<recipe>-<seed>")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="key.key=value, as often as needed")]
 
 
 def run(
-    recipe: Annotated[str, typer.Argument(help="a shipped recipe (see `fedrec recipes`) or a YAML file")] = "fecosr",
+    recipe: Annotated[
+        str | None, typer.Argument(help="a shipped recipe (see `fedrec recipes`) or a YAML file; default: fecosr")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="data folder; default: five synthetic markets")] = None,
-    out: Annotated[Path | None, typer.Option(help="run folder; default: runs/<time>-<recipe>-<seed>")] = None,
-    engine: Annotated[str | None, typer.Option(help="inline")] = None,
+    out: Out = None,
+    engine: Annotated[str | None, typer.Option(help="inline or ray")] = None,
     seed: Annotated[int | None, typer.Option(help="seed of every random choice")] = None,
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="key.key=value, as often as needed")] = None,
+    overrides: Set = None,
+    resume: Annotated[Path | None, typer.Option(help="run folder of an interrupted run; needs nothing else")] = None,
 ) -> None:
     """Run an experiment and print how every method did in every market."""
-    from fedrec.simulation.run import prepare_simulation
+    from fedrec.simulation.run import prepare_simulation, resume_simulation
 
+    if resume is not None:
+        given = {"RECIPE": recipe, "--data": data, "--out": out, "--engine": engine, "--seed": seed, "--set": overrides}
+        extra = [name for name, value in given.items() if value]
+        if extra:
+            raise UserError(f"--resume {resume}: goes on with that run as it is; leave out {', '.join(extra)}")
+        _lead(resume_simulation(resume))
+        return
     changes = list(overrides or [])
     changes += [f"engine.kind={engine}"] if engine is not None else []
     changes += [f"seed={seed}"] if seed is not None else []
-    resolved = load_recipe(recipe, changes)
-    out = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{resolved.name}-{resolved.seed}"
-    console = Console()
-    simulation = prepare_simulation(resolved, data, out)
-    view = ProgressView(console)
-    try:
-        with view.follow(simulation.run.events):
-            summary = simulation.start(view.answered)
-    except FedrecError as error:
-        raise RunError(f"{error} (run folder: {out})") from error
-    header, rows = results_table(summary, _METRIC)
-    title = f"{_METRIC.upper()} per market, protocol {summary['protocol']}, seed {summary['seed']}"
-    print_table(console, title, header, rows, _NOTE)
-    for failure in summary["failed"]:
-        console.print(f"missing: {failure['market']}, {failure['action']}: {failure['reason']}", highlight=False)
-    seconds = summary["seconds"]["total"]
-    lines = [
-        f"run folder: {out} ({seconds:.0f} s); all figures: {out}/summary.json",
-        f"what left the markets, item by item: {out}/ledger.jsonl",
+    resolved = load_recipe(recipe or "fecosr", changes)
+    out = out or _folder(f"{resolved.name}-{resolved.seed}")
+    hints = [
+        "try next: fedrec run --set loss.lam=0            plain cross-entropy instead of S2CE",
+        f"          fedrec recommend {out} --market echo --user echo-00000",
+        "          fedrec data synth DIR --overlap 0      markets with nothing but behaviour in common",
+        "          fedrec data import xmarket-5core SRC DIR && fedrec run fecosr --data DIR",
     ]
-    if data is None:
-        lines += [
-            "try next: fedrec run --set loss.lam=0            plain cross-entropy instead of S2CE",
-            "          fedrec data synth DIR --overlap 0      markets with nothing but behaviour in common",
-            "          fedrec data import xmarket-5core SRC DIR && fedrec run fecosr --data DIR",
-        ]
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    _lead(prepare_simulation(resolved, data, out), hints if data is None else [])
+
+
+def adapt(
+    source: Annotated[Path, typer.Argument(metavar="RUN", help="a finished run, or a copy of its folder shared/")],
+    data: Annotated[Path, typer.Argument(help="data folder of markets that never took part")],
+    out: Out = None,
+    overrides: Set = None,
+) -> None:
+    """Fine-tune a finished run's shared model for markets that never took part."""
+    from fedrec.simulation.adapt import prepare_adaptation
+
+    _lead(prepare_adaptation(source, data, out or _folder(f"adapt-{source.resolve().name}"), overrides or []))
+
+
+def report(
+    path: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a finished run")],
+    metric: Annotated[str, typer.Option(help="for example ndcg@20, recall@10, mrr@10, coverage@10")] = _METRIC,
+) -> None:
+    """Print a finished run: every method in every market, how sure the differences are, rounds and bytes."""
+    from fedrec.runs.folder import RunFolder
+
+    summary = RunFolder.open(path).read_summary()
+    known = sorted({name for metrics in summary["mean"].values() for name in metrics})
+    if metric not in known:
+        raise UserError(f"--metric {metric!r}: {path} has {', '.join(known)}")
+    console = Console()
+    _print_results(console, summary, metric)
+    for method in HEADLINES:
+        header, rows = differences_table(summary, method, metric)
+        if rows:
+            print_table(console, f"{metric.upper()}: {method} minus ...", header, rows, _DIFFERENCES_NOTE)
+    rounds = summary["rounds"]
+    lines = []
+    if rounds:
+        rejected = sum(len(record["rejected"]) for record in rounds)
+        seconds = sum(record["seconds"] for record in rounds) / len(rounds)
+        lines.append(f"rounds: {len(rounds)}, {seconds:.1f} s each, {rejected} replies not used")
+    up, down = (summary["bytes"][way] / 1e6 for way in ("up", "down"))
+    lines.append(f"left the markets: {up:.2f} MB, came to them: {down:.2f} MB (item by item: {path}/ledger.jsonl)")
+    lines.append(
+        f"recipe {summary['recipe']}, engine {summary['engine']}, device {summary['device']}, "
+        f"{summary['seconds']['total']:.0f} s, peak memory {summary['peak_rss_mb']:.0f} MB"
+    )
+    _print_lines(console, lines)
+
+
+def recommend(
+    path: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a finished run")],
+    market: Annotated[str, typer.Option(help="the market")],
+    user: Annotated[str | None, typer.Option(help="a user of that market")] = None,
+    history: Annotated[str | None, typer.Option(help="item keys, oldest first, separated by commas")] = None,
+    count: Annotated[int, typer.Option("-k", help="how many items")] = 10,
+    method: Annotated[str | None, typer.Option(help="default: the first of federated, fedease, ... there")] = None,
+) -> None:
+    """Recommend items to a user of a market, or to somebody with a given history."""
+    from fedrec.simulation.recommend import recommend as recommend_items
+
+    keys = [key.strip() for key in (history or "").split(",") if key.strip()]
+    found = recommend_items(path, market, user=user, history=keys, count=count, method=method)
+    rows = [
+        [str(rank), entry.item, f"{entry.score:.3f}", str(entry.bought), entry.text]
+        for rank, entry in enumerate(found.items, start=1)
+    ]
+    console = Console()
+    whom = user if user is not None else f"a history of {len(keys)}"
+    print_table(
+        console,
+        f"{market}: for {whom}, by {found.method}",
+        ["", "item", "score", "bought by", "text"],
+        rows,
+        "bought by: users in training" + ("" if any(row[-1] for row in rows) else "; this catalogue has no texts"),
+    )
+    _print_lines(console, [f"note: {note}" for note in found.notes])
 
 
 def recipes(
@@ -71,3 +141,40 @@ def recipes(
         return
     load_recipe(name)
     typer.echo(recipe_text(name) if name in recipe_names() else Path(name).read_text(encoding="utf-8"), nl=False)
+
+
+def _folder(name: str) -> Path:
+    return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+
+
+def _lead(simulation: "Simulation", hints: list[str] | None = None) -> None:
+    """Run to the end under the progress view, then print the figures."""
+    console = Console()
+    view = ProgressView(console)
+    out = simulation.run.path
+    try:
+        with view.follow(simulation.run.events):
+            summary = simulation.start(view.answered)
+    except UserError:
+        raise
+    except FedrecError as error:
+        raise RunError(f"{error} (run folder: {out})") from error
+    _print_results(console, summary, _METRIC)
+    for failure in summary["failed"]:
+        console.print(f"missing: {failure['market']}, {failure['action']}: {failure['reason']}", highlight=False)
+    lines = [
+        f"run folder: {out} ({summary['seconds']['total']:.0f} s); differences and bytes: fedrec report {out}",
+        f"what left the markets, item by item: {out}/ledger.jsonl",
+    ]
+    _print_lines(console, lines + (hints or []))
+
+
+def _print_results(console: Console, summary: dict[str, Any], metric: str) -> None:
+    header, rows = results_table(summary, metric)
+    title = f"{metric.upper()} per market, protocol {summary['protocol']}, seed {summary['seed']}"
+    print_table(console, title, header, rows, _NOTE if "gain" in header else "")
+
+
+def _print_lines(console: Console, lines: list[str]) -> None:
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)

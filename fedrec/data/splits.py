@@ -122,6 +122,13 @@ def own_items(store: MarketStore, settings: EvaluationSettings, seed: int = 0) -
     return sorted(_clean(store, settings, seed)[Columns.ITEM].unique())
 
 
+def user_history(store: MarketStore, settings: EvaluationSettings, user: str) -> tuple[list[str], list[int]]:
+    """All items of one user under a protocol, oldest first, with their times; empty for an unknown user."""
+    rows = _clean(store, settings, 0).filter(pl.col(Columns.USER) == user)
+    rows = rows.unique(Columns.ITEM, keep="last", maintain_order=True)
+    return rows[Columns.ITEM].to_list(), rows[Columns.TIMESTAMP].to_list()
+
+
 _STEP = {"item": "items", "untied": "items", "basket": "baskets"}
 _HOLDOUTS = {
     "item": protocols.last_items,

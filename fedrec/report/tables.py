@@ -41,28 +41,43 @@ def print_table(console: Console, title: str, header: Row, rows: Sequence[Row], 
 
 
 def results_table(summary: Mapping[str, Any], metric: str) -> tuple[Row, list[Row]]:
-    """One row a market and their mean: every method, and the gain of federated over local with its interval."""
-    methods = [name for name in METHODS if name in summary["mean"]]
-    header = [
-        "market",
-        "users",
-        *(name.replace("_shared_semantics", "+semantics").replace("_without_prior", "−prior") for name in methods),
-        "gain",
-        "interval",
-    ]
+    """One row a market and their mean: every method; where both ran, the gain of federated over local."""
+    methods = [name for name in METHODS if metric in summary["mean"].get(name, {})]
+    compared = {"federated", "local"} <= set(methods)
+    header = ["market", "users", *map(_short, methods), *(["gain", "interval"] if compared else [])]
     rows: list[Row] = []
     for market, figures in summary["markets"].items():
         values = [_figure(figures["results"].get(name, {}).get(metric)) for name in methods]
         gain = figures["gain"].get(metric)
-        interval = f"{gain['low']:+.4f} … {gain['high']:+.4f}" if gain else ""
-        mean = f"{gain['mean']:+.4f}" if gain else ""
-        rows.append([market, str(figures["evaluated_users"]), *values, mean, interval])
+        last = [f"{gain['mean']:+.4f}", f"{gain['low']:+.4f} … {gain['high']:+.4f}"] if gain else ["", ""]
+        rows.append([market, str(figures["evaluated_users"]), *values, *(last if compared else [])])
     means = summary["mean"]
-    total = ""
-    if {"federated", "local"} <= set(means):
-        total = f"{means['federated'][metric] - means['local'][metric]:+.4f}"
-    rows.append(["mean", "", *(_figure(means[name].get(metric)) for name in methods), total, ""])
+    total = [f"{means['federated'][metric] - means['local'][metric]:+.4f}", ""] if compared else []
+    rows.append(["mean", "", *(_figure(means[name].get(metric)) for name in methods), *total])
     return header, rows
+
+
+def differences_table(summary: Mapping[str, Any], method: str, metric: str) -> tuple[Row, list[Row]]:
+    """One row a market: ``method`` minus each other method, with its interval; no rows where it was not compared."""
+    markets = {name: figures["differences"].get(method, {}) for name, figures in summary["markets"].items()}
+    others = [name for name in METHODS if any(metric in found.get(name, {}) for found in markets.values())]
+    rows: list[Row] = [
+        [market, *(_difference(found.get(name, {}).get(metric)) for name in others)]
+        for market, found in markets.items()
+        if others
+    ]
+    return ["market", *map(_short, others)], rows
+
+
+def _difference(interval: Mapping[str, float] | None) -> str:
+    if interval is None:
+        return ""
+    sure = "*" if interval["low"] > 0 or interval["high"] < 0 else " "
+    return f"{interval['mean']:+.4f}{sure} [{interval['low']:+.4f}, {interval['high']:+.4f}]"
+
+
+def _short(method: str) -> str:
+    return method.replace("_shared_semantics", "+semantics").replace("_without_prior", "−prior")
 
 
 def _figure(value: float | None) -> str:

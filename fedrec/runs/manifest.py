@@ -12,8 +12,10 @@ from fedrec.recipe import Recipe
 _PACKAGES = ("fedrec", "flwr", "torch", "numpy", "scipy", "polars", "scikit-learn", "safetensors")
 
 
-def build_manifest(recipe: Recipe, data: Path, data_hashes: Mapping[str, str]) -> dict[str, Any]:
-    """Recipe as given, versions, data folder and hashes and, in a checkout, the commit."""
+def build_manifest(
+    recipe: Recipe, data: Path, data_hashes: Mapping[str, str], start_from: Path | None = None
+) -> dict[str, Any]:
+    """Recipe as given, versions, data folder and hashes, the shared model adapted and, in a checkout, the commit."""
     return {
         "schema": 1,
         "seed": recipe.seed,
@@ -23,6 +25,7 @@ def build_manifest(recipe: Recipe, data: Path, data_hashes: Mapping[str, str]) -
         "versions": _versions(),
         "commit": _commit(),
         "data": {"folder": str(data), "hashes": dict(data_hashes)},
+        "start_from": None if start_from is None else str(start_from),
     }
 
 

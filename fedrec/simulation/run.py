@@ -29,6 +29,7 @@ class Simulation:
     dataset: str
     stores: list[MarketStore]
     run: RunFolder
+    start_from: Path | None = None  # folder of a shared model to adapt
 
     def start(self, on_reply: OnReply = lambda _market, _action: None, client_app: Any = None) -> dict[str, Any]:
         """Run to the end and return the summary. Raises :class:`RunError` when the run fails.
@@ -52,6 +53,8 @@ class Simulation:
             "engine": self.recipe.engine.kind,
             "dataset": self.dataset,
         }
+        if self.start_from is not None:
+            config["start-from"] = str(self.start_from.resolve())
         with self.run.locked():
             try:
                 if "pooled" in self.recipe.evaluation.methods:
@@ -65,10 +68,11 @@ class Simulation:
         return self.run.read_summary()
 
 
-def prepare_simulation(recipe: Recipe, data: Path | None, out: Path) -> Simulation:
+def prepare_simulation(recipe: Recipe, data: Path | None, out: Path, start_from: Path | None = None) -> Simulation:
     """Create the run folder and check everything a user can get wrong before the first round.
 
-    Without ``data``, synthetic markets are made inside the run folder. When a check fails, no new folder is left.
+    Without ``data``, synthetic markets are made inside the run folder. ``start_from`` is the folder of a shared model
+    that the markets adapt. When a check fails, no new folder is left.
     """
     run_name(out.resolve().name)
     existed = out.exists()
@@ -81,13 +85,13 @@ def prepare_simulation(recipe: Recipe, data: Path | None, out: Path) -> Simulati
         choose_device(recipe.training.device)
         _check_splits(recipe, stores)
         hashes = {store.name: store.fingerprint for store in stores}
-        run.write_manifest(build_manifest(recipe, folder.resolve(), hashes))
+        run.write_manifest(build_manifest(recipe, folder.resolve(), hashes, start_from and start_from.resolve()))
     except BaseException:
         shutil.rmtree(out)
         if existed:
             out.mkdir()
         raise
-    return Simulation(recipe, SYNTHETIC if data is None else data.resolve().name, stores, run)
+    return Simulation(recipe, SYNTHETIC if data is None else data.resolve().name, stores, run, start_from)
 
 
 def resume_simulation(path: Path) -> Simulation:
@@ -104,7 +108,8 @@ def resume_simulation(path: Path) -> Simulation:
     difference = what_differs(manifest, recipe, {store.name: store.fingerprint for store in stores})
     if difference:
         raise UserError(f"{path}: cannot go on: {difference}; put it back, or start a new run")
-    return Simulation(recipe, SYNTHETIC if folder == run.data else folder.name, stores, run)
+    start_from = manifest["start_from"] and Path(manifest["start_from"])
+    return Simulation(recipe, SYNTHETIC if folder == run.data else folder.name, stores, run, start_from)
 
 
 def _resolved(recipe: Recipe, stores: list[MarketStore]) -> Recipe:

@@ -98,10 +98,10 @@ class Contenders:
         return scorers
 
     def chosen(self) -> dict[str, float]:
-        """Hyper-parameters that validation chose for the methods asked for."""
+        """Hyper-parameters that validation chose for what is used."""
         methods = set(self.recipe.evaluation.methods)
         fitted = {
-            "ease": self.market.ease if "ease" in methods else None,
+            "ease": self.market.ease if "ease" in methods or self.mixes else None,
             "itemknn": self.market.itemknn if "itemknn" in methods else None,
             "fedease": self.shared,
         }

@@ -170,5 +170,5 @@ def test_it_is_nearly_the_likelihoods_optimum():
     scores, targets, seen = market(35, [1.0, 0.7, 0.0], users=100)
     arguments = (scores, targets, seen)
     best = minimize(negative_log_likelihood, np.zeros(3), args=arguments).fun
-    weights = fit_weights(scores, targets, seen)
+    weights = fit_weights(scores, targets, seen, ridge=0.1)
     assert negative_log_likelihood(weights, *arguments) <= best + 0.01

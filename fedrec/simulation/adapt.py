@@ -1,0 +1,45 @@
+"""``fedrec adapt``: a finished run's shared model for a market that never took part.
+
+It is a run without rounds: every market of the new data folder takes the shared parameters, and the vectors of those of
+its items that the federation knows, and fine-tunes them for itself. Nothing goes back to the federation.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedrec.errors import UserError
+from fedrec.recipe import Recipe, override_recipe
+from fedrec.runs.shared import SharedModel, read_shared_model
+from fedrec.simulation.run import Simulation, prepare_simulation
+
+_METHODS = ("federated", "local", "popularity", "itemknn", "ease")  # what one market can answer without the others
+
+
+def prepare_adaptation(source: Path, data: Path, out: Path, overrides: Sequence[str] = ()) -> Simulation:
+    """Check and prepare; ``source`` is a finished run, or a copy of its ``shared`` folder.
+
+    Raises :class:`UserError` for a source without a shared model, and for overrides that do not fit its parameters.
+    """
+    folder = source / "shared" if (source / "shared").is_dir() else source
+    model = read_shared_model(folder)
+    recipe = adaptation_recipe(model, overrides)
+    for key in ("model", "semantics"):
+        if getattr(recipe, key) != getattr(model.recipe, key):
+            raise UserError(f"--set {key}: the shared model of {source} was made with other values; leave them")
+    return prepare_simulation(recipe, data, out, folder)
+
+
+def adaptation_recipe(model: SharedModel, overrides: Sequence[str]) -> Recipe:
+    """The recipe the shared model was made with, for markets of another folder, on one machine."""
+    methods = [name for name in model.recipe.evaluation.methods if name in _METHODS]
+    fresh: dict[str, dict[str, object]] = {
+        "data": {"markets": None},
+        "engine": {"kind": "inline", "workers": 0},
+        "prior": {"federated": False},
+    }
+    recipe = override_recipe(model.recipe, {**fresh, "evaluation": {"methods": methods}}, overrides)
+    if "federated" not in recipe.evaluation.methods or not set(recipe.evaluation.methods) <= set(_METHODS):
+        raise UserError(
+            f"evaluation.methods {recipe.evaluation.methods}: adapt needs federated, and knows {', '.join(_METHODS)}"
+        )
+    return recipe

@@ -1,0 +1,147 @@
+"""``fedrec recommend``: what a finished run would show one person next, on the machine that holds the market's data."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clients.contenders import finished_contenders
+from clients.node import MarketNode
+from fedrec.data.sequences import Sequences
+from fedrec.data.splits import Holdout, Split, user_history
+from fedrec.data.store import open_stores
+from fedrec.errors import UserError
+from fedrec.recipe import Recipe, load_recipe
+from fedrec.runs.folder import RunFolder
+from fedrec.threads import single_threaded
+from fedrec.training.evaluation import excluded
+from fedrec.training.prepared import PreparedMarket, item_texts
+
+PREFERENCE = ("federated", "fedease", "pooled", "local", "local_shared_semantics", "ease", "itemknn", "popularity")
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One item, best first."""
+
+    item: str
+    text: str  # title, brand and category where known
+    score: float
+    bought: int  # train interactions in this market; 0: nobody here has had it, other knowledge speaks
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """A list for one person, by which method, and what is worth saying about it."""
+
+    method: str
+    items: list[Recommendation]
+    notes: list[str]
+
+
+def recommend(
+    path: Path,
+    market: str,
+    *,
+    user: str | None = None,
+    history: Sequence[str] = (),
+    count: int = 10,
+    method: str | None = None,
+) -> Recommended:
+    """The ``count`` items that a market of a finished run recommends after a history, oldest item first.
+
+    The history is a user's own (all interactions in the store) or a list of item keys, taken as of today: the market's
+    last moment. What the person had is not recommended. Raises :class:`UserError` for anything unknown, and for data
+    that are not what the run was trained on.
+    """
+    if (user is None) == (not history):
+        raise UserError("recommend: name a person with --user, or give --history ITEM,ITEM,... (one of them)")
+    if count < 1:
+        raise UserError(f"-k {count}: ask for one item at least")
+    node, recipe = _open(path, market)
+    with single_threaded():
+        prepared = node.prepare(recipe)
+        keys, times = _history(prepared, user, history)
+        holdout, notes = _situation(prepared, keys, times)
+        contenders = finished_contenders(node, recipe)
+        weights = json.loads(node.mixing.read_text(encoding="utf-8")) if node.mixing.is_file() else {}
+        scorers = contenders.scorers(holdout, {name: np.array(values) for name, values in weights.items()})
+        chosen = _choose(method, list(scorers))
+        if not len(holdout.histories.items):
+            chosen = "popularity"
+            notes.append("no known item in the history: these are the market's most popular items")
+        users = np.array([0])
+        scorer = scorers.get(chosen) or (lambda _: prepared.test.known.item_counts()[None].astype(np.float64))
+        scores = np.where(excluded(holdout, users), -np.inf, scorer(users))[0]
+    best = [int(item) for item in np.argsort(-scores, kind="stable")[:count] if scores[item] > -np.inf]
+    bought = prepared.train.item_counts()
+    texts = item_texts(prepared.store, [prepared.split.items[item] for item in best])
+    items = [
+        Recommendation(prepared.split.items[item], text, float(scores[item]), int(bought[item]))
+        for item, text in zip(best, texts, strict=True)
+    ]
+    return Recommended(chosen, items, notes)
+
+
+def _open(path: Path, market: str) -> tuple[MarketNode, Recipe]:
+    run = RunFolder.open(path)
+    summary = run.read_summary()  # refuses a run that is not finished
+    manifest = run.read_manifest()
+    hashes = manifest["data"]["hashes"]
+    if market not in hashes:
+        raise UserError(f"--market {market!r}: not in {path}; it has {', '.join(sorted(hashes))}")
+    folder = run.data if run.data.is_dir() else Path(manifest["data"]["folder"])
+    (store,) = open_stores(folder, [market])
+    if store.fingerprint != hashes[market]:
+        raise UserError(f"{store.path}: not the data that {path} was trained on; import it again or run again")
+    # Validation has chosen already: what it would choose again costs an inverse for every value.
+    chosen = summary["markets"][market]["chosen"]
+    fixed = [f"{name}.lambdas=[{chosen[f'{name}.lam']}]" for name in ("ease", "fedease") if f"{name}.lam" in chosen]
+    return MarketNode(store, run.markets / market), load_recipe(str(path / "recipe.yaml"), fixed)
+
+
+def _history(prepared: PreparedMarket, user: str | None, history: Sequence[str]) -> tuple[list[str], list[int]]:
+    store = prepared.store
+    if user is not None:
+        keys, times = user_history(store, prepared.recipe.evaluation, user)
+        if not keys:
+            raise UserError(f"--user {user!r}: not in market {store.name!r}; `fedrec data describe` counts its users")
+        return keys, times
+    families = store.families or {}
+    mapped = prepared.recipe.evaluation.protocol in {"family", "global-time"}
+    keys = list(dict.fromkeys(families.get(key, key) if mapped else key for key in history))
+    latest = int(store.interactions["timestamp"].max())  # type: ignore[arg-type]
+    return keys, [latest] * len(keys)
+
+
+def _situation(prepared: PreparedMarket, keys: list[str], times: list[int]) -> tuple[Holdout, list[str]]:
+    """One person's history as the models see it, and what had to be left out."""
+    split: Split = prepared.split
+    position = {item: index for index, item in enumerate(split.items)}
+    known = [(position[key], time) for key, time in zip(keys, times, strict=True) if key in position]
+    notes = []
+    unknown = [key for key in keys if key not in position]
+    if unknown:
+        notes.append(f"not in the catalogue of {prepared.store.name!r}, left out: {', '.join(unknown)}")
+    bought = prepared.train.item_counts()
+    unseen = [split.items[item] for item, _ in known if bought[item] == 0]
+    if unseen:
+        notes.append(f"not seen in training, known by semantics alone: {', '.join(unseen)}")
+    histories = Sequences(
+        np.array([0, len(known)]),
+        np.array([item for item, _ in known], np.int64),
+        np.array([time for _, time in known], np.int64),
+        len(split.items),
+    )
+    nobody = np.zeros(0, np.int64)
+    return Holdout(np.array([0]), histories, nobody, nobody, split.test.known), notes
+
+
+def _choose(wanted: str | None, available: list[str]) -> str:
+    if wanted is None:
+        return next(name for name in PREFERENCE if name in available)
+    if wanted not in available:
+        raise UserError(f"--method {wanted!r}: this run has {', '.join(available)}")
+    return wanted
