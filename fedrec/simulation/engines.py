@@ -6,12 +6,11 @@ from typing import Any
 from flwr.app import Context, RecordDict
 from flwr.serverapp import Grid
 
-from clients.app import app as honest_app
 from fedrec.recipe import Recipe
 from fedrec.runs.folder import RunFolder
 from fedrec.simulation.faults import FaultyGrid
 from fedrec.simulation.inline import InlineGrid
-from fedrec.simulation.nodes import RUN_ID, Seat
+from fedrec.simulation.nodes import HONEST_APP, RUN_ID, Seat, load_app
 from fedrec.simulation.workers import WorkerGrid
 from server.app import app as server_app
 
@@ -24,11 +23,11 @@ def run_engine(
     seats: Sequence[Seat],
     config: Mapping[str, str],
     on_reply: OnReply,
-    client_app: Any = None,
+    client_app: Any = HONEST_APP,
 ) -> None:
     """Lead a whole run over the seats with the coordinator's ``config``.
 
-    ``client_app`` stands in for the markets' own app; with workers it is named as ``module:attribute``.
+    ``client_app`` stands in for the markets' own app: ``module:attribute``, or (but not with workers) the app itself.
     """
 
     def lead(grid: Grid, config: Mapping[str, str]) -> None:
@@ -40,9 +39,11 @@ def run_engine(
     if recipe.engine.kind == "ray":
         from fedrec.simulation.ray_engine import run_on_ray
 
-        run_on_ray(lead, seats, config, recipe, run.path / "wire", on_reply, client_app or honest_app)
+        app = load_app(client_app) if isinstance(client_app, str) else client_app
+        run_on_ray(lead, seats, config, recipe, run.path / "wire", on_reply, app)
     elif recipe.engine.workers:
         with WorkerGrid(seats, recipe.engine.workers, on_reply, client_app) as grid:
             lead(grid, config)
     else:
-        lead(InlineGrid(client_app or honest_app, seats, on_reply), config)
+        app = load_app(client_app) if isinstance(client_app, str) else client_app
+        lead(InlineGrid(app, seats, on_reply), config)

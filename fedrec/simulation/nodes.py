@@ -1,12 +1,15 @@
 """The markets of a simulation as nodes, and what every engine must set before Flower's messages can be made here."""
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from flwr.app import Context, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 RUN_ID, TASK_ID, SERVER_NODE = 1, 1, 1
+HONEST_APP = "clients.app:app"
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,12 @@ class Seat:
     def context(self, node: int) -> Context:
         """What Flower hands to the market's app."""
         return Context(RUN_ID, node, dict(self.config), RecordDict(), {})
+
+
+def load_app(reference: str) -> Any:
+    """The markets' app that ``module:attribute`` names."""
+    module, _, attribute = reference.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def set_identity() -> None:

@@ -30,7 +30,6 @@ from fedrec.simulation.wire import OffWireGrid, off_wire
 
 OnReply = Callable[[str, str], None]
 _PARTITION = "partition-id"
-_GRACE_SECONDS = 1.0  # the server gives up first, then the actor ends
 _HUNG = 75  # exit code of an actor that missed its deadline
 
 
@@ -48,7 +47,8 @@ class ReplacingPool(BasicActorPool):
         except ray.exceptions.RayActorError:
             # Flower's backend puts the future's actor back into the pool next: let that be a new one.
             self._future_to_actor[future] = self.create_actor_fn()  # type: ignore[no-untyped-call]
-            raise ActorLostError("the Ray actor that served this market died; it was replaced") from None
+            reason = "the Ray actor that served this market died, or missed the deadline; it was replaced"
+            raise ActorLostError(reason) from None
 
 
 def run_on_ray(
@@ -62,6 +62,7 @@ def run_on_ray(
 ) -> None:
     """Lead a run with one Flower node per seat. Raises what the coordinator raises."""
     server_app = ServerApp()
+    grids: list[OffWireGrid] = []
 
     @server_app.main()
     def main(grid: Grid, _context: Context) -> None:
@@ -74,8 +75,10 @@ def run_on_ray(
                     names[reply.metadata.src_node_id] = name
             on_reply(names.get(reply.metadata.src_node_id, "?"), reply.metadata.message_type)
 
-        lead(OffWireGrid(grid, wire, heard), config)
+        grids.append(OffWireGrid(grid, wire, heard))
+        lead(grids[0], config)
 
+    os.environ.setdefault("RAY_worker_niceness", "0")  # its default, 15, leaves the actors last in every queue
     options = recipe.ray
     init_args: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
     if options.address is not None:
@@ -92,6 +95,8 @@ def run_on_ray(
         except RuntimeError as error:
             raise _in_words(error, recipe) from error
         finally:
+            for grid in grids:
+                grid.stopped.set()  # the coordinator's thread must not wait for actors that are gone
             ray.shutdown()
 
 
@@ -122,7 +127,7 @@ def _ending_after(seconds: float | None) -> Iterator[None]:
     if seconds is None:
         yield
         return
-    timer = threading.Timer(seconds + _GRACE_SECONDS, os._exit, args=(_HUNG,))
+    timer = threading.Timer(seconds, os._exit, args=(_HUNG,))
     timer.daemon = True
     timer.start()
     try:

@@ -31,7 +31,9 @@ class Simulation:
     run: RunFolder
     start_from: Path | None = None  # folder of a shared model to adapt
 
-    def start(self, on_reply: OnReply = lambda _market, _action: None, client_app: Any = None) -> dict[str, Any]:
+    def start(
+        self, on_reply: OnReply = lambda _market, _action: None, client_app: Any = "clients.app:app"
+    ) -> dict[str, Any]:
         """Run to the end and return the summary. Raises :class:`RunError` when the run fails.
 
         ``client_app`` stands in for the markets' own app, for studies of clients that fail or lie.

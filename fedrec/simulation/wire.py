@@ -5,6 +5,7 @@ see whole messages; a cluster needs a run folder that all its hosts share.
 """
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from fedrec.simulation.relay import RelayGrid
 
 _TICKET = "arrays-on-disk"
 _FILE = "sha256"
+_POLL_SECONDS = 0.02
 
 
 class OffWireGrid(RelayGrid):
@@ -28,22 +30,36 @@ class OffWireGrid(RelayGrid):
     def __init__(self, inner: Grid, folder: Path, on_reply: Callable[[Message], None]) -> None:
         super().__init__(inner)
         self.folder = folder
+        self.stopped = threading.Event()  # set when nobody will answer any more
         self._on_reply = on_reply
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Store what is sent, fetch what is answered, then forget the files."""
+        """Store what is sent, fetch what is answered, then forget the files.
+
+        ``timeout`` is left to the actors, which end themselves when a market takes longer: every message is answered,
+        or its actor dies over it.
+        """
         whole = list(messages)
         records = {id(record): record for record in (m.content.array_records.get(ARRAYS) for m in whole) if record}
         stored = {key: _store(record, self.folder) for key, record in records.items()}  # one goes to many markets
         sent = [_without_arrays(message, stored) for message in whole]
-        replies = list(self.inner.send_and_receive(sent, timeout=timeout))
-        for reply in replies:
-            self._on_reply(reply)
-            if reply.has_content():
-                _restore(reply, self.folder)
+        waiting = set(self.inner.push_messages(sent))
+        replies: list[Message] = []
+        while waiting:
+            if self.stopped.wait(_POLL_SECONDS):
+                raise RunError("the engine has stopped; the markets' answers will not come")
+            for reply in self.inner.pull_messages(waiting):
+                waiting.discard(reply.metadata.reply_to_message_id)
+                replies.append(self._received(reply))
         for path in self.folder.glob("*.safetensors"):
             path.unlink()
         return replies
+
+    def _received(self, reply: Message) -> Message:
+        self._on_reply(reply)
+        if reply.has_content():
+            _restore(reply, self.folder)
+        return reply
 
 
 def off_wire(app: Callable[[Message, Context], Message], folder: Path) -> Callable[[Message, Context], Message]:

@@ -2,10 +2,10 @@
 
 Markets are dealt out largest first to the process with the least to do, and a process answers its largest market
 first. Messages travel in Flower's own wire format. A process that dies is named in the reply and replaced; one that
-misses a deadline is stopped and replaced.
+misses a deadline is stopped and replaced. A market's time runs from the moment its process takes up the question, as
+if it had a host of its own: it does not answer for those before it in the queue.
 """
 
-import importlib
 import multiprocessing
 import time
 from collections import deque
@@ -20,10 +20,9 @@ from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 
 from fedrec.simulation.inline import CLIENT_RAISED, LocalGrid, OnReply
-from fedrec.simulation.nodes import Seat, set_identity
+from fedrec.simulation.nodes import HONEST_APP, Seat, load_app, set_identity
 
 WORKER_DIED = 2  # the process that computed is gone
-_HONEST_APP = "clients.app:app"
 _SPAWN = multiprocessing.get_context("spawn")  # a forked torch may hang
 _STOP_SECONDS = 5
 
@@ -57,6 +56,7 @@ class _Worker:
     app: str
     queue: deque[tuple[str, Message]] = field(default_factory=deque)
     current: tuple[str, Message] | None = None
+    since: float = 0.0  # when it took up the current message
 
     def __post_init__(self) -> None:
         self.start()
@@ -79,7 +79,7 @@ class _Worker:
     def feed(self) -> None:
         """Hand over the next message, if the process is free."""
         if self.current is None and self.queue:
-            self.current = self.queue.popleft()
+            self.current, self.since = self.queue.popleft(), time.monotonic()
             self.connection.send_bytes(encode(self.current[1]))
 
 
@@ -91,11 +91,11 @@ class WorkerGrid(LocalGrid):
         seats: Sequence[Seat],
         workers: int,
         on_reply: OnReply = lambda _market, _action: None,
-        app: str | None = None,
+        app: str = HONEST_APP,
     ) -> None:
         super().__init__(seats, on_reply)
         hands = deal(self.seats, workers)
-        self._workers = [_Worker({node: self.seats[node] for node in hand}, app or _HONEST_APP) for hand in hands]
+        self._workers = [_Worker({node: self.seats[node] for node in hand}, app) for hand in hands]
         self._worker_of = {node: worker for worker in self._workers for node in worker.seats}
         self._rank = {node: rank for worker in self._workers for rank, node in enumerate(worker.seats)}
 
@@ -113,15 +113,16 @@ class WorkerGrid(LocalGrid):
                 worker.process.join()
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Push, wait, pull. After ``timeout`` seconds what is being computed is stopped, what waits is dropped."""
+        """Push, wait, pull. A market that computes for more than ``timeout`` seconds is stopped and stays silent."""
         identifiers = list(self.push_messages(messages))
-        until = None if timeout is None else time.monotonic() + timeout
-        while any(worker.current for worker in self._workers):
-            left = None if until is None else until - time.monotonic()
-            if left is not None and left <= 0:
-                self._cut_off()
-                break
-            self._collect(left)
+        while busy := [worker for worker in self._workers if worker.current]:
+            if timeout is None:
+                self._collect(None)
+                continue
+            self._collect(max(0.0, min(worker.since for worker in busy) + timeout - time.monotonic()))
+            for worker in busy:
+                if worker.current and time.monotonic() - worker.since >= timeout:
+                    self._cut_off(worker)
         return self.pull_messages(identifiers)
 
     def _accept(self, messages: dict[str, Message]) -> None:
@@ -167,20 +168,17 @@ class WorkerGrid(LocalGrid):
         reason = f"the worker process of market {market!r} died (exit code {code}); it was replaced"
         return Message(Error(WORKER_DIED, reason), reply_to=question)
 
-    def _cut_off(self) -> None:
-        for worker in self._workers:
-            worker.queue.clear()
-            if worker.current is not None:
-                worker.current = None
-                worker.stop()
-                worker.start()
+    def _cut_off(self, worker: _Worker) -> None:
+        worker.current = None
+        worker.stop()
+        worker.start()
+        self._feed(worker)
 
 
 def _serve(connection: Connection, seats: Mapping[int, Seat], app: str) -> None:
     """What a worker process does: answer messages one by one until the pipe closes."""
     set_identity()
-    module, _, attribute = app.partition(":")
-    client_app = getattr(importlib.import_module(module), attribute)
+    client_app = load_app(app)
     contexts = {node: seat.context(node) for node, seat in seats.items()}
     while True:
         try:

@@ -1,0 +1,99 @@
+"""One pair of apps, three ways to run it on one machine: same figures, same bytes; trouble is met and named."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedrec.errors import UserError
+from fedrec.files import read_json_lines
+from fedrec.runs.summary import comparable
+from fedrec.simulation.nodes import Seat
+from fedrec.simulation.run import prepare_simulation
+from fedrec.simulation.workers import deal
+from tests.integration.harness import quick
+
+SETTINGS = ("semantics.kind=cooccurrence", "evaluation.methods=[federated, local, popularity, itemknn, ease, fedease]")
+MODELS = ("shared/model.safetensors", "markets/charlie/federated.safetensors", "markets/charlie/local.safetensors")
+ENGINES = {"workers": "engine.workers=2", "ray": "engine.kind=ray"}
+
+
+@pytest.fixture(scope="module")
+def inline(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("inline") / "run"
+    prepare_simulation(quick(*SETTINGS), synthetic, out).start()
+    return out
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+def test_every_engine_gives_the_same_run(engine: str, inline: Path, synthetic: Path, tmp_path: Path) -> None:
+    """Summary, models and the ledger are equal; a person sees every answer."""
+    out = tmp_path / "run"
+    heard: list[tuple[str, str]] = []
+    simulation = prepare_simulation(quick(*SETTINGS, engine), synthetic, out)
+    summary = simulation.start(lambda market, action: heard.append((market, action)))
+    assert comparable(summary) == comparable(json.loads((inline / "summary.json").read_text()))
+    for name in (*MODELS, "ledger.jsonl"):
+        assert (out / name).read_bytes() == (inline / name).read_bytes(), name
+    assert heard.count(("bravo", "train.pretrain")) == len(summary["rounds"])
+    assert not list((out / "wire").glob("*")) if (out / "wire").exists() else True
+
+
+def troubled(app: str, synthetic: Path, out: Path, *overrides: str) -> list[dict[str, Any]]:
+    recipe = quick("evaluation.methods=[federated]", *overrides)
+    summary = prepare_simulation(recipe, synthetic, out).start(client_app=f"tests.integration.apps:{app}")
+    assert not summary["failed"]
+    rounds: list[dict[str, Any]] = summary["rounds"]
+    return rounds
+
+
+@pytest.mark.parametrize(
+    "engine", [ENGINES["workers"], pytest.param(ENGINES["ray"], marks=pytest.mark.slow)], ids=ENGINES
+)
+def test_a_dead_process_is_named_and_replaced(engine: str, synthetic: Path, tmp_path: Path) -> None:
+    """bravo's process ends in round 2, with bravo's reply alone; in round 3 all are there again."""
+    rounds = troubled("dying", synthetic, tmp_path / "run", engine)
+    assert [record["accepted"] for record in rounds] == [
+        ["alfa", "bravo", "charlie"],
+        ["alfa", "charlie"],
+        ["alfa", "bravo", "charlie"],
+    ]
+    (rejected,) = rounds[1]["rejected"]
+    assert rejected["market"] == "bravo"
+    assert "died" in rejected["reason"]
+    assert "replaced" in rejected["reason"]
+
+
+@pytest.mark.parametrize(
+    "engine", [ENGINES["workers"], pytest.param(ENGINES["ray"], marks=pytest.mark.slow)], ids=ENGINES
+)
+def test_a_hanging_market_is_cut_off(engine: str, synthetic: Path, tmp_path: Path) -> None:
+    rounds = troubled("hanging", synthetic, tmp_path / "run", engine, "federation.deadline_seconds=15")
+    assert [[one["market"] for one in record["rejected"]] for record in rounds] == [[], ["bravo"], []]
+
+
+def test_a_deadline_needs_a_process_to_stop() -> None:
+    with pytest.raises(UserError, match=r"engine\.workers=1"):
+        quick("federation.deadline_seconds=5")
+
+
+def test_largest_markets_first_to_the_least_loaded() -> None:
+    """Sizes 9, 7, 6, 5, 2 over two processes: 9; 7; 7+6; 9+5; 13+2 against 14."""
+    seats = {node: Seat({"market": str(node)}, size) for node, size in enumerate((5, 9, 2, 7, 6))}
+    assert deal(seats, 2) == [[1, 0], [3, 4, 2]]
+    assert deal(seats, 9) == [[1], [3], [4], [0], [2]]
+
+
+def test_simulated_trouble_is_the_same_on_every_engine(synthetic: Path, tmp_path: Path) -> None:
+    """Some drop out, some come late; late ones are refused by their round. Same seed, same trouble."""
+    faults = ("federation.faults.dropout=0.3", "federation.faults.late=0.3", "federation.quorum=0.3")
+    settings = (*faults, "federation.rounds=6", "federation.patience=6", "evaluation.methods=[federated]")
+    first = prepare_simulation(quick(*settings), synthetic, tmp_path / "one").start()
+    second = prepare_simulation(quick(*settings, "engine.workers=2"), synthetic, tmp_path / "two").start()
+    assert comparable(first) == comparable(second)
+    reasons = [one["reason"] for record in first["rounds"] for one in record["rejected"]]
+    assert any(reason == "no reply" for reason in reasons)
+    assert any("expected" in reason for reason in reasons)
+    lines = read_json_lines(tmp_path / "one" / "events.jsonl")
+    assert [line["round"] for line in lines if line["event"] == "round"] == [1, 2, 3, 4, 5, 6]
