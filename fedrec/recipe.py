@@ -48,7 +48,8 @@ class DataSettings(Section):
 class SemanticsSettings(Section):
     """How an item gets a vector that means the same in every market."""
 
-    kind: Literal["auto", "hashing", "cooccurrence"] = "auto"
+    kind: Literal["auto", "hashing", "cooccurrence", "model2vec", "sentence-transformers"] = "auto"
+    model: str | None = Field(default=None, description="text encoder: a folder or a hub's name; null: the default")
     dimension: int = Field(default=128, ge=2, le=4096)
     min_count: int = Field(default=2, ge=2, description="pairs of fewer users never leave; 1 would send single users")
 
@@ -261,6 +262,11 @@ class Recipe(Section):
             return (
                 "evaluation.cut_date: protocol global-time needs a date, and no other takes one "
                 "(`fedrec data describe DIR` shows when the interactions lie)"
+            )
+        if self.semantics.model is not None and self.semantics.kind not in {"model2vec", "sentence-transformers"}:
+            return (
+                f"semantics.model {self.semantics.model!r}: semantics.kind {self.semantics.kind!r} has no model; "
+                "set it to model2vec or sentence-transformers"
             )
         federation = self.federation
         deadline = federation.deadline_seconds or federation.stage_deadline_seconds

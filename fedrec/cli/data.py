@@ -13,14 +13,27 @@ app = typer.Typer(help="Import, describe and make market data.", no_args_is_help
 
 @app.command("import")
 def import_(
-    kind: Annotated[str, typer.Argument(help="format of the source: xmarket-5core")],
-    source: Annotated[Path, typer.Argument(help="folder of the source files")],
+    kind: Annotated[str, typer.Argument(help="format of the source: csv, parquet, online-retail, xmarket-5core")],
+    source: Annotated[Path, typer.Argument(help="source file; xmarket-5core: folder of the source files")],
     directory: Annotated[Path, typer.Argument(help="new data folder")],
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="ROLE=COLUMN; roles: user, item, time, value, title, brand, category, market"),
+    ] = None,
+    market: Annotated[str | None, typer.Option(help="name of the one market, where no column says it")] = None,
+    time_format: Annotated[str | None, typer.Option(help="of times, such as %d/%m/%Y; default: ISO 8601")] = None,
+    separator: Annotated[str, typer.Option(help="between the columns of a CSV file")] = ",",
+    merge: Annotated[list[str] | None, typer.Option(help="NAME=MARKET,MARKET,...: markets that become one")] = None,
+    least_users: Annotated[int, typer.Option(help="markets with fewer users are left out")] = 1,
 ) -> None:
-    """Validate a published data set once and write one market store per market."""
+    """Validate a data set once and write one market store per market."""
     from fedrec.data.importers import run_import
+    from fedrec.data.importers.options import ImportOptions, parse_columns, parse_merge
 
-    report = run_import(kind, source, directory)
+    options = ImportOptions(
+        parse_columns(columns or []), market, time_format, separator, parse_merge(merge or []), least_users
+    )
+    report = run_import(kind, source, directory, options)
     for note in report.notes:
         typer.echo(note)
     typer.echo(f"{len(report.markets)} markets in {directory}: {', '.join(report.markets)}")

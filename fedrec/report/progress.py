@@ -1,18 +1,25 @@
-"""Following a run: reads ``events.jsonl`` as it grows, whatever engine writes it, and says in words what happens."""
+"""Following a run: reads ``events.jsonl`` as it grows, whatever engine writes it, and says in words what happens.
+
+Piped, one plain line an event. On a terminal also a bar: stage, market that answered last, answers given and rate,
+time left in the stage, and the validation figure as it stands.
+"""
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from fedrec.files import read_json_lines
 
 _POLL_SECONDS = 0.2
 _STAGES = {
+    "pooled": "pooled model (a reference: all histories in one place)",
     "train.finetune": "fine-tuning in every market",
     "train.local": "local-only twins",
     "train.local_shared": "local-only twins on shared semantics",
@@ -20,29 +27,41 @@ _STAGES = {
 }
 
 
+class _Rate(ProgressColumn):
+    """Answers a minute."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{60 * task.speed:.0f}/min" if task.speed else "", style="progress.data.speed")
+
+
 class ProgressView:
-    """Prints one line an event; on a terminal also a bar over the markets that have answered."""
+    """Prints one line an event; on a terminal also a bar over the answers that a stage waits for."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self._markets = 1
+        self._rounds = _RoundClock()
+        self._stage = "starting"
+        self._validation = ""
         self._bar: Progress | None = None
         self._task: Any = None
 
     @contextmanager
     def follow(self, events: Path) -> Iterator[None]:
-        """Show events while the block runs."""
+        """Show events while the block runs; those of an earlier start of the run are not shown again."""
+        shown = len(read_json_lines(events))
         stop = threading.Event()
-        watcher = threading.Thread(target=self._watch, args=(events, stop), daemon=True)
+        watcher = threading.Thread(target=self._watch, args=(events, stop, shown), daemon=True)
         if self.console.is_terminal:
             columns = (
                 TextColumn("{task.description}"),
-                BarColumn(),
+                BarColumn(bar_width=30),
                 MofNCompleteColumn(),
-                TimeElapsedColumn(),
+                _Rate(),
+                TimeRemainingColumn(),
             )
             self._bar = Progress(*columns, console=self.console, transient=True)
-            self._task = self._bar.add_task("starting", total=None)
+            self._task = self._bar.add_task(self._stage, total=None)
             self._bar.start()
         watcher.start()
         try:
@@ -56,11 +75,10 @@ class ProgressView:
 
     def answered(self, market: str, action: str) -> None:
         """One market has answered."""
-        if self._bar is not None:
-            self._bar.update(self._task, advance=1, description=f"{action.partition('.')[2]} {market}")
+        if self._bar is not None and not action.startswith("query."):
+            self._bar.update(self._task, advance=1, description=f"{self._stage}  {market}{self._validation}")
 
-    def _watch(self, events: Path, stop: threading.Event) -> None:
-        shown = 0
+    def _watch(self, events: Path, stop: threading.Event, shown: int) -> None:
         while True:
             last = stop.is_set()
             for event in read_json_lines(events)[shown:]:
@@ -71,13 +89,56 @@ class ProgressView:
             stop.wait(_POLL_SECONDS)
 
     def _show(self, event: Mapping[str, Any]) -> None:
-        if event["event"] == "started":
-            self._markets = len(event["markets"])
-        if self._bar is not None and event["event"] in {"started", "round", "stage", "semantics"}:
-            self._bar.reset(self._task, total=self._markets)
         line = describe_event(event)
+        if event["event"] == "round":
+            line += self._rounds.left(event)
         if line:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._follow_stage(event)
+
+    def _follow_stage(self, event: Mapping[str, Any]) -> None:
+        """Keep the bar on what is going on."""
+        kind = event["event"]
+        if kind == "started":
+            self._markets = len(event["markets"])
+            self._begin("round 1", None)
+        elif kind == "round":
+            if event["validation_before"] is not None:
+                self._validation = f"  validation {event['validation_before']:.4f}"
+            self._stage = f"round {min(event['round'] + 1, event['total'])}/{event['total']}"
+            if self._bar is not None:
+                done, total = event["round"] * self._markets, event["total"] * self._markets
+                self._bar.update(self._task, completed=done, total=total, description=self._stage + self._validation)
+        elif kind == "pooled":
+            self._validation = f"  validation {event['validation']:.4f}"
+            if self._bar is not None:
+                self._bar.update(self._task, completed=event["offered"], total=event["total"])
+                self._bar.update(self._task, description=f"{self._stage}{self._validation}")
+        elif kind == "stage":
+            words = _STAGES.get(str(event["action"]), "").partition(" (")[0]
+            self._validation = ""
+            self._begin(words, len(event["markets"]))
+
+    def _begin(self, stage: str, total: int | None) -> None:
+        self._stage = stage
+        if self._bar is not None:
+            self._bar.reset(self._task, total=total, description=stage)
+
+
+class _RoundClock:
+    """How long the rounds that are left will take, judged by those that were."""
+
+    def __init__(self) -> None:
+        self._seconds: list[float] = []
+
+    def left(self, event: Mapping[str, Any]) -> str:
+        """In words, after each round but the last; the first is slower than the others and alone says little."""
+        self._seconds.append(event["seconds"])
+        rounds = event["total"] - event["round"]
+        if not rounds or len(self._seconds) < 2:
+            return ""
+        recent = self._seconds[1:][-5:]
+        return f"  {_span(rounds * sum(recent) / len(recent))} left at most"
 
 
 def describe_event(event: Mapping[str, Any]) -> str:
@@ -85,11 +146,17 @@ def describe_event(event: Mapping[str, Any]) -> str:
     kind = event["event"]
     if kind == "started":
         return (
-            f"{len(event['markets'])} markets: {', '.join(event['markets'])}; protocol {event['protocol']}; "
+            f"{len(event['markets'])} markets: {_some(event['markets'])}; protocol {event['protocol']}; "
             f"semantics {event['semantics']}"
         )
+    if kind == "vocabulary":
+        return f"shared vocabulary: {event['items']} items"
     if kind == "semantics":
         return f"shared semantics: {event['pairs']} item pairs, {event['known_items']} of {event['items']} items known"
+    if kind == "gram":
+        return f"summed counts: {event['pairs']} item pairs over {event['items']} items"
+    if kind == "resumed":
+        return f"going on after round {event['round']}"
     if kind == "round":
         return _describe_round(event)
     if kind == "stop":
@@ -110,3 +177,12 @@ def _describe_round(event: Mapping[str, Any]) -> str:
     if event["drift"] is not None:
         text += f"  cosine {event['drift']:.2f}"
     return text + "".join(f"  [{one['market']} rejected: {one['reason']}]" for one in event["rejected"])
+
+
+def _some(names: list[str], most: int = 12) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _span(seconds: float) -> str:
+    return time.strftime("%H:%M:%S" if seconds >= 3600 else "%M:%S", time.gmtime(seconds))

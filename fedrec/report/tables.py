@@ -26,18 +26,33 @@ Row = Sequence[str]
 
 
 def print_table(console: Console, title: str, header: Row, rows: Sequence[Row], note: str = "") -> None:
-    """Print one table. Piped output is aligned, never wrapped, cut or coloured."""
+    """Print one table. Piped output is aligned, never wrapped, cut or coloured.
+
+    On a terminal too narrow for it, rows become columns; where that does not fit either, it is printed as when piped.
+    """
+    grid = [header, *rows]
     if console.is_terminal:
-        table = Table(title=title, caption=note or None, title_justify="left", caption_justify="left")
-        for index, name in enumerate(header):
-            table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
-        return
-    widths = [max(len(row[index]) for row in [header, *rows]) for index in range(len(header))]
-    for line in [title, *(_aligned(row, widths) for row in [header, *rows]), *([note] if note else [])]:
+        turned = [list(column) for column in zip(*grid, strict=True)]
+        for lines in (grid, turned):
+            if sum(width + 3 for width in _widths(lines)) < console.width:
+                console.print(_boxed(title, lines, note))
+                return
+    widths = _widths(grid)
+    for line in [title, *(_aligned(row, widths) for row in grid), *([note] if note else [])]:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _boxed(title: str, lines: Sequence[Row], note: str) -> Table:
+    table = Table(title=title, caption=note or None, title_justify="left", caption_justify="left")
+    for index, name in enumerate(lines[0]):
+        table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
+    for row in lines[1:]:
+        table.add_row(*row)
+    return table
+
+
+def _widths(lines: Sequence[Row]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*lines, strict=True)]
 
 
 def results_table(summary: Mapping[str, Any], metric: str) -> tuple[Row, list[Row]]:

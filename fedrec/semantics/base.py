@@ -51,6 +51,10 @@ class Semantics(ABC):
     def alone(self, evidence: ItemEvidence) -> NDArray[np.float32]:
         """Raw vectors [I, dimension] from what one market knows by itself; a zero row has no evidence."""
 
+    def require(self) -> None:
+        """Raise :class:`UserError` where something this kind needs is not on this machine; most need nothing."""
+        return None
+
     def finish(self, raw: NDArray[np.floating], keys: list[str]) -> ItemVectors:
         """Scale rows to unit length; a zero row gets a random direction drawn from its key.
 

@@ -14,6 +14,7 @@ from fedrec.files import run_name
 from fedrec.recipe import Recipe, load_recipe, recipe_json
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.manifest import build_manifest, what_differs
+from fedrec.semantics.factory import make_semantics
 from fedrec.simulation.environment import go_offline
 from fedrec.training.device import choose_device
 
@@ -85,6 +86,7 @@ def prepare_simulation(recipe: Recipe, data: Path | None, out: Path, start_from:
         folder = data or run.data
         stores = open_stores(folder, recipe.data.markets)
         choose_device(recipe.training.device)
+        make_semantics(recipe, recipe.semantics.kind).require()
         _check_splits(recipe, stores)
         hashes = {store.name: store.fingerprint for store in stores}
         run.write_manifest(build_manifest(recipe, folder.resolve(), hashes, start_from and start_from.resolve()))

@@ -14,7 +14,9 @@ from pathlib import Path
 import polars as pl
 
 from fedrec.data.columns import Columns
+from fedrec.data.importers.options import ImportOptions
 from fedrec.data.importers.report import ImportReport, shared_user_note
+from fedrec.data.importers.table import resolution
 from fedrec.data.store import EARLIEST, read_families, write_store
 from fedrec.errors import DataError, UserError
 from fedrec.files import market_name, new_folder
@@ -26,7 +28,7 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DAY = 86400
 
 
-def import_xmarket(source: Path, directory: Path) -> ImportReport:
+def import_xmarket(source: Path, directory: Path, options: ImportOptions) -> ImportReport:
     """Write one market store per five-core file of the folder ``source``.
 
     ``families.csv`` is taken along where it lies beside the files. Raises :class:`UserError` naming file, line,
@@ -47,7 +49,7 @@ def import_xmarket(source: Path, directory: Path) -> ImportReport:
                 name,
                 frame,
                 source=f"xmarket-5core {path.name}",
-                time_resolution=_resolution(frame),
+                time_resolution=resolution(frame[Columns.TIMESTAMP]),
                 families=families,
             )
     return ImportReport(tuple(files), tuple(shared_user_note(users)))
@@ -142,10 +144,3 @@ def _seconds(text: str, latest: int, where: str) -> int:
     if not EARLIEST <= seconds <= latest:
         raise DataError(f"{where}: date {text!r} lies before 1990 or in the future; correct or remove the line")
     return seconds
-
-
-def _resolution(frame: pl.DataFrame) -> str:
-    """``month`` where every date is the same day of its month (a shop that publishes months), else ``day``."""
-    dates = pl.from_epoch(frame[Columns.TIMESTAMP])
-    one_day = dates.dt.day().n_unique() == 1 and dates.n_unique() > 1
-    return "month" if one_day else "day"

@@ -1,0 +1,55 @@
+"""UCI Online Retail (Chen, Sain, Guo, 2012): one UK shop, its customers' countries of residence taken for markets.
+
+The published table as CSV (``.csv``, ``.csv.gz``): InvoiceNo, StockCode, Description, Quantity, InvoiceDate, UnitPrice,
+CustomerID, Country. An invoice is a basket; its rows share one minute.
+"""
+
+from pathlib import Path
+
+import polars as pl
+
+from fedrec.data.columns import Columns
+from fedrec.data.importers.options import ImportOptions
+from fedrec.data.importers.report import ImportReport
+from fedrec.data.importers.table import MARKET, ROW, checked, write_markets
+from fedrec.data.importers.tabular import read_csv
+from fedrec.errors import UserError
+
+COLUMNS = {
+    "CustomerID": Columns.USER,
+    "StockCode": Columns.ITEM,
+    "InvoiceDate": Columns.TIMESTAMP,
+    "Quantity": Columns.VALUE,
+    "Description": Columns.TITLE,
+    "Country": MARKET,
+    "InvoiceNo": "invoice",
+}
+_PRODUCT = r"^(\d{5}[A-Za-z]{0,2}|DCGS.*)$"  # others are postage, fees, vouchers, corrections
+
+
+def import_online_retail(source: Path, directory: Path, options: ImportOptions) -> ImportReport:
+    """Write one store a country; what is no purchase of a product by a known customer is dropped and counted.
+
+    Stock codes differ in case only by accident of entry and are upper-cased.
+    """
+    frame = read_csv(source)
+    for column in COLUMNS:
+        if column not in frame.columns:
+            raise UserError(f"{source}: column {column!r} is missing; is this the UCI table as CSV?")
+    frame = frame.select(pl.col(column).alias(name) for column, name in COLUMNS.items())
+    frame = frame.with_columns(pl.int_range(2, pl.len() + 2).alias(ROW), pl.col(Columns.ITEM).str.to_uppercase())
+    notes = []
+    drops = {
+        "rows of cancelled invoices": pl.col("invoice").str.starts_with("C"),
+        "rows without a customer": pl.col(Columns.USER).fill_null("") == "",
+        "rows of non-products (postage, fees, vouchers)": ~pl.col(Columns.ITEM).fill_null("").str.contains(_PRODUCT),
+        "rows of no or negative quantity": pl.col(Columns.VALUE).cast(pl.Float64, strict=False) <= 0,
+    }
+    for words, condition in drops.items():
+        kept = frame.filter(~condition.fill_null(False))
+        notes.append(f"dropped: {frame.height - kept.height} {words}")
+        frame = kept
+    if frame.is_empty():
+        raise UserError(f"{source}: no purchase of a product is left; is this the UCI table?")
+    report = write_markets(checked(frame, str(source), None), directory, "UCI Online Retail", options)
+    return ImportReport(report.markets, (*notes, *report.notes))

@@ -1,0 +1,75 @@
+"""What a person may say beside source and target of an import."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from fedrec.data.columns import Columns
+from fedrec.errors import UserError
+from fedrec.files import market_name
+
+ROLES = {
+    "user": Columns.USER,
+    "item": Columns.ITEM,
+    "time": Columns.TIMESTAMP,
+    "value": Columns.VALUE,
+    "title": Columns.TITLE,
+    "brand": Columns.BRAND,
+    "category": Columns.CATEGORY,
+    "market": "market",
+}
+REQUIRED = ("user", "item", "time")
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """Which options a kind takes is said in its entry of ``IMPORTERS``."""
+
+    columns: dict[str, str] = field(default_factory=dict)  # role -> column of the source
+    market: str | None = None  # name of the one market, where no column says it
+    time_format: str | None = None  # of strptime; default: ISO 8601, or seconds or milliseconds since 1970
+    separator: str = ","
+    merge: dict[str, tuple[str, ...]] = field(default_factory=dict)  # new market -> markets that become it
+    least_users: int = 1  # markets with fewer are left out
+
+    @property
+    def given(self) -> set[str]:
+        """Options that are not at their default, as they are written on the command line."""
+        default = ImportOptions()
+        flags = {
+            "--map": "columns",
+            "--market": "market",
+            "--time-format": "time_format",
+            "--separator": "separator",
+            "--merge": "merge",
+            "--least-users": "least_users",
+        }
+        return {flag for flag, name in flags.items() if getattr(self, name) != getattr(default, name)}
+
+
+def parse_columns(entries: Sequence[str]) -> dict[str, str]:
+    """``role=column`` entries; raises :class:`UserError` for an unknown role."""
+    columns: dict[str, str] = {}
+    for entry in entries:
+        role, separator, column = entry.partition("=")
+        if not separator or not column or role not in ROLES:
+            raise UserError(f"--map {entry!r}: write ROLE=COLUMN; roles: {', '.join(ROLES)}")
+        if role in columns:
+            raise UserError(f"--map {entry!r}: {role} is already {columns[role]!r}; give each role once")
+        columns[role] = column
+    return columns
+
+
+def parse_merge(entries: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """``name=market,market,...`` entries."""
+    merge: dict[str, tuple[str, ...]] = {}
+    taken: set[str] = set()
+    for entry in entries:
+        name, separator, members = entry.partition("=")
+        names = tuple(market_name(member.strip(), f"--merge {entry!r}") for member in members.split(",") if member)
+        if not separator or not names:
+            raise UserError(f"--merge {entry!r}: write NAME=MARKET,MARKET,...")
+        if name in merge or taken & set(names) or len(set(names)) != len(names):
+            raise UserError(f"--merge {entry!r}: a market can become only one other; name each once")
+        merge[market_name(name, f"--merge {entry!r}")] = names
+        taken |= set(names)
+    return merge
