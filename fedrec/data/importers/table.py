@@ -35,18 +35,11 @@ def seconds(column: pl.Series, rows: pl.Series, origin: str, time_format: str | 
         moments = column.cast(pl.String).str.to_datetime(time_format, strict=False).dt.epoch("s")
     else:
         numbers = column.cast(pl.Float64, strict=False)
-        if numbers.null_count() < max(len(column), 1):
-            moments = (
-                pl.select(pl.when(numbers >= _MILLISECONDS).then(numbers / 1000).otherwise(numbers))
-                .to_series()
-                .floor()
-                .cast(pl.Int64, strict=False)
-            )
-        else:
-            texts = column.cast(pl.String)
-            moments = pl.Series([None] * len(texts), dtype=pl.Int64)
-            for form in _ISO:
-                moments = moments.fill_null(_parsed(texts, form))
+        exact = pl.when(numbers >= _MILLISECONDS).then(numbers / 1000).otherwise(numbers).floor()
+        moments = pl.select(exact.cast(pl.Int64, strict=False)).to_series()
+        texts = column.cast(pl.String)
+        for form in _ISO:
+            moments = moments.fill_null(_parsed(texts, form))
     remedy = "write ISO 8601 or seconds since 1970, or give --time-format"
     _refuse(moments.is_null(), column, rows, origin, "time", "is no time", remedy)
     latest = int(datetime.now(UTC).timestamp()) + _DAY  # a day of grace: somewhere it is already tomorrow

@@ -1,0 +1,214 @@
+"""recommend, report, adapt, resume: what a person sees, right and wrong."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedrec.cli.main import app, exit_code
+from fedrec.data.store import open_store
+from fedrec.errors import UserError
+from fedrec.runs.shared import read_shared_model
+from fedrec.simulation.adapt import prepare_adaptation
+from fedrec.simulation.recommend import recommend
+from fedrec.simulation.run import prepare_simulation
+from tests.integration.harness import quick
+
+SETTINGS = ("semantics.kind=cooccurrence", "evaluation.methods=[federated, local, popularity, itemknn, ease, fedease]")
+
+
+@pytest.fixture(scope="module")
+def finished(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two of the three markets."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    prepare_simulation(quick(*SETTINGS, "data.markets=[alfa, bravo]"), synthetic, out).start()
+    return out
+
+
+Fedrec = Callable[..., str]
+
+
+@pytest.fixture
+def fedrec(capsys: pytest.CaptureFixture[str]) -> Fedrec:
+    """The command line in this process: what it says on standard output, or what it complains of."""
+
+    def call(*arguments: str | Path, code: int = 0) -> str:
+        found = exit_code(lambda: app([str(argument) for argument in arguments], standalone_mode=False))
+        said = capsys.readouterr()
+        assert found == code, said.err
+        if code:
+            assert 1 <= len(said.err.splitlines()) <= 2
+        return said.err if code else said.out
+
+    return call
+
+
+def test_recommendations_leave_out_what_the_person_has(finished: Path, synthetic: Path) -> None:
+    """Ten distinct items of the catalogue, none of the user's own, best score first, by every method."""
+    interactions = open_store(synthetic / "alfa").interactions
+    own = set(interactions.filter(interactions["user_id"] == "alfa-00007")["item_id"])
+    for method in (None, "federated_without_prior", "local", "fedease", "ease", "itemknn", "popularity"):
+        found = recommend(finished, "alfa", user="alfa-00007", method=method)
+        items = [entry.item for entry in found.items]
+        assert len(set(items)) == 10
+        assert not own & set(items)
+        assert [entry.score for entry in found.items] == sorted((e.score for e in found.items), reverse=True)
+        assert found.method == (method or "federated")
+        assert all(entry.text for entry in found.items)
+
+
+def test_popularity_recommends_by_counting(finished: Path, synthetic: Path) -> None:
+    """Everyone's interactions but the last (each user's test), counted in plain Python."""
+    counts: dict[str, int] = {}
+    histories: dict[str, dict[str, None]] = {}
+    for user, item, *_ in open_store(synthetic / "bravo").interactions.sort("timestamp", maintain_order=True).rows():
+        histories.setdefault(user, {}).setdefault(item)
+    for items in histories.values():
+        for item in list(items)[: len(items) - 1 if len(items) >= 3 else 0]:
+            counts[item] = counts.get(item, 0) + 1
+    best = max(counts.values())
+    found = recommend(finished, "bravo", history=["no-such-item"], count=1)
+    assert found.items[0].score == best
+    assert counts[found.items[0].item] == best
+    assert found.method == "popularity"
+    assert any("no known item" in note for note in found.notes)
+
+
+def test_unknown_and_unseen_items_are_said(finished: Path, synthetic: Path) -> None:
+    """An item that only ever was somebody's test item is in the catalogue, but nobody's training has it."""
+    rows = open_store(synthetic / "alfa").interactions.sort("timestamp", maintain_order=True).rows()
+    histories: dict[str, dict[str, None]] = {}
+    for user, item, *_ in rows:
+        histories.setdefault(user, {}).setdefault(item)
+    trained = {item for items in histories.values() for item in list(items)[:-2]}
+    unseen = sorted({item for items in histories.values() for item in items} - trained)
+    known = sorted(trained)[0]
+    history = [known, "zzz", *unseen[:1]]
+    found = recommend(finished, "alfa", history=history)
+    assert any("left out: zzz" in note for note in found.notes)
+    if unseen:
+        assert any(f"semantics alone: {unseen[0]}" in note for note in found.notes)
+    assert found.method == "federated"
+    assert not {known, *unseen[:1]} & {entry.item for entry in found.items}
+
+
+def test_the_order_of_a_history_matters(finished: Path) -> None:
+    """A sequential model, alone: the last item weighs most."""
+    keys = ["item-00001", "item-00009", "item-00040", "item-00055"]
+    scores = [
+        {entry.item: entry.score for entry in recommend(finished, "alfa", history=order, method=METHOD, count=99).items}
+        for order in (keys, keys[::-1])
+    ]
+    common = sorted(set(scores[0]) & set(scores[1]))
+    assert not np.allclose([scores[0][key] for key in common], [scores[1][key] for key in common])
+
+
+METHOD = "federated_without_prior"
+
+
+def test_what_a_person_reads(finished: Path, fedrec: Fedrec) -> None:
+    shown = fedrec("recommend", finished, "--market", "alfa", "--history", "item-00003,zzz", "-k", "3")
+    lines = shown.splitlines()
+    assert lines[0] == "alfa: for a history of 2, by federated"
+    assert len([line for line in lines if line.startswith(("1 ", "2 ", "3 "))]) == 3
+    assert "note: not in the catalogue of 'alfa', left out: zzz" in shown
+    report = fedrec("report", finished, "--metric", "recall@10")
+    assert "RECALL@10: federated minus ..." in report
+    assert "RECALL@10: fedease minus ..." in report
+    assert "rounds: 3" in report
+
+
+def test_a_market_that_never_took_part_adapts(finished: Path, synthetic: Path, tmp_path: Path) -> None:
+    """No rounds, nothing but keys and means leaves it; the shared parameters are where its fine-tuning starts."""
+    simulation = prepare_adaptation(finished, synthetic, tmp_path / "run", ["data.markets=[charlie]"])
+    summary = simulation.start()
+    assert summary["rounds"] == []
+    assert set(summary["markets"]) == {"charlie"}
+    assert {"federated", "local", "popularity", "itemknn", "ease"} <= set(summary["mean"])
+    ledger = [json.loads(line) for line in (tmp_path / "run" / "ledger.jsonl").read_text().splitlines()]
+    assert {entry["kind"] for entry in ledger} == {"scalar", "text"}
+    frozen = ["data.markets=[charlie]", "finetune.epochs=0", "evaluation.methods=[federated]"]
+    copied = tmp_path / "export"
+    shutil.copytree(finished / "shared", copied)
+    prepare_adaptation(copied, synthetic, tmp_path / "frozen", frozen).start()
+    from safetensors.numpy import load_file
+
+    started = load_file(tmp_path / "frozen" / "markets" / "charlie" / "federated.safetensors")
+    for name, value in read_shared_model(finished / "shared").parameters.items():
+        np.testing.assert_array_equal(started[name], value)
+    figures = recommend(tmp_path / "run", "charlie", history=["item-00003"])
+    assert figures.items
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["model.dimension=8"], "made with other values"),
+        (["evaluation.methods=[ease]"], "adapt needs federated"),
+        (["evaluation.methods=[federated, pooled]"], "adapt needs federated"),
+        (["data.markets=[zulu]"], "zulu not in"),
+    ],
+)
+def test_an_adaptation_that_cannot_be(
+    overrides: list[str], said: str, finished: Path, synthetic: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=said):
+        prepare_adaptation(finished, synthetic, tmp_path / "run", overrides)
+    assert not (tmp_path / "run").exists()
+
+
+MISTAKES = {
+    "recommend from nothing": (["recommend", "nowhere", "--market", "alfa", "--user", "u"], "not a run folder"),
+    "no market": (["recommend", "{run}", "--market", "zulu", "--user", "u"], "it has alfa, bravo"),
+    "no user": (["recommend", "{run}", "--market", "alfa", "--user", "nobody"], "--user 'nobody'"),
+    "nobody named": (["recommend", "{run}", "--market", "alfa"], "--user, or give --history"),
+    "both named": (["recommend", "{run}", "--market", "alfa", "--user", "u", "--history", "a"], "one of them"),
+    "no items": (["recommend", "{run}", "--market", "alfa", "--history", "a", "-k", "0"], "-k 0"),
+    "no method": (["recommend", "{run}", "--market", "alfa", "--history", "a", "--method", "x"], "--method 'x'"),
+    "report on nothing": (["report", "{data}"], "not a run folder"),
+    "no metric": (["report", "{run}", "--metric", "auc"], "--metric 'auc'"),
+    "resume nothing": (["run", "--resume", "{data}"], "not a run folder"),
+    "resume what is done": (["run", "--resume", "{run}"], "finished already"),
+    "resume with more": (["run", "--resume", "{run}", "--seed", "3"], "leave out --seed"),
+    "resume a changed recipe": (["run", "--resume", "{changed}"], "loss.lam is 0.9"),
+    "adapt from nothing": (["adapt", "{data}", "{data}"], "no shared model"),
+    "adapt to nothing": (["adapt", "{run}", "nowhere"], "no such data folder"),
+    "csv without mapping": (["data", "import", "csv", "t.csv", "new"], "--map: user is missing"),
+    "csv with a bad role": (["data", "import", "csv", "x", "new", "--map", "who=a"], "roles: user"),
+    "csv that is none": (["data", "import", "csv", "nowhere.csv", "new", "--map", "user=a"], "no such file"),
+    "deadline without processes": (["run", "--set", "federation.deadline_seconds=3"], "engine.workers=1"),
+    "global time without a date": (["run", "--set", "evaluation.protocol=global-time"], "evaluation.cut_date"),
+    "a date for nothing": (["run", "--set", "evaluation.cut_date=2020-01-01"], "evaluation.cut_date"),
+    "baskets under acmr": (
+        ["run", "--set", "evaluation.protocol=acmr", "--set", "evaluation.holdout=basket"],
+        "for protocols family and temporal",
+    ),
+    "a model for hashing": (["run", "--set", "semantics.model=x"], "has no model"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "said"), MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_end_in_two_lines_and_exit_2(
+    arguments: list[str],
+    said: str,
+    finished: Path,
+    synthetic: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fedrec: Fedrec,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.csv").write_text("who,what\nu,a\n")
+    changed = tmp_path / "changed"
+    if "{changed}" in arguments:
+        shutil.copytree(finished, changed)
+        (changed / "summary.json").unlink()
+        recipe = (changed / "recipe.yaml").read_text()
+        (changed / "recipe.yaml").write_text(recipe.replace("lam: 0.3", "lam: 0.9"))
+    filled = [argument.format(run=finished, data=synthetic, changed=changed) for argument in arguments]
+    assert said in fedrec(*filled, code=2)
+    assert not list(tmp_path.glob("runs/*"))
+    assert not (tmp_path / "new").exists()
