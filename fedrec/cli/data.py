@@ -57,10 +57,12 @@ def describe(directory: Annotated[Path, typer.Argument(help="data folder")]) -> 
             f"{row.repeats:.1%}",
             f"{row.same_time:.1%}",
             row.resolution,
+            *(day.isoformat() for day in (row.first, row.most, row.last)),
         ]
         for row in map(describe_market, stores)
     ]
     header = ["market", "users", "items", "interactions", "mean length", "repeats", "same time", "resolution"]
+    header += ["first", "80 % by", "last"]
     print_table(console, f"{len(stores)} markets in {directory}", header, rows)
     matrix, union = shared_items(stores)
     names = [store.name for store in stores]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import polars as pl
 
@@ -21,12 +22,16 @@ class MarketDescription:
     repeats: float  # share of interactions whose (user, item) pair occurred before
     same_time: float  # share of interactions that share their moment with another of the same user
     resolution: str
+    first: date
+    most: date  # four fifths of the interactions lie before or on it
+    last: date
 
 
 def describe_market(store: MarketStore) -> MarketDescription:
     """Counts and shares of one market."""
     frame = store.interactions
     pairs = frame.select(Columns.USER, Columns.ITEM).n_unique()
+    days = pl.from_epoch(frame[Columns.TIMESTAMP]).dt.date().sort()
     together = frame.select((pl.len().over(Columns.USER, Columns.TIMESTAMP) > 1).mean()).item()
     return MarketDescription(
         market=store.name,
@@ -37,6 +42,9 @@ def describe_market(store: MarketStore) -> MarketDescription:
         repeats=1 - pairs / store.count,
         same_time=float(together),
         resolution=store.time_resolution,
+        first=days[0],
+        most=days[(len(days) * 4 - 1) // 5],
+        last=days[-1],
     )
 
 
