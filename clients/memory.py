@@ -30,7 +30,7 @@ class FileMemory:
 
     def save(self, server_round: int, remainder: Mapping[str, Array]) -> None:
         """Write this round's, forget old ones and those of rounds that are done again."""
-        data = save_arrays({name: np.ascontiguousarray(array) for name, array in remainder.items()})
+        data = save_arrays({name: np.asarray(array, order="C") for name, array in remainder.items()})
         write_atomic(self.folder / _name(server_round), data)
         files = self._files()
         current = files.index(self.folder / _name(server_round))

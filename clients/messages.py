@@ -112,7 +112,7 @@ def _records(payload: Payload) -> RecordDict:
     records = RecordDict()
     if payload.arrays:
         records[ARRAYS] = ArrayRecord(
-            {name: FlowerArray(np.ascontiguousarray(array)) for name, array in sorted(payload.arrays.items())}
+            {name: FlowerArray(np.asarray(array, order="C")) for name, array in sorted(payload.arrays.items())}
         )
     if payload.scalars:
         records[SCALARS] = MetricRecord({name: float(value) for name, value in sorted(payload.scalars.items())})

@@ -97,7 +97,10 @@ def _sum_counts(federation: Federation, action: str, min_count: int, diagonal: b
             raise RunError(f"market {market!r}: {error}") from None
     union = Union.of(catalogues)
     placed = (counts[market].placed(union.index[market], len(union.items)) for market in federation.markets)
-    return union, sum_pairs(placed, len(union.items))
+    try:
+        return union, sum_pairs(placed, len(union.items))
+    except ValueError as error:
+        raise RunError(f"{action}: {error}") from None
 
 
 def _keys(market: str, payload: Payload) -> list[str]:

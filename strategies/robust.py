@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from fedrec.exchange.payload import Array
@@ -11,9 +12,7 @@ from fedrec.exchange.payload import Array
 def coordinate_median(updates: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     """Median of every single number; with an even count, the mean of the middle two."""
     return {
-        name: np.median(np.stack([update[name] for update in updates]).astype(np.float64), axis=0).astype(
-            updates[0][name].dtype
-        )
+        name: np.asarray(np.median(_stacked(updates, name), axis=0), updates[0][name].dtype)
         for name in sorted(updates[0])
     }
 
@@ -21,8 +20,11 @@ def coordinate_median(updates: Sequence[Mapping[str, Array]]) -> dict[str, Array
 def trimmed_mean(updates: Sequence[Mapping[str, Array]], trim: float) -> dict[str, Array]:
     """Mean of every single number without its floor(``trim`` * markets) lowest and as many highest; trim < 0.5."""
     return {
-        name: stats.trim_mean(np.stack([update[name] for update in updates]).astype(np.float64), trim, axis=0).astype(
-            updates[0][name].dtype
-        )
+        # scipy floors trim * markets in floating point, where 0.29 * 100 is a little less than 29
+        name: np.asarray(stats.trim_mean(_stacked(updates, name), trim + 1e-12, axis=0), updates[0][name].dtype)
         for name in sorted(updates[0])
     }
+
+
+def _stacked(updates: Sequence[Mapping[str, Array]], name: str) -> NDArray[np.float64]:
+    return np.stack([update[name] for update in updates]).astype(np.float64)

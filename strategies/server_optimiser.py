@@ -46,7 +46,7 @@ class ServerOptimiser:
             second = second - (1 - settings.beta_2) * toward
             self.first[name], self.second[name] = first, second
             moved = start + rate * first / (np.sqrt(second) + settings.tau)
-            result[name] = moved.astype(current[name].dtype)
+            result[name] = np.asarray(moved, current[name].dtype)
         return result
 
     def state(self) -> dict[str, Array]:

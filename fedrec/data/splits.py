@@ -85,8 +85,8 @@ def split_market(
     """
     frame = _clean(store, settings, seed)
     cut = _cut(settings) if settings.protocol == "global-time" else None
-    catalogue = frame if cut is None else frame.filter(pl.col(Columns.TIMESTAMP) < cut)
-    items = pl.Series(sorted(vocabulary)) if vocabulary is not None else catalogue[Columns.ITEM].unique().sort()
+    own = _catalogue(frame, settings)[Columns.ITEM].unique().sort()
+    items = own if vocabulary is None else pl.Series(sorted(vocabulary))
     users = frame[Columns.USER].unique().sort()
     row = users.search_sorted(frame[Columns.USER]).to_numpy()
     order = np.argsort(row, kind="stable")
@@ -119,12 +119,14 @@ def split_market(
 
 def own_items(store: MarketStore, settings: EvaluationSettings, seed: int = 0) -> list[str]:
     """Sorted keys of the market's own catalogue under a protocol."""
-    return sorted(_clean(store, settings, seed)[Columns.ITEM].unique())
+    return sorted(_catalogue(_clean(store, settings, seed), settings)[Columns.ITEM].unique())
 
 
-def user_history(store: MarketStore, settings: EvaluationSettings, user: str) -> tuple[list[str], list[int]]:
+def user_history(
+    store: MarketStore, settings: EvaluationSettings, user: str, seed: int = 0
+) -> tuple[list[str], list[int]]:
     """All items of one user under a protocol, oldest first, with their times; empty for an unknown user."""
-    rows = _clean(store, settings, 0).filter(pl.col(Columns.USER) == user)
+    rows = _clean(store, settings, seed).filter(pl.col(Columns.USER) == user)
     rows = rows.unique(Columns.ITEM, keep="last", maintain_order=True)
     return rows[Columns.ITEM].to_list(), rows[Columns.TIMESTAMP].to_list()
 
@@ -162,6 +164,13 @@ def _clean(store: MarketStore, settings: EvaluationSettings, seed: int) -> pl.Da
         )
         frame = frame.unique(pair, keep="first", maintain_order=True)
     return frame
+
+
+def _catalogue(frame: pl.DataFrame, settings: EvaluationSettings) -> pl.DataFrame:
+    """The rows whose items the market may recommend."""
+    if settings.protocol != "global-time":
+        return frame
+    return frame.filter(pl.col(Columns.TIMESTAMP) < _cut(settings))
 
 
 def _label(

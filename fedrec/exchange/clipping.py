@@ -13,7 +13,7 @@ from fedrec.exchange.pipeline import Stage
 def change_norm(arrays: Mapping[str, Array], base: Mapping[str, Array]) -> float:
     """L2 norm of all changes together, in float64."""
     changes = (np.subtract(arrays[name], base[name], dtype=np.float64) for name in sorted(base))
-    return math.sqrt(math.fsum(float(np.vdot(change, change)) for change in changes))
+    return math.sqrt(sum(float(np.vdot(change, change)) for change in changes))  # beyond all bounds: infinite
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fedrec.exchange.clipping import change_norm
 from fedrec.exchange.payload import Array, Origin, Payload
 from fedrec.exchange.pipeline import Stage
 
 SCALE, INDEX, VALUE = "#scale", "#index", "#value"
 _LEVELS = 127
+_LARGEST_SCALE = np.finfo(np.float32).max / _LEVELS
 
 
 class Codec(ABC):
@@ -54,7 +56,7 @@ class Int8(Codec):
             codes, scale = sent[name], sent[name + SCALE]
             _require(codes.dtype == np.int8 and codes.shape == array.shape, name, "int8 codes of the array's shape")
             _require(scale.dtype == np.float32 and scale.shape == (1,), name, "one float32 scale")
-            _require(bool(np.isfinite(scale[0]) and scale[0] >= 0), name, "a finite scale")
+            _require(bool(0 <= scale[0] <= _LARGEST_SCALE), name, "a finite scale")
             result[name] = codes.astype(np.float32) * scale[0]
         return result
 
@@ -69,7 +71,7 @@ class TopK(Codec):
         """Flat positions and values, array by array."""
         names = sorted(change)
         flat = np.concatenate([np.ravel(change[name]) for name in names])
-        count = max(1, math.ceil(self.share * len(flat)))
+        count = max(1, math.ceil(self.share * len(flat) - 1e-9))
         kept = np.sort(np.argsort(-np.abs(flat), kind="stable")[:count])
         sent: dict[str, Array] = {}
         start = 0
@@ -85,11 +87,12 @@ class TopK(Codec):
         _require_names(sent, [name + suffix for name in like for suffix in (INDEX, VALUE)])
         result: dict[str, Array] = {}
         for name, array in like.items():
-            index, value = sent[name + INDEX], sent[name + VALUE]
-            _require(index.dtype == np.int32 and value.dtype == np.float32, name, "int32 positions, float32 values")
+            positions, value = sent[name + INDEX], sent[name + VALUE]
+            _require(positions.dtype == np.int32 and value.dtype == np.float32, name, "int32 positions, float32 values")
+            index = np.asarray(positions, np.int64)
             _require(index.ndim == 1 and index.shape == value.shape, name, "as many values as positions")
-            _require(bool((np.diff(index) > 0).all()), name, "ascending positions")
-            inside = not len(index) or bool(index[0] >= 0 and index[-1] < array.size)
+            _require(bool((index[1:] > index[:-1]).all()), name, "ascending positions")
+            inside = not len(index) or bool(index.min() >= 0 and index.max() < array.size)
             _require(inside, name, "positions inside the array")
             full = np.zeros(array.size, np.float32)
             full[index] = value
@@ -109,10 +112,15 @@ class Memory(Protocol):
 
 @dataclass(frozen=True)
 class CompressStage(Stage):
-    """Sends a coded change instead of parameters. ``memory``: the market's, for error feedback; None goes without."""
+    """Sends a coded change instead of parameters.
+
+    ``memory`` is the market's, for error feedback; None goes without. ``limit``: longest change that is sent; what the
+    remainder would add beyond it waits in the remainder, because the server would cut it off.
+    """
 
     codec: Codec
     memory: Memory | None = None
+    limit: float | None = None
 
     def outgoing(self, payload: Payload, origin: Origin) -> Payload:
         """Code the change; remember the rest."""
@@ -124,13 +132,19 @@ class CompressStage(Stage):
             name: _float(payload.arrays[name]) - _float(base[name]) + _float(before.get(name, np.float32(0)))
             for name in sorted(base)
         }
-        sent = self.codec.encode(change)
+        sent = self.codec.encode(self._limited(change))
         if self.memory:
             decoded = self.codec.decode(sent, base)
             self.memory.save(origin.round, {name: change[name] - _float(decoded[name]) for name in change})
         # A coded table's unchanged rows are zero: that is what the ledger compares with.
         zeros = {name: np.zeros_like(array) for name, array in sent.items() if name in base}
         return replace(payload, arrays=sent, base=zeros)
+
+    def _limited(self, change: Mapping[str, NDArray[np.float32]]) -> Mapping[str, NDArray[np.float32]]:
+        norm = change_norm(change, {name: np.zeros_like(array) for name, array in change.items()})
+        if self.limit is None or not norm > self.limit:
+            return change
+        return {name: array * np.float32(self.limit / norm) for name, array in change.items()}
 
     def incoming(self, payload: Payload, origin: Origin) -> Payload:
         """Parameters again."""

@@ -68,11 +68,13 @@ def count_pairs(histories: sparse.csr_matrix, min_count: int, diagonal: bool = F
 
 
 def sum_pairs(parts: Iterable[PairCounts], size: int) -> PairCounts:
-    """Add counts that already share one index of ``size`` items."""
+    """Add counts that already share one index of ``size`` items; raises ``ValueError`` when a sum is absurd."""
     total = sparse.csr_matrix((size, size), dtype=np.int64)
     for part in parts:
         total = total + sparse.csr_matrix((part.count, (part.first, part.second)), shape=(size, size), dtype=np.int64)
     summed = total.tocoo()
+    if summed.nnz and summed.data.max() > np.iinfo(np.int32).max:
+        raise ValueError("summed pair counts are larger than any market could have users")
     return PairCounts(summed.row.astype(np.int32), summed.col.astype(np.int32), summed.data.astype(np.int32), size)
 
 
@@ -89,4 +91,12 @@ def read_pairs(arrays: Mapping[str, Array], size: int, min_count: int, diagonal:
         raise ValueError("pair counts name items outside the catalogue")
     if len(count) and count.min() < min_count:
         raise ValueError(f"a pair count below the agreed least, {min_count}")
+    cells = first.astype(np.int64) * size + second
+    if len(np.unique(cells)) < len(cells):
+        raise ValueError("pair counts name a pair twice")
+    if diagonal:
+        users = np.zeros(size, np.int32)
+        users[first[first == second]] = count[first == second]
+        if (count > np.minimum(users[first], users[second])).any():
+            raise ValueError("a pair is counted more often than one of its items")
     return PairCounts(first, second, count, size)

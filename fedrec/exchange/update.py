@@ -13,5 +13,5 @@ def update_stages(settings: UpdateSettings, memory: Memory | None = None) -> lis
         stages.append(ClipStage(settings.clip_norm))
     if settings.compression != "none":
         codec: Codec = Int8() if settings.compression == "int8" else TopK(settings.top_share)
-        stages.append(CompressStage(codec, memory if settings.error_feedback else None))
+        stages.append(CompressStage(codec, memory if settings.error_feedback else None, settings.clip_norm))
     return stages

@@ -23,6 +23,7 @@ from fedrec.recipe import Recipe
 from fedrec.runs.journal import Journal
 
 _KEPT = 2  # checkpoints
+_STATE = "state"  # whose hash stands beside those of the array files
 
 
 @dataclass(frozen=True)
@@ -116,21 +117,28 @@ class RunFolder:
         for name, data in files.items():
             write_atomic(target / f"{name}.safetensors", data)
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+        content = {"round": checkpoint.round, "state": dict(checkpoint.state)}
         # Last: its presence says that the rest is complete.
-        write_json(target / "state.json", {"round": checkpoint.round, "sha256": hashes, **checkpoint.state})
-        for old in sorted(root.glob("round-*"))[:-_KEPT]:
+        write_json(target / "state.json", {**content, "sha256": {**hashes, _STATE: _digest(content)}})
+        entries = sorted(root.glob("round-*"))
+        current = entries.index(target)
+        for old in [*entries[: max(0, current + 1 - _KEPT)], *entries[current + 1 :]]:  # later ones are done again
             shutil.rmtree(old)
 
     def last_checkpoint(self) -> Checkpoint | None:
         """The latest checkpoint that is whole; one that was being written, or does not match its hashes, is passed."""
         for entry in sorted(self.path.glob("checkpoints/round-*"), reverse=True):
             try:
-                state = _read_json(entry / "state.json")
-                files = {name: (entry / f"{name}.safetensors").read_bytes() for name in state["sha256"]}
-            except (OSError, UserError, KeyError):
+                description = _read_json(entry / "state.json")
+                hashes = dict(description.pop("sha256"))
+                if hashes.pop(_STATE) != _digest(description):
+                    continue
+                files = {name: (entry / f"{name}.safetensors").read_bytes() for name in hashes}
+            except (OSError, UserError, KeyError, TypeError, ValueError):
                 continue
-            if all(hashlib.sha256(data).hexdigest() == state["sha256"][name] for name, data in files.items()):
-                return Checkpoint(state["round"], {name: load_arrays(data) for name, data in files.items()}, state)
+            if all(hashlib.sha256(data).hexdigest() == hashes[name] for name, data in files.items()):
+                arrays = {name: load_arrays(data) for name, data in files.items()}
+                return Checkpoint(description["round"], arrays, description["state"])
         return None
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
@@ -165,11 +173,17 @@ class RunFolder:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not readable as JSON ({error}); is the run folder damaged?") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: holds a {type(value).__name__}, not an object; is the run folder damaged?")
     return value
 
 
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def _contiguous(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    return {name: np.asarray(array, order="C") for name, array in arrays.items()}

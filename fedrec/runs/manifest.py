@@ -29,10 +29,16 @@ def build_manifest(
     }
 
 
-def what_differs(manifest: Mapping[str, Any], recipe: Recipe, data_hashes: Mapping[str, str]) -> str | None:
-    """Why a run may not go on: the first recipe key, market or package that is not what it was; None when all is."""
+def what_differs(
+    manifest: Mapping[str, Any], recipe: Recipe, resolved: Recipe, data_hashes: Mapping[str, str]
+) -> str | None:
+    """Why a run may not go on: the first recipe key, market or package that is not what it was; None when all is.
+
+    ``resolved`` is the manifest's recipe with every ``auto`` replaced, as the run itself writes it once it has begun.
+    """
+    began = dict(_leaves(resolved.model_dump(mode="json"), ""))
     for key, was, now in _changes(manifest["recipe"], recipe.model_dump(mode="json"), ""):
-        if was != "auto":  # the run itself wrote down what auto came to
+        if now != began.get(key):
             return f"recipe.yaml: {key} is {now!r}, it was {was!r}"
     for market, was in manifest["data"]["hashes"].items():
         if data_hashes.get(market) != was:
@@ -50,6 +56,14 @@ def _changes(was: Any, now: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
             yield from _changes(was.get(key), now.get(key), f"{path}.{key}" if path else key)
     elif was != now:
         yield path, was, now
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _leaves(part, f"{path}.{key}" if path else key)
+    else:
+        yield path, value
 
 
 def _versions() -> dict[str, str]:

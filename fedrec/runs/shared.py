@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
@@ -24,6 +25,7 @@ from fedrec.files import write_atomic, write_json
 from fedrec.recipe import Recipe, parse_recipe
 
 SCHEMA = 1
+_PARAMETERS, _VECTORS, _KEYS = "model.safetensors", "items.safetensors", "items.json"
 
 
 @dataclass(frozen=True)
@@ -55,21 +57,20 @@ class SharedModel:
 
 def write_items(folder: Path, items: SharedItems) -> None:
     """Write the item vectors of a federation."""
-    write_atomic(folder / "items.safetensors", save_arrays({"vectors": np.ascontiguousarray(items.vectors)}))
-    write_atomic(folder / "items.json", json.dumps(items.keys).encode())
+    write_atomic(folder / _VECTORS, save_arrays({"vectors": np.ascontiguousarray(items.vectors)}))
+    write_atomic(folder / _KEYS, json.dumps(items.keys).encode())
 
 
 def write_shared_model(folder: Path, recipe: Recipe, parameters: Mapping[str, Array], best_round: int) -> None:
     """Write the shared parameters, then the description with the hashes of everything beside it."""
-    data = save_arrays({name: np.ascontiguousarray(array) for name, array in parameters.items()})
-    write_atomic(folder / "model.safetensors", data)
-    names = [name for name in ("model.safetensors", "items.safetensors", "items.json") if (folder / name).is_file()]
+    data = save_arrays({name: np.asarray(array, order="C") for name, array in parameters.items()})
+    write_atomic(folder / _PARAMETERS, data)
     description: dict[str, Any] = {
         "schema": SCHEMA,
         "fedrec": version("fedrec"),
         "best_round": best_round,
         "parameters": {name: list(array.shape) for name, array in sorted(parameters.items())},
-        "sha256": {name: _hash(folder / name) for name in names},
+        "sha256": {name: _hash(folder / name) for name in _present(folder)},
         "recipe": recipe.model_dump(mode="json"),
     }
     write_json(folder / "model.json", description)
@@ -86,18 +87,37 @@ def read_shared_model(folder: Path) -> SharedModel:
         description = json.loads(path.read_text(encoding="utf-8"))
         if description["schema"] != SCHEMA:
             raise UserError(f"{path}: schema {description['schema']!r} is not {SCHEMA}; use the version that wrote it")
-        for name, digest in description["sha256"].items():
-            if name not in {"model.safetensors", "items.safetensors", "items.json"} or _hash(folder / name) != digest:
+        names = _present(folder)
+        missing = sorted(set(description["sha256"]) - set(names))
+        if missing:
+            raise UserError(f"{folder / missing[0]}: missing, or not part of an export; copy the folder again")
+        if set(description["sha256"]) != set(names):
+            raise UserError(f"{path}: speaks of {sorted(description['sha256'])}, beside it lie {names}; copy it again")
+        for name in names:
+            if _hash(folder / name) != description["sha256"][name]:
                 raise UserError(f"{folder / name}: differs from its hash in model.json; copy the folder again")
         recipe = parse_recipe(description["recipe"], str(path))
-        parameters = load_arrays((folder / "model.safetensors").read_bytes())
-        items = None
-        if "items.json" in description["sha256"]:
-            keys = json.loads((folder / "items.json").read_text(encoding="utf-8"))
-            items = SharedItems(keys, load_arrays((folder / "items.safetensors").read_bytes())["vectors"])
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        parameters = load_arrays((folder / _PARAMETERS).read_bytes())
+        shapes = {name: list(array.shape) for name, array in sorted(parameters.items())}
+        if shapes != description["parameters"]:
+            raise UserError(f"{folder / _PARAMETERS}: other parameters than model.json says; copy the folder again")
+        items = _read_items(folder) if _KEYS in names else None
+        return SharedModel(recipe, parameters, int(description["best_round"]), items)
+    except (OSError, KeyError, TypeError, AttributeError, ValueError, SafetensorError) as error:
         raise UserError(f"{path}: not readable ({error!r:.100}); copy the folder again") from None
-    return SharedModel(recipe, parameters, int(description["best_round"]), items)
+
+
+def _read_items(folder: Path) -> SharedItems:
+    keys = json.loads((folder / _KEYS).read_text(encoding="utf-8"))
+    vectors = load_arrays((folder / _VECTORS).read_bytes())["vectors"]
+    if vectors.ndim != 2 or len(keys) != len(vectors):
+        raise ValueError(f"{len(keys)} keys for vectors of shape {vectors.shape}")
+    return SharedItems(keys, vectors)
+
+
+def _present(folder: Path) -> list[str]:
+    """The files of an export that lie there."""
+    return [name for name in (_PARAMETERS, _VECTORS, _KEYS) if (folder / name).is_file()]
 
 
 def _hash(path: Path) -> str:

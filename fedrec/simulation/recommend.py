@@ -105,7 +105,7 @@ def _open(path: Path, market: str) -> tuple[MarketNode, Recipe]:
 def _history(prepared: PreparedMarket, user: str | None, history: Sequence[str]) -> tuple[list[str], list[int]]:
     store = prepared.store
     if user is not None:
-        keys, times = user_history(store, prepared.recipe.evaluation, user)
+        keys, times = user_history(store, prepared.recipe.evaluation, user, prepared.recipe.seed)
         if not keys:
             raise UserError(f"--user {user!r}: not in market {store.name!r}; `fedrec data describe` counts its users")
         return keys, times

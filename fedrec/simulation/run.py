@@ -11,7 +11,7 @@ from fedrec.data.store import MarketStore, open_stores
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
 from fedrec.errors import UserError
 from fedrec.files import run_name
-from fedrec.recipe import Recipe, load_recipe, recipe_json
+from fedrec.recipe import Recipe, load_recipe, parse_recipe, recipe_json
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.manifest import build_manifest, what_differs
 from fedrec.semantics.factory import make_semantics
@@ -109,7 +109,8 @@ def resume_simulation(path: Path) -> Simulation:
     if folder.name == run.data.name and run.data.is_dir():
         folder = run.data  # a run folder may have been moved, its own synthetic markets with it
     stores = open_stores(folder, sorted(manifest["data"]["hashes"]))
-    difference = what_differs(manifest, recipe, {store.name: store.fingerprint for store in stores})
+    began = _resolved(parse_recipe(manifest["recipe"], str(path / "manifest.json")), stores)
+    difference = what_differs(manifest, recipe, began, {store.name: store.fingerprint for store in stores})
     if difference:
         raise UserError(f"{path}: cannot go on: {difference}; put it back, or start a new run")
     start_from = manifest["start_from"] and Path(manifest["start_from"])
