@@ -7,14 +7,39 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; everything
 
 import re
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from results import read_rows
 
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 MARKETS = ("de", "jp", "in", "fr", "ca", "mx", "uk")
-METHODS = ("popularity", "ease", "prior", "local_without_prior", "local", "federated_without_prior", "federated")
+METHODS = (
+    "popularity",
+    "itemknn",
+    "ease",
+    "fedease_without_prior",
+    "fedease",
+    "prior",
+    "local_without_prior",
+    "local",
+    "federated_without_prior",
+    "federated",
+    "pooled_without_prior",
+    "pooled",
+)
+PAIRS = (
+    ("federated", "local"),
+    ("federated", "pooled"),
+    ("federated", "fedease"),
+    ("federated", "ease"),
+    ("federated", "popularity"),
+    ("fedease", "ease"),
+)
+# ACMR (Information Systems 2024), Table 3
+PUBLISHED = {
+    "de": 0.5462, "jp": 0.5243, "in": 0.6345, "fr": 0.5622, "ca": 0.4310, "mx": 0.7198, "uk": 0.5546,
+}  # fmt: skip
 HEADLINE = "0.3"
 Row = dict[str, str]
 
@@ -29,31 +54,53 @@ def main() -> None:
     PAGE.write_text(text, encoding="utf-8")
 
 
-def results(protocol: str) -> str:
-    """NDCG@10 per market and method, mean over seeds; the mean row carries the spread over seeds."""
-    rows = select("xmarket", protocol, HEADLINE)
-    lines = [["market", *METHODS]]
-    for market in MARKETS:
-        lines.append([market, *(f"{mean(values(rows, market, method)):.4f}" for method in METHODS)])
-    lines.append(["**mean**", *(with_spread(per_seed_means(rows, method)) for method in METHODS)])
+def results(table: str, protocol: str, methods: Sequence[str] = METHODS) -> str:
+    """NDCG@10 per method and market, mean over seeds; the mean carries the spread over seeds."""
+    rows = select(table, protocol, HEADLINE)
+    lines = [["", *MARKETS, "**mean**"]]
+    for method in methods:
+        figures = [f"{mean(values(rows, market, method)):.4f}" for market in MARKETS]
+        lines.append([method.replace("_", " "), *figures, with_spread(per_seed_means(rows, method))])
     return markdown(lines)
 
 
-def gains(protocol: str) -> str:
-    """Federated minus local per market: mean over seeds, and the widest of the seeds' 95 % intervals."""
-    rows = [row for row in select("xmarket_gains", protocol, HEADLINE) if row["metric"] == "ndcg@10"]
-    lines = [["market", "gain (mean over seeds)", "per seed", "95 % interval per seed"]]
-    for market in MARKETS:
-        own = sorted((row for row in rows if row["market"] == market), key=lambda row: row["seed"])
-        lines.append(
-            [
-                market,
-                f"{mean([float(row['mean']) for row in own]):+.4f}",
-                ", ".join(f"{float(row['mean']):+.4f}" for row in own),
-                ", ".join(f"[{float(row['low']):+.3f}, {float(row['high']):+.3f}]" for row in own),
-            ]
-        )
+def differences(table: str, protocol: str, pairs: Sequence[tuple[str, str]]) -> str:
+    """Mean differences per market with 95 % intervals over users and seeds; bold where the interval excludes zero."""
+    rows = {
+        (row["market"], row["method"], row["other"]): row
+        for row in read_rows(f"{table}_intervals")
+        if row["protocol"] == protocol
+    }
+    lines = [["", *MARKETS]]
+    for method, other in pairs:
+        cells = []
+        for market in MARKETS:
+            row = rows[market, method, other]
+            figure, low, high = (float(row[part]) for part in ("mean", "low", "high"))
+            text = f"{figure:+.4f} [{low:+.3f}, {high:+.3f}]"
+            cells.append(f"**{text}**" if low > 0 or high < 0 else text)
+        lines.append([f"{method} − {other}", *cells])
     return markdown(lines)
+
+
+def acmr() -> str:
+    """The legacy protocol beside the published model."""
+    rows = select("xmarket_fedease", "acmr", HEADLINE)
+    lines = [
+        ["", *MARKETS, "**mean**"],
+        ["ACMR, published", *(f"{PUBLISHED[m]:.4f}" for m in MARKETS), f"{mean(list(PUBLISHED.values())):.4f}"],
+    ]
+    for method in ("popularity", "itemknn", "ease", "fedease_without_prior", "fedease"):
+        figures = [f"{mean(values(rows, market, method)):.4f}" for market in MARKETS]
+        lines.append([method.replace("_", " "), *figures, with_spread(per_seed_means(rows, method))])
+    return markdown(lines)
+
+
+def rows_of(name: str) -> str:
+    """A table of measurements as it is, without the commit."""
+    rows = read_rows(name)
+    header = [key for key in rows[0] if key != "commit"]
+    return markdown([header, *([row[key] for key in header] for row in rows)])
 
 
 def losses() -> str:
@@ -169,14 +216,21 @@ def markdown(lines: list[list[str]]) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "floors": floors,
-    "family": lambda: results("family"),
-    "temporal": lambda: results("temporal"),
-    "family gains": lambda: gains("family"),
-    "temporal gains": lambda: gains("temporal"),
+    "family": lambda: results("xmarket_methods", "family"),
+    "temporal": lambda: results("xmarket_methods", "temporal"),
+    "family differences": lambda: differences("xmarket_methods", "family", PAIRS),
+    "temporal differences": lambda: differences("xmarket_methods", "temporal", PAIRS),
+    "acmr": acmr,
+    "acmr differences": lambda: differences("xmarket_fedease", "acmr", PAIRS[-1:]),
+        "xmarket_fedease", "acmr", [("fedease", "ease"), ("fedease", "popularity")]
+    ),
     "losses": losses,
     "parts": parts,
     "weights": weights,
     "ridge": ridge,
+    "engines": lambda: rows_of("engines"),
+    "scale": lambda: rows_of("scale"),
+    "compression": lambda: rows_of("compression"),
 }
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ class FaultyGrid(RelayGrid):
         server_round = int(asked[0].metadata.group_id)
         fates = {message.metadata.dst_node_id: self._fate(message, server_round) for message in asked}
         sent = [message for message in asked if fates[message.metadata.dst_node_id] != "dropped"]
-        arrived = [decode(path.read_bytes()) for path in sorted(self.folder.glob(f"{server_round - 1:06d}-*"))]
+        arrived = [self._delayed(path) for path in sorted(self.folder.glob(f"{server_round - 1:06d}-*"))]
         for reply in self.inner.send_and_receive(sent, timeout=timeout):
             node = reply.metadata.src_node_id
             if fates[node] == "late":
@@ -46,6 +46,13 @@ class FaultyGrid(RelayGrid):
             else:
                 arrived.append(reply)
         return arrived
+
+    def _delayed(self, path: Path) -> Message:
+        """A late answer, from the node that its market has now: in a resumed run on Ray that is another one."""
+        reply = decode(path.read_bytes())
+        node_of = {market: node for node, market in self._market_of.items()}
+        reply.metadata.__dict__["_src_node_id"] = node_of[path.name.partition("-")[2]]  # not public
+        return reply
 
     def _fate(self, message: Message, server_round: int) -> str:
         market = self._market_of[message.metadata.dst_node_id]

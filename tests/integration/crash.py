@@ -10,11 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+ON_RAY_ONLY = {"answers arrive"}  # one market has answered, the others still train
+INLINE_ONLY = {"market trains", "market fine-tunes", "twin trains", "market reports"}
+REPLIES_BEFORE_ROUNDS = 15  # hello, and question and installation of semantics and of counts, by three markets each
 POINTS = (
     "semantics asked",
     "semantics installed",
     "round asked",
     "market trains",
+    "answers arrive",
     "round answered",
     "checkpoint begun",
     "checkpoint torn",
@@ -62,6 +66,7 @@ def arm(point: str) -> None:
     import server.coordinator as coordinator
     from fedrec.runs import folder
     from fedrec.runs.folder import RunFolder
+    from fedrec.simulation.wire import OffWireGrid
     from server.federation import Federation
     from strategies.shared_average import SharedAverage
 
@@ -90,6 +95,7 @@ def arm(point: str) -> None:
         "semantics installed": lambda: wrap(coordinator, "write_items", before=1),
         "round asked": lambda: wrap(SharedAverage, "configure_train", after=2),
         "market trains": lambda: wrap_task("train.pretrain", 5),
+        "answers arrive": lambda: wrap(OffWireGrid, "_received", before=REPLIES_BEFORE_ROUNDS + 4),
         "round answered": lambda: wrap(SharedAverage, "aggregate_train", before=2),
         "checkpoint begun": lambda: wrap(folder, "write_json", before=checkpoint_writes(2)),
         "checkpoint torn": torn_second_checkpoint,

@@ -12,7 +12,7 @@ from fedrec.errors import UserError
 from fedrec.runs.summary import comparable
 from fedrec.simulation.run import prepare_simulation, resume_simulation
 from tests.conftest import QUICK
-from tests.integration.crash import POINTS
+from tests.integration.crash import INLINE_ONLY, ON_RAY_ONLY, POINTS
 from tests.integration.harness import quick
 
 # Everything a resumed round depends on: summed counts, a server optimiser with moments, remainders of compression,
@@ -28,7 +28,6 @@ SETTINGS = (
     "evaluation.methods=[federated, local, popularity, fedease]",
 )
 MODELS = ("shared/model.safetensors", "markets/alfa/federated.safetensors", "markets/bravo/local.safetensors")
-ON_RAY = ("round answered", "checkpoint done", "summary begun")
 IN_DEFAULT = {"round answered", "checkpoint torn", "twin trains"}
 
 
@@ -54,7 +53,12 @@ def assert_same(out: Path, undisturbed: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "point", [point if point in IN_DEFAULT else pytest.param(point, marks=pytest.mark.slow) for point in POINTS]
+    "point",
+    [
+        point if point in IN_DEFAULT else pytest.param(point, marks=pytest.mark.slow)
+        for point in POINTS
+        if point not in ON_RAY_ONLY
+    ],
 )
 def test_a_killed_run_ends_as_if_nothing_had_happened(
     point: str, synthetic: Path, tmp_path: Path, undisturbed: Path
@@ -68,7 +72,7 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("point", ON_RAY)
+@pytest.mark.parametrize("point", [point for point in POINTS if point not in INLINE_ONLY])
 def test_so_does_one_on_ray(point: str, synthetic: Path, tmp_path: Path, undisturbed: Path) -> None:
     out = tmp_path / "run"
     killed_at(point, synthetic, out, "engine.kind=ray")
