@@ -222,8 +222,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "temporal differences": lambda: differences("xmarket_methods", "temporal", PAIRS),
     "acmr": acmr,
     "acmr differences": lambda: differences("xmarket_fedease", "acmr", PAIRS[-1:]),
-        "xmarket_fedease", "acmr", [("fedease", "ease"), ("fedease", "popularity")]
-    ),
     "losses": losses,
     "parts": parts,
     "weights": weights,

@@ -57,6 +57,8 @@ def catalogue(node: MarketNode, instruction: Instruction) -> Payload:
 
 def gram(node: MarketNode, instruction: Instruction) -> Payload:
     """Item keys and the Gram matrix of the train histories: how many users had each item, and each two."""
+    if not instruction.recipe.sums_counts:
+        raise RunError("this recipe sums no counts; none are sent")
     market = node.prepare(instruction.recipe)
     counts = count_pairs(market.train.matrix(), instruction.recipe.fedease.min_count, diagonal=True)
     return Payload(counts.arrays(), texts={"items": market.split.items})
@@ -181,6 +183,8 @@ def _once(node: MarketNode, name: str, instruction: Instruction, train: Callable
     digest = hashlib.sha256((recipe_json(instruction.recipe) + node.store.fingerprint).encode())
     for key, array in sorted(instruction.arrays.items()):
         digest.update(key.encode() + np.ascontiguousarray(array).tobytes())
+    for received in (node.semantics, node.vocabulary):
+        digest.update(received.read_bytes() if received.is_file() else b"none")
     made_of, path, note = digest.hexdigest(), node.model(name), node.note(name)
     if note.is_file() and path.is_file():
         known = json.loads(note.read_text(encoding="utf-8"))

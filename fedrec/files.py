@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,17 +62,28 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def append_json_line(path: Path, value: Mapping[str, Any]) -> None:
-    """Append one JSON object as one line; a line is short enough to be written in one call."""
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(value, allow_nan=False) + "\n")
+    """Append one JSON object as one line, in one call. A line that was torn before is ended first."""
+    with path.open("ab+") as stream:
+        start = b""
+        if stream.tell():
+            stream.seek(-1, os.SEEK_END)
+            start = b"" if stream.read(1) == b"\n" else b"\n"
+        stream.write(start + json.dumps(value, allow_nan=False).encode() + b"\n")
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Every object of a JSON-lines file; a missing file is an empty list, a line still being written is left out."""
+    """Every object of a JSON-lines file; a missing file is an empty list.
+
+    A line that is still being written is left out, and so is one that was torn when its writer was killed.
+    """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    found = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+        if line.endswith("\n"):
+            with suppress(json.JSONDecodeError):
+                found.append(json.loads(line))
+    return found
 
 
 def refuse_occupied(directory: Path) -> None:

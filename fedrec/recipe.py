@@ -225,7 +225,8 @@ class Recipe(Section):
     @property
     def sums_counts(self) -> bool:
         """Whether the markets' item-item counts are summed."""
-        return "fedease" in self.evaluation.methods or self.prior.federated
+        mixed = self.prior.federated and {"federated", "pooled"} & set(self.evaluation.methods)
+        return "fedease" in self.evaluation.methods or bool(mixed)
 
     def resolved(self, every_market_has_families: bool, every_market_has_text: bool) -> "Recipe":
         """Every ``auto`` replaced by what the markets allow, so that all of them do the same.
@@ -268,6 +269,8 @@ class Recipe(Section):
                 f"semantics.model {self.semantics.model!r}: semantics.kind {self.semantics.kind!r} has no model; "
                 "set it to model2vec or sentence-transformers"
             )
+        if self.engine.kind == "ray" and self.engine.workers:
+            return f"engine.workers {self.engine.workers}: is for engine inline; ray has ray.cpus; remove one"
         federation = self.federation
         deadline = federation.deadline_seconds or federation.stage_deadline_seconds
         if deadline is not None and self.engine.kind == "inline" and not self.engine.workers:

@@ -191,7 +191,8 @@ class Coordinator:
         """How many rounds each twin may train, where the federation does not sample every market in each."""
         recipe = self.federation.recipe
         settings = recipe.federation
-        if settings.participation == 1 or "federated" not in recipe.evaluation.methods:
+        federated = "federated" in recipe.evaluation.methods and self.start_from is None
+        if settings.participation == 1 or not federated:
             return None
         counts = rounds_sampled(self.federation.markets, settings.participation, recipe.seed, settings.rounds)
         return {market: array_record({"rounds": np.array([count])}) for market, count in counts.items()}

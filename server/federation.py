@@ -92,15 +92,20 @@ class Federation:
         self.members = {market: self.members[market] for market in expected}
 
     def welcome_back(self) -> None:
-        """Look for nodes that came since: a market that was away may answer from a new one."""
-        known = {member.node for member in self.members.values()} | self._strangers
-        arrived = sorted(set(self.grid.get_node_ids()) - known)
+        """Look for nodes that came since: a market whose own node is gone may answer from a new one.
+
+        A newcomer that claims a market whose node is still there is left out, as is one that is no expected market.
+        """
+        present = set(self.grid.get_node_ids())
+        arrived = sorted(present - {member.node for member in self.members.values()} - self._strangers)
         for answer, node in self._ask_nodes(arrived, _HELLO_SECONDS) if arrived else []:
-            name = str(answer.payload.texts.get("market", ""))
-            if answer.error is None and name in self.members:
-                self.members[name] = replace(self.members[name], node=node)
-            else:
+            if answer.error is not None:
+                continue  # it may do better next time
+            member = self.members.get(str(answer.payload.texts.get("market", "")))
+            if member is None or member.node in present or reason_to_distrust(answer.payload, HELLO):
                 self._strangers.add(node)
+            else:
+                self.members[str(answer.payload.texts["market"])] = replace(member, node=node)
 
     def ask(
         self,

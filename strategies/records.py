@@ -8,6 +8,8 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
 from fedrec.exchange.payload import ARRAYS, CONFIG, SCALARS, TEXTS, Array, Origin, Payload
 
+_LONGEST_ERROR = 300
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -57,7 +59,7 @@ def read_answer(message: Message, market: str) -> Answer:
     origin = Origin(market, int(group) if group.isascii() and group.isdigit() else -1, message.metadata.message_type)
     size = content_bytes(message)
     if message.has_error():
-        return Answer(origin, Payload(), f"error {message.error.code}: {message.error.reason}", size)
+        return Answer(origin, Payload(), _plain(f"error {message.error.code}: {message.error.reason}"), size)
     try:
         content = message.content
         payload = Payload(
@@ -81,6 +83,11 @@ def read_answers(replies: Iterable[Message], market_of: Mapping[int, str]) -> li
         if reply.metadata.src_node_id in market_of
     ]
     return sorted(answers, key=lambda answer: answer.origin.market)
+
+
+def _plain(text: str) -> str:
+    """A market's words, safe for a log and a terminal: one short line without control characters."""
+    return "".join(character for character in " ".join(text.split()) if character.isprintable())[:_LONGEST_ERROR]
 
 
 def _text(value: object) -> str | list[str]:

@@ -46,7 +46,7 @@ def describe(directory: Annotated[Path, typer.Argument(help="data folder")]) -> 
     from fedrec.data.store import open_stores
 
     stores = open_stores(directory)
-    console = Console()
+    console = Console(markup=False)
     rows = [
         [
             row.market,

@@ -38,7 +38,7 @@ def run(
 
     if resume is not None:
         given = {"RECIPE": recipe, "--data": data, "--out": out, "--engine": engine, "--seed": seed, "--set": overrides}
-        extra = [name for name, value in given.items() if value]
+        extra = [name for name, value in given.items() if value not in (None, [])]
         if extra:
             raise UserError(f"--resume {resume}: goes on with that run as it is; leave out {', '.join(extra)}")
         _lead(resume_simulation(resume))
@@ -50,7 +50,7 @@ def run(
     out = out or _folder(f"{resolved.name}-{resolved.seed}")
     hints = [
         "try next: fedrec run --set loss.lam=0            plain cross-entropy instead of S2CE",
-        f"          fedrec recommend {out} --market echo --user echo-00000",
+        f"          fedrec recommend {out} --market alfa --user alfa-00000",
         "          fedrec data synth DIR --overlap 0      markets with nothing but behaviour in common",
         "          fedrec data import xmarket-5core SRC DIR && fedrec run fecosr --data DIR",
     ]
@@ -80,7 +80,7 @@ def report(
     known = sorted({name for metrics in summary["mean"].values() for name in metrics})
     if metric not in known:
         raise UserError(f"--metric {metric!r}: {path} has {', '.join(known)}")
-    console = Console()
+    console = Console(markup=False)
     _print_results(console, summary, metric)
     for method in HEADLINES:
         header, rows = differences_table(summary, method, metric)
@@ -118,7 +118,7 @@ def recommend(
         [str(rank), entry.item, f"{entry.score:.3f}", str(entry.bought), entry.text]
         for rank, entry in enumerate(found.items, start=1)
     ]
-    console = Console()
+    console = Console(markup=False)
     whom = user if user is not None else f"a history of {len(keys)}"
     print_table(
         console,
@@ -149,7 +149,7 @@ def _folder(name: str) -> Path:
 
 def _lead(simulation: "Simulation", hints: list[str] | None = None) -> None:
     """Run to the end under the progress view, then print the figures."""
-    console = Console()
+    console = Console(markup=False)
     view = ProgressView(console)
     out = simulation.run.path
     try:

@@ -23,7 +23,7 @@ LOCAL_SHARED = "train.local_shared"  # the same on the federation's semantics; t
 REPORT = "evaluate.report"  # means over test users, per method
 
 _NOTHING = r"(?!)"
-_METRIC = r"(ndcg|recall|mrr|coverage)@\d+"
+_METRIC = r"(ndcg|recall|mrr|coverage)@(10|20)"
 _METHOD = r"(federated|local|local_shared_semantics|pooled|fedease)(_without_prior)?|prior|popularity|itemknn|ease"
 _CHOSEN = r"(ease|itemknn|fedease)\.(lam|popularity_weight|neighbours|shrink)"
 _TRAINED = r"loss|seconds|epochs|validation"

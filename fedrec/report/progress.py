@@ -54,7 +54,7 @@ class ProgressView:
         watcher = threading.Thread(target=self._watch, args=(events, stop, shown), daemon=True)
         if self.console.is_terminal:
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=30),
                 MofNCompleteColumn(),
                 _Rate(),

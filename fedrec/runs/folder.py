@@ -21,6 +21,7 @@ from fedrec.exchange.payload import Array
 from fedrec.files import append_json_line, read_json_lines, refuse_occupied, write_atomic, write_json
 from fedrec.recipe import Recipe
 from fedrec.runs.journal import Journal
+from fedrec.runs.manifest import SCHEMA
 
 _KEPT = 2  # checkpoints
 _STATE = "state"  # whose hash stands beside those of the array files
@@ -93,8 +94,14 @@ class RunFolder:
         write_json(self.path / "manifest.json", manifest)
 
     def read_manifest(self) -> dict[str, Any]:
-        """What the run is made of."""
-        return _read_json(self.path / "manifest.json")
+        """What the run is made of; raises :class:`UserError` for a run of another version's form."""
+        path = self.path / "manifest.json"
+        manifest = _read_json(path)
+        if manifest.get("schema") != SCHEMA:
+            raise UserError(
+                f"{path}: schema {manifest.get('schema')!r} is not {SCHEMA}; use the version that made the run"
+            )
+        return manifest
 
     def event(self, kind: str, **fields: Any) -> None:
         """Append one event, stamped with the seconds since 1970."""

@@ -9,18 +9,19 @@ from typing import Any
 
 from fedrec.recipe import Recipe
 
+SCHEMA = 2
 _PACKAGES = ("fedrec", "flwr", "torch", "numpy", "scipy", "polars", "scikit-learn", "safetensors")
 
 
 def build_manifest(
-    recipe: Recipe, data: Path, data_hashes: Mapping[str, str], start_from: Path | None = None
+    recipe: Recipe, data: Path, data_hashes: Mapping[str, str], device: str, start_from: Path | None = None
 ) -> dict[str, Any]:
-    """Recipe as given, versions, data folder and hashes, the shared model adapted and, in a checkout, the commit."""
+    """Recipe as given, versions, device, data folder and hashes, the shared model adapted, in a checkout the commit."""
     return {
-        "schema": 1,
+        "schema": SCHEMA,
+        "device": device,
         "seed": recipe.seed,
         "recipe": recipe.model_dump(mode="json"),
-        "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": _versions(),
         "commit": _commit(),
@@ -30,9 +31,9 @@ def build_manifest(
 
 
 def what_differs(
-    manifest: Mapping[str, Any], recipe: Recipe, resolved: Recipe, data_hashes: Mapping[str, str]
+    manifest: Mapping[str, Any], recipe: Recipe, resolved: Recipe, data_hashes: Mapping[str, str], device: str
 ) -> str | None:
-    """Why a run may not go on: the first recipe key, market or package that is not what it was; None when all is.
+    """Why a run may not go on: the first recipe key, market, device or package that is not what it was; else None.
 
     ``resolved`` is the manifest's recipe with every ``auto`` replaced, as the run itself writes it once it has begun.
     """
@@ -43,6 +44,8 @@ def what_differs(
     for market, was in manifest["data"]["hashes"].items():
         if data_hashes.get(market) != was:
             return f"the data of market {market!r} is not what it was when the run began"
+    if manifest["device"] != device:
+        return f"the device is {device}, it was {manifest['device']}"
     for name, now in _versions().items():
         was = manifest["versions"].get(name)
         if was != now:
@@ -67,7 +70,7 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _versions() -> dict[str, str]:
-    return {name: version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
 def _commit() -> str | None:

@@ -77,6 +77,9 @@ def _market(member: Mapping[str, Any], scalars: Mapping[str, float]) -> dict[str
             results[first][rest] = value
         elif rest:
             chosen[name] = value
+    for others in differences.values():
+        for other, metrics in others.items():  # a market may send what it likes; half an interval is none
+            others[other] = {name: parts for name, parts in metrics.items() if set(parts) == {"mean", "low", "high"}}
     return {
         **{name: member[name] for name in SIZES},
         "evaluated_users": int(scalars.get("users", 0)),

@@ -23,7 +23,7 @@ def prepare_adaptation(source: Path, data: Path, out: Path, overrides: Sequence[
     folder = source / "shared" if (source / "shared").is_dir() else source
     model = read_shared_model(folder)
     recipe = adaptation_recipe(model, overrides)
-    for key in ("model", "semantics"):
+    for key in ("seed", "model", "semantics", "loss"):  # the seed decides projections of texts and unknown items
         if getattr(recipe, key) != getattr(model.recipe, key):
             raise UserError(f"--set {key}: the shared model of {source} was made with other values; leave them")
     return prepare_simulation(recipe, data, out, folder)
@@ -33,7 +33,7 @@ def adaptation_recipe(model: SharedModel, overrides: Sequence[str]) -> Recipe:
     """The recipe the shared model was made with, for markets of another folder, on one machine."""
     methods = [name for name in model.recipe.evaluation.methods if name in _METHODS]
     fresh: dict[str, dict[str, object]] = {
-        "data": {"markets": None},
+        "data": {"markets": None, "user_share": 1.0},
         "engine": {"kind": "inline", "workers": 0},
         "prior": {"federated": False},
     }

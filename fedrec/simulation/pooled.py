@@ -1,8 +1,9 @@
 """``pooled``: the same model trained on all markets' histories in one place, as no federation may.
 
-Possible only where one machine holds all data. Every round passes once over every market's histories, batches of all
-markets shuffled together under one optimiser; each market keeps its own softmax, so this is a reference, not a bound.
-Then every market fine-tunes as it does after a federation, and the model lies where the market's report finds it.
+Possible only where one machine holds all data. Every round passes over the histories of the markets that the federation
+samples in it, batches of all shuffled together under one optimiser; each market keeps its own softmax, so this is a
+reference, not a bound. Then every market fine-tunes as it does after a federation, and the model lies where its report
+finds it.
 """
 
 import time
@@ -27,6 +28,7 @@ from fedrec.training.loop import epoch_batches, make_optimiser, train_epoch
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.stages import LocalTrainer, State
 from server.catalogues import Union
+from strategies.sampling import sample_markets
 
 
 def train_pooled(recipe: Recipe, stores: Sequence[MarketStore], run: RunFolder) -> None:
@@ -90,11 +92,15 @@ def _pretrain(recipe: Recipe, trainers: Sequence[LocalTrainer], run: RunFolder) 
     for number in range(1, recipe.federation.rounds + 1):
         if offer():
             break
+        sampled = sample_markets(
+            [trainer.name for trainer in trainers], recipe.federation.participation, recipe.seed, number
+        )
         with seeded_torch(recipe.seed, "pooled", number):
             for epoch in range(recipe.training.epochs):
                 batches = [
                     (trainer, batch)
                     for trainer in trainers
+                    if trainer.name in sampled
                     for batch in epoch_batches(
                         trainer.market.train,
                         recipe.training,

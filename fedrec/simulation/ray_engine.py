@@ -30,6 +30,7 @@ from fedrec.simulation.wire import OffWireGrid, off_wire
 
 OnReply = Callable[[str, str], None]
 _PARTITION = "partition-id"
+_POLL_SECONDS = 0.2
 _HUNG = 75  # exit code of an actor that missed its deadline
 
 
@@ -86,11 +87,12 @@ def run_on_ray(
     resources = {"num_cpus": options.cpus, "num_gpus": options.gpus}
     with _mended(), _quiet():
         try:
-            run_simulation(
+            _interruptible(
+                run_simulation,
                 server_app=server_app,
                 client_app=_Seated(client_app, seats, wire, recipe),
                 num_supernodes=len(seats),
-                backend_config={"init_args": init_args, "client_resources": resources},  # type: ignore[dict-item]
+                backend_config={"init_args": init_args, "client_resources": resources},
             )
         except RuntimeError as error:
             raise _in_words(error, recipe) from error
@@ -98,6 +100,24 @@ def run_on_ray(
             for grid in grids:
                 grid.stopped.set()  # the coordinator's thread must not wait for actors that are gone
             ray.shutdown()
+
+
+def _interruptible(function: Callable[..., None], **arguments: Any) -> None:
+    """Call in a thread and wait in short steps: Flower's engine waits in a way that no Ctrl-C reaches."""
+    raised: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            function(**arguments)
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_POLL_SECONDS)
+    if raised:
+        raise raised[0]
 
 
 class _Seated(ClientApp):

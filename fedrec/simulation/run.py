@@ -85,11 +85,13 @@ def prepare_simulation(recipe: Recipe, data: Path | None, out: Path, start_from:
             write_synthetic_markets(run.data, SynthSettings(seed=recipe.seed))
         folder = data or run.data
         stores = open_stores(folder, recipe.data.markets)
-        choose_device(recipe.training.device)
+        device = choose_device(recipe.training.device).type
         make_semantics(recipe, recipe.semantics.kind).require()
         _check_splits(recipe, stores)
         hashes = {store.name: store.fingerprint for store in stores}
-        run.write_manifest(build_manifest(recipe, folder.resolve(), hashes, start_from and start_from.resolve()))
+        run.write_manifest(
+            build_manifest(recipe, folder.resolve(), hashes, device, start_from and start_from.resolve())
+        )
     except BaseException:
         shutil.rmtree(out)
         if existed:
@@ -110,7 +112,8 @@ def resume_simulation(path: Path) -> Simulation:
         folder = run.data  # a run folder may have been moved, its own synthetic markets with it
     stores = open_stores(folder, sorted(manifest["data"]["hashes"]))
     began = _resolved(parse_recipe(manifest["recipe"], str(path / "manifest.json")), stores)
-    difference = what_differs(manifest, recipe, began, {store.name: store.fingerprint for store in stores})
+    hashes = {store.name: store.fingerprint for store in stores}
+    difference = what_differs(manifest, recipe, began, hashes, choose_device(recipe.training.device).type)
     if difference:
         raise UserError(f"{path}: cannot go on: {difference}; put it back, or start a new run")
     start_from = manifest["start_from"] and Path(manifest["start_from"])

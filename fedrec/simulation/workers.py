@@ -7,6 +7,7 @@ if it had a host of its own: it does not answer for those before it in the queue
 """
 
 import multiprocessing
+import signal
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,9 @@ from fedrec.simulation.nodes import HONEST_APP, Seat, load_app, set_identity
 WORKER_DIED = 2  # the process that computed is gone
 _SPAWN = multiprocessing.get_context("spawn")  # a forked torch may hang
 _STOP_SECONDS = 5
+_START_SECONDS = 300  # to import what the app needs
+_LAST_WORDS_SECONDS = 1  # for a process that is ending to say with which code
+_READY = b"ready"
 
 
 def encode(message: Message) -> bytes:
@@ -56,10 +60,16 @@ class _Worker:
     app: str
     queue: deque[tuple[str, Message]] = field(default_factory=deque)
     current: tuple[str, Message] | None = None
-    since: float = 0.0  # when it took up the current message
+    ready: bool = False  # has said so; before that it still imports
+    since: float = 0.0  # when it was started, or took up the current message
 
     def __post_init__(self) -> None:
         self.start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is to be expected of it."""
+        return self.current is not None or bool(self.queue)
 
     def start(self) -> None:
         """Start the process."""
@@ -69,18 +79,17 @@ class _Worker:
         )
         self.process.start()
         theirs.close()
+        self.ready, self.since = False, time.monotonic()
 
-    def stop(self) -> None:
-        """Stop the process, whatever it is doing."""
+    def restart(self) -> int | None:
+        """Another process in its place, whatever it was doing; returns how the old one ended."""
         self.connection.close()
+        self.process.join(_LAST_WORDS_SECONDS)
+        code = self.process.exitcode
         self.process.kill()
         self.process.join()
-
-    def feed(self) -> None:
-        """Hand over the next message, if the process is free."""
-        if self.current is None and self.queue:
-            self.current, self.since = self.queue.popleft(), time.monotonic()
-            self.connection.send_bytes(encode(self.current[1]))
+        self.start()
+        return code
 
 
 class WorkerGrid(LocalGrid):
@@ -115,13 +124,12 @@ class WorkerGrid(LocalGrid):
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Push, wait, pull. A market that computes for more than ``timeout`` seconds is stopped and stays silent."""
         identifiers = list(self.push_messages(messages))
-        while busy := [worker for worker in self._workers if worker.current]:
-            if timeout is None:
-                self._collect(None)
-                continue
-            self._collect(max(0.0, min(worker.since for worker in busy) + timeout - time.monotonic()))
+        while busy := [worker for worker in self._workers if worker.busy]:
+            ends = [worker.since + limit for worker in busy if (limit := _limit(worker, timeout)) is not None]
+            self._collect(busy, max(0.0, min(ends) - time.monotonic()) if ends else None)
             for worker in busy:
-                if worker.current and time.monotonic() - worker.since >= timeout:
+                limit = _limit(worker, timeout)
+                if worker.busy and limit is not None and time.monotonic() - worker.since >= limit:
                     self._cut_off(worker)
         return self.pull_messages(identifiers)
 
@@ -132,53 +140,66 @@ class WorkerGrid(LocalGrid):
         for worker in self._workers:
             self._feed(worker)
 
-    def _collect(self, seconds: float | None) -> None:
-        """Wait for any process to answer or die, and deal with those that did."""
-        busy = {worker.connection: worker for worker in self._workers if worker.current}
-        for connection in wait(list(busy), seconds):
-            worker = busy[connection]  # type: ignore[index]
-            if worker.current is None:
-                continue
-            identifier, question = worker.current
+    def _collect(self, busy: Sequence[_Worker], seconds: float | None) -> None:
+        """Wait for any process to speak or die, and deal with those that did."""
+        by_connection = {worker.connection: worker for worker in busy}
+        for connection in wait(list(by_connection), seconds):
+            worker = by_connection[connection]  # type: ignore[index]
             try:
-                reply = decode(worker.connection.recv_bytes())
+                data = worker.connection.recv_bytes()
             except (EOFError, OSError):
-                reply = self._replace(worker, question)
-            worker.current = None
-            self._deliver(identifier, question, reply)
+                self._died(worker)
+                continue
+            if worker.ready and worker.current is not None:
+                identifier, question = worker.current
+                worker.current = None
+                self._deliver(identifier, question, decode(data))
+            worker.ready = True
             self._feed(worker)
 
     def _feed(self, worker: _Worker) -> None:
+        """Hand over the next message, if the process is free for one."""
+        if not worker.ready or worker.current is not None or not worker.queue:
+            return
+        worker.current, worker.since = worker.queue.popleft(), time.monotonic()
         try:
-            worker.feed()
-        except OSError:  # it died while idle; it has not even seen the message
-            if worker.current is not None:
-                worker.queue.appendleft(worker.current)
-                worker.current = None
-            worker.stop()
-            worker.start()
-            worker.feed()
+            worker.connection.send_bytes(encode(worker.current[1]))
+        except OSError:
+            self._died(worker)
 
-    def _replace(self, worker: _Worker, question: Message) -> Message:
-        worker.process.join(_STOP_SECONDS)
-        code = worker.process.exitcode
-        worker.stop()
-        worker.start()
-        market = self.seats[question.metadata.dst_node_id].market
-        reason = f"the worker process of market {market!r} died (exit code {code}); it was replaced"
-        return Message(Error(WORKER_DIED, reason), reply_to=question)
+    def _died(self, worker: _Worker) -> None:
+        """Answer for a process that is gone, and replace it. One that never got ready fails all that wait for it."""
+        lost = [worker.current] if worker.current is not None else list(worker.queue)
+        if worker.current is None:
+            worker.queue.clear()
+        worker.current = None
+        code = worker.restart()
+        for identifier, question in lost:
+            market = self.seats[question.metadata.dst_node_id].market
+            reason = f"the worker process of market {market!r} died (exit code {code}); it was replaced"
+            self._deliver(identifier, question, Message(Error(WORKER_DIED, reason), reply_to=question))
 
     def _cut_off(self, worker: _Worker) -> None:
+        """Stop a process that takes too long; what it was computing stays unanswered."""
+        if worker.current is None:
+            self._died(worker)
+            return
         worker.current = None
-        worker.stop()
-        worker.start()
-        self._feed(worker)
+        worker.process.kill()
+        worker.restart()
+
+
+def _limit(worker: _Worker, timeout: float | None) -> float | None:
+    """Seconds that a process has for what it is doing: starting, or answering."""
+    return timeout if worker.ready else _START_SECONDS
 
 
 def _serve(connection: Connection, seats: Mapping[int, Seat], app: str) -> None:
     """What a worker process does: answer messages one by one until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interruption means
     set_identity()
     client_app = load_app(app)
+    connection.send_bytes(_READY)
     contexts = {node: seat.context(node) for node, seat in seats.items()}
     while True:
         try:

@@ -1,5 +1,6 @@
 """recommend, report, adapt, resume: what a person sees, right and wrong."""
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -7,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from fedrec.cli.main import app, exit_code
 from fedrec.data.store import open_store
 from fedrec.errors import UserError
+from fedrec.report.tables import print_table
 from fedrec.runs.shared import read_shared_model
 from fedrec.simulation.adapt import prepare_adaptation
 from fedrec.simulation.recommend import recommend
@@ -143,10 +146,31 @@ def test_a_market_that_never_took_part_adapts(finished: Path, synthetic: Path, t
     assert figures.items
 
 
+def test_a_market_without_an_evaluation_has_nothing_to_recommend(finished: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(finished, copied)
+    summary = json.loads((copied / "summary.json").read_text())
+    summary["markets"]["alfa"]["results"] = {}
+    (copied / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(UserError, match="its evaluation failed"):
+        recommend(copied, "alfa", user="alfa-00007")
+
+
+def test_a_markets_words_are_no_markup() -> None:
+    """Item titles and reasons come from elsewhere: nothing in them may colour, vanish or fail."""
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=100, markup=False)
+    print_table(console, "t", ["item", "text"], [["a", "cable [/usb]"], ["b", "cable [red] x"]])
+    assert "cable [/usb]" in stream.getvalue()
+    assert "cable [red] x" in stream.getvalue()
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
         (["model.dimension=8"], "made with other values"),
+        (["seed=1"], "made with other values"),
+        (["loss.tau=0.2"], "made with other values"),
         (["evaluation.methods=[ease]"], "adapt needs federated"),
         (["evaluation.methods=[federated, pooled]"], "adapt needs federated"),
         (["data.markets=[zulu]"], "zulu not in"),

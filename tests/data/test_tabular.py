@@ -104,6 +104,7 @@ MISTAKES = {
     "merge of nobody": (LINES, {"merge": {"x": ("mars",)}}, "'mars' is no market"),
     "merge into a market": (LINES, {"merge": {"fiji": ("new-zealand",)}}, "'fiji' is a market already"),
     "too many users asked": (LINES, {"least_users": 9}, "leaves no market"),
+    "two names, one market": (["u,a,2020-01-01,1,x,A B", "u,a,2020-01-01,1,x,a-b"], {}, "would both be 'a-b'"),
     "separator": (LINES, {"separator": ";;"}, "must be one character"),
     "other separator": (LINES, {"separator": ";"}, "no such column"),
 }

@@ -54,3 +54,31 @@ def test_it_is_missed_and_then_welcomed(synthetic: Path, tmp_path: Path) -> None
     assert "Node Unavailable" in summary["rounds"][1]["rejected"][0]["reason"]
     assert not summary["failed"]
     assert summary["markets"]["bravo"]["results"]
+
+
+class Intruded(InlineGrid):
+    """From round 2 on there is one more node, and it says it were bravo too."""
+
+    def __init__(self, own: Sequence[Seat]) -> None:
+        super().__init__(app, own)
+        (bravo,) = (seat for seat in own if seat.market == "bravo")
+        self.seats[NEW_NODE] = bravo
+        self._contexts[NEW_NODE] = bravo.context(NEW_NODE)
+        self.asked: list[int] = []
+
+    def get_node_ids(self) -> Iterable[int]:
+        return [node for node in self.seats if node != NEW_NODE or self.asked]
+
+    def _accept(self, messages: dict[str, Message]) -> None:
+        self.asked += [m.metadata.dst_node_id for m in messages.values() if m.metadata.message_type != "query.hello"]
+        super()._accept(messages)
+
+
+def test_nobody_takes_a_seat_that_is_held(synthetic: Path, tmp_path: Path) -> None:
+    """The intruder is asked who it is, and then nothing: no parameters, no questions."""
+    recipe = quick("federation.rounds=3", "evaluation.methods=[federated]")
+    grid = Intruded(seats(open_stores(synthetic), tmp_path))
+    run = RunFolder.create(tmp_path / "run", recipe)
+    summary = Coordinator(grid, run, recipe).lead(["alfa", "bravo", "charlie"], "inline", "synthetic")
+    assert [record["accepted"] for record in summary["rounds"]] == [["alfa", "bravo", "charlie"]] * 3
+    assert NEW_NODE not in grid.asked

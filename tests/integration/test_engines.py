@@ -1,17 +1,23 @@
 """One pair of apps, three ways to run it on one machine: same figures, same bytes; trouble is met and named."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fedrec.errors import UserError
+from fedrec.errors import RunError, UserError
 from fedrec.files import read_json_lines
 from fedrec.runs.summary import comparable
 from fedrec.simulation.nodes import Seat
-from fedrec.simulation.run import prepare_simulation
+from fedrec.simulation.run import prepare_simulation, resume_simulation
 from fedrec.simulation.workers import deal
+from tests.conftest import QUICK
 from tests.integration.harness import quick
 
 SETTINGS = ("semantics.kind=cooccurrence", "evaluation.methods=[federated, local, popularity, itemknn, ease, fedease]")
@@ -69,8 +75,38 @@ def test_a_dead_process_is_named_and_replaced(engine: str, synthetic: Path, tmp_
     "engine", [ENGINES["workers"], pytest.param(ENGINES["ray"], marks=pytest.mark.slow)], ids=ENGINES
 )
 def test_a_hanging_market_is_cut_off(engine: str, synthetic: Path, tmp_path: Path) -> None:
-    rounds = troubled("hanging", synthetic, tmp_path / "run", engine, "federation.deadline_seconds=15")
+    deadline = 15 if "ray" in engine else 4  # less than a process takes to start: those that wait for it are not late
+    rounds = troubled("hanging", synthetic, tmp_path / "run", engine, f"federation.deadline_seconds={deadline}")
     assert [[one["market"] for one in record["rejected"]] for record in rounds] == [[], ["bravo"], []]
+
+
+def test_a_process_that_cannot_start_is_named(synthetic: Path, tmp_path: Path) -> None:
+    recipe = quick("evaluation.methods=[popularity]", "engine.workers=2")
+    with pytest.raises(RunError, match=r"the worker process of market '\w+' died \(exit code 1\)"):
+        prepare_simulation(recipe, synthetic, tmp_path / "run").start(client_app="tests.integration.apps:no_such_app")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+def test_an_interruption_ends_the_run(engine: str, synthetic: Path, tmp_path: Path) -> None:
+    """Ctrl-C in the rounds: exit code 130, one line, no process left, and the run can be resumed."""
+    settings = [*QUICK, "federation.rounds=500", "federation.patience=500", "evaluation.methods=[federated]", engine]
+    command = [sys.executable, "-m", "fedrec.cli.main", "run", "--data", str(synthetic), "--out", "run"]
+    command += [part for override in settings for part in ("--set", override)]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    events = tmp_path / "run" / "events.jsonl"
+    until = time.monotonic() + 240
+    while not (events.exists() and '"round"' in events.read_text()):
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert complaint.strip().splitlines()[-1] == "fedrec: interrupted"
+    assert "Traceback" not in complaint
+    assert resume_simulation(tmp_path / "run").stores
 
 
 def test_a_deadline_needs_a_process_to_stop() -> None:

@@ -173,6 +173,13 @@ def test_prior_on_the_sum_of_counts(synthetic: Path, tmp_path: Path) -> None:
     assert {name: len(weights) for name, weights in mixing.items()} == {"federated": 10, "local": 7, "prior": 6}
 
 
+def test_nothing_is_summed_for_nobody(synthetic: Path, tmp_path: Path) -> None:
+    """prior.federated is for models that federate: without one, no counts leave."""
+    recipe = quick("prior.federated=true", "evaluation.methods=[local, popularity]")
+    prepare_simulation(recipe, synthetic, tmp_path / "run").start()
+    assert not [e for e in read_json_lines(tmp_path / "run" / "ledger.jsonl") if e["action"] == "query.gram"]
+
+
 def test_sparse_matrices_keep_the_latest_of_a_repeated_item() -> None:
     from fedrec.data.sequences import Sequences
 

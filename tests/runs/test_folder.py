@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from fedrec.errors import UserError
-from fedrec.files import new_folder, write_atomic, write_json
+from fedrec.files import append_json_line, new_folder, read_json_lines, write_atomic, write_json
 from fedrec.recipe import Recipe
 from fedrec.runs.folder import Checkpoint, RunFolder
 from fedrec.runs.summary import comparable
@@ -47,6 +47,16 @@ def test_a_failed_folder_vanishes(tmp_path: Path) -> None:
         (scratch / "half").write_text("")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_torn_line_costs_only_itself(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    append_json_line(path, {"a": 1})
+    with path.open("a") as stream:
+        stream.write('{"event": "star')
+    assert read_json_lines(path) == [{"a": 1}]
+    append_json_line(path, {"b": 2})
+    assert read_json_lines(path) == [{"a": 1}, {"b": 2}]
 
 
 def test_comparable_drops_what_may_differ() -> None:

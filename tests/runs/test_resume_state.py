@@ -157,7 +157,7 @@ HASHES = {"de": "11", "jp": "22"}
 def manifest_of(recipe, tmp_path):
     """Through a file, as the run that goes on reads it."""
     run = RunFolder(tmp_path)
-    run.write_manifest(build_manifest(recipe, tmp_path, HASHES))
+    run.write_manifest(build_manifest(recipe, tmp_path, HASHES, "cpu"))
     return run.read_manifest()
 
 
@@ -167,7 +167,7 @@ def recipe():
 
 
 def test_nothing_differs_from_itself(recipe, tmp_path):
-    assert what_differs(manifest_of(recipe, tmp_path), recipe, recipe, dict(HASHES)) is None
+    assert what_differs(manifest_of(recipe, tmp_path), recipe, recipe, dict(HASHES), "cpu") is None
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_nothing_differs_from_itself(recipe, tmp_path):
 )
 def test_another_recipe_is_named_by_its_key_and_both_values(recipe, tmp_path, override, key, words):
     changed = override_recipe(recipe, {}, [override])
-    difference = what_differs(manifest_of(recipe, tmp_path), changed, recipe, HASHES)
+    difference = what_differs(manifest_of(recipe, tmp_path), changed, recipe, HASHES, "cpu")
     assert difference is not None
     assert f" {key} " in difference
     assert all(word in difference for word in words)
@@ -199,22 +199,22 @@ def test_auto_that_was_resolved_is_no_difference(tmp_path):
     resolved = asked.resolved(every_market_has_families=True, every_market_has_text=False)
     assert (resolved.evaluation.protocol, resolved.semantics.kind) == ("family", "cooccurrence")
     manifest = manifest_of(asked, tmp_path)
-    assert what_differs(manifest, resolved, resolved, HASHES) is None
+    assert what_differs(manifest, resolved, resolved, HASHES, "cpu") is None
     changed = override_recipe(resolved, {}, ["semantics.dimension=64"])
-    assert "semantics.dimension" in str(what_differs(manifest, changed, resolved, HASHES))
+    assert "semantics.dimension" in str(what_differs(manifest, changed, resolved, HASHES, "cpu"))
     changed = override_recipe(resolved, {}, ["evaluation.protocol=temporal"])
-    assert "evaluation.protocol" in str(what_differs(manifest, changed, resolved, HASHES))
+    assert "evaluation.protocol" in str(what_differs(manifest, changed, resolved, HASHES, "cpu"))
     changed = override_recipe(resolved, {}, ["training.device=cpu"])
-    assert "training.device" in str(what_differs(manifest, changed, resolved, HASHES))
+    assert "training.device" in str(what_differs(manifest, changed, resolved, HASHES, "cpu"))
 
 
 @pytest.mark.parametrize("now", [{"de": "11", "jp": "23"}, {"de": "11"}], ids=["changed", "gone"])
 def test_other_data_is_named_by_its_market(recipe, tmp_path, now):
-    assert "'jp'" in str(what_differs(manifest_of(recipe, tmp_path), recipe, recipe, now))
+    assert "'jp'" in str(what_differs(manifest_of(recipe, tmp_path), recipe, recipe, now, "cpu"))
 
 
 def test_data_that_took_no_part_may_come_and_go(recipe, tmp_path):
-    assert what_differs(manifest_of(recipe, tmp_path), recipe, recipe, {**HASHES, "uk": "33"}) is None
+    assert what_differs(manifest_of(recipe, tmp_path), recipe, recipe, {**HASHES, "uk": "33"}, "cpu") is None
 
 
 @pytest.mark.parametrize("package", ["fedrec", "torch", "numpy"])
@@ -222,7 +222,7 @@ def test_another_version_is_named_with_both(recipe, tmp_path, package):
     manifest = manifest_of(recipe, tmp_path)
     now = manifest["versions"][package]
     manifest["versions"][package] = "0.0.7"
-    difference = str(what_differs(manifest, recipe, recipe, HASHES))
+    difference = str(what_differs(manifest, recipe, recipe, HASHES, "cpu"))
     assert difference.startswith(package)
     assert now in difference
     assert "0.0.7" in difference

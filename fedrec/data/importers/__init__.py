@@ -24,7 +24,7 @@ _TABLE = frozenset({"--map", "--market", "--time-format", "--merge", "--least-us
 IMPORTERS = {
     "csv": Importer(import_csv, _TABLE | {"--separator"}),
     "parquet": Importer(import_parquet, _TABLE),
-    "online-retail": Importer(import_online_retail, frozenset({"--merge", "--least-users"})),
+    "online-retail": Importer(import_online_retail, frozenset({"--time-format", "--merge", "--least-users"})),
     "xmarket-5core": Importer(import_xmarket),
 }
 

@@ -1,6 +1,7 @@
 """From a table with one row an interaction to market stores: what all tabular importers have in common."""
 
 import re
+import unicodedata
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from fedrec.files import market_name, new_folder
 MARKET, ROW = "market", "row"  # ROW: where the row stands in the source, for errors
 _MILLISECONDS = 100_000_000_000  # a later second would lie in the year 5138
 _DAY = 86400
-_ISO = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%#z", "%Y-%m-%d %H:%M", "%Y-%m-%d")
+_CLOCKS = ("%H:%M", "%H:%M%#z", "%H:%M:%S%.f", "%H:%M:%S%.f%#z")
+_ISO = ("%Y-%m-%d", *(f"%Y-%m-%d{between}{clock}" for between in " T" for clock in _CLOCKS))
 
 
 def market_slug(text: str) -> str:
     """A safe market name made of free text: "United Kingdom" is "united-kingdom"."""
-    return re.sub(r"[^a-z0-9]+", "-", text.strip().lower()).strip("-")
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()  # "Côte" is "cote"
+    return re.sub(r"[^a-z0-9]+", "-", plain.strip().lower()).strip("-")
 
 
 def seconds(column: pl.Series, rows: pl.Series, origin: str, time_format: str | None) -> pl.Series:
@@ -74,8 +77,11 @@ def write_markets(frame: pl.DataFrame, directory: Path, source: str, options: Im
     """Write one store per value of MARKET. ``frame`` is :func:`checked`; text columns become the items' texts."""
     notes: list[str] = []
     names = {text: market_slug(str(text)) for text in frame[MARKET].unique().sort().drop_nulls()}
+    by_name: dict[str, str] = {}
     for text, name in names.items():
         market_name(name, f"{source}: market {text!r}")
+        if by_name.setdefault(name, text) != text:
+            raise UserError(f"{source}: markets {by_name[name]!r} and {text!r} would both be {name!r}; rename one")
     frame = frame.with_columns(pl.col(MARKET).replace_strict(names, default=None))
     if frame[MARKET].null_count():
         row = frame.filter(pl.col(MARKET).is_null())[ROW][0]

@@ -42,6 +42,9 @@ def import_table(source: Path, frame: pl.DataFrame, directory: Path, options: Im
         raise UserError("market: give --map market=COLUMN, or --market NAME for all rows (one of them)")
     if frame.is_empty():
         raise UserError(f"{source}: holds no rows; supply some")
+    for role, column in options.columns.items():
+        if frame.schema[column].is_nested() or frame.schema[column] in (pl.Duration, pl.Time, pl.Object, pl.Binary):
+            raise UserError(f"--map {role}={column}: a column of {frame.schema[column]} cannot be one; convert it")
     chosen = frame.select(pl.col(column).alias(ROLES[role]) for role, column in options.columns.items())
     if options.market is not None:
         chosen = chosen.with_columns(pl.lit(options.market).alias(MARKET))
