@@ -10,6 +10,8 @@ import typer
 from fedrec.cli import data, run
 from fedrec.errors import FedrecError
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="fedrec",
     help="Recommenders of several markets learn together without moving a single interaction.",
@@ -32,6 +34,8 @@ def exit_code(command: Callable[[], Any]) -> int:
     """Run ``command``; print what went wrong to standard error and return the exit code."""
     try:
         result = command()
+        if result == _INTERRUPTED:  # typer turns Ctrl-C into this exit code and says nothing
+            return _complain("interrupted", _INTERRUPTED)
         return result if isinstance(result, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help())
@@ -44,7 +48,7 @@ def exit_code(command: Callable[[], Any]) -> int:
     except OSError as error:
         return _complain(f"{error.filename or 'file'}: {error.strerror or error}", 2)
     except (KeyboardInterrupt, click.Abort):
-        return _complain("interrupted", 130)
+        return _complain("interrupted", _INTERRUPTED)
 
 
 def _complain(message: str, code: int) -> int:

@@ -31,6 +31,7 @@ from fedrec.simulation.wire import OffWireGrid, off_wire
 OnReply = Callable[[str, str], None]
 _PARTITION = "partition-id"
 _POLL_SECONDS = 0.2
+_END_SECONDS = 30.0
 _HUNG = 75  # exit code of an actor that missed its deadline
 
 
@@ -79,6 +80,11 @@ def run_on_ray(
         grids.append(OffWireGrid(grid, wire, heard))
         lead(grids[0], config)
 
+    def stop() -> None:
+        """Tell the coordinator's thread that no more answers will come."""
+        for grid in grids:
+            grid.stopped.set()
+
     os.environ.setdefault("RAY_worker_niceness", "0")  # its default, 15, leaves the actors last in every queue
     options = recipe.ray
     init_args: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
@@ -89,6 +95,7 @@ def run_on_ray(
         try:
             _interruptible(
                 run_simulation,
+                stop,
                 server_app=server_app,
                 client_app=_Seated(client_app, seats, wire, recipe),
                 num_supernodes=len(seats),
@@ -97,13 +104,15 @@ def run_on_ray(
         except RuntimeError as error:
             raise _in_words(error, recipe) from error
         finally:
-            for grid in grids:
-                grid.stopped.set()  # the coordinator's thread must not wait for actors that are gone
+            stop()
             ray.shutdown()
 
 
-def _interruptible(function: Callable[..., None], **arguments: Any) -> None:
-    """Call in a thread and wait in short steps: Flower's engine waits in a way that no Ctrl-C reaches."""
+def _interruptible(function: Callable[..., None], stop: Callable[[], None], **arguments: Any) -> None:
+    """Call in a thread and wait in short steps: Flower's engine waits in a way that no Ctrl-C reaches.
+
+    An interruption calls ``stop`` and gives the engine a while to end what its actors are computing.
+    """
     raised: list[BaseException] = []
 
     def call() -> None:
@@ -114,8 +123,13 @@ def _interruptible(function: Callable[..., None], **arguments: Any) -> None:
 
     thread = threading.Thread(target=call, daemon=True)
     thread.start()
-    while thread.is_alive():
-        thread.join(_POLL_SECONDS)
+    try:
+        while thread.is_alive():
+            thread.join(_POLL_SECONDS)
+    except KeyboardInterrupt:
+        stop()
+        thread.join(_END_SECONDS)
+        raise
     if raised:
         raise raised[0]
 
@@ -171,15 +185,17 @@ def _mended() -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Flower's and Ray's own logs say nothing that our events do not."""
-    logger = logging.getLogger("flwr")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    loggers = [logging.getLogger(name) for name in ("flwr", "ray")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _in_words(error: RuntimeError, recipe: Recipe) -> Exception:

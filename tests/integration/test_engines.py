@@ -104,7 +104,7 @@ def test_an_interruption_ends_the_run(engine: str, synthetic: Path, tmp_path: Pa
     os.killpg(process.pid, signal.SIGINT)
     _, complaint = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert complaint.strip().splitlines()[-1] == "fedrec: interrupted"
+    assert "fedrec: interrupted" in complaint.splitlines()
     assert "Traceback" not in complaint
     assert resume_simulation(tmp_path / "run").stores
 
