@@ -19,6 +19,8 @@ from fedrec.semantics.cooccurrence import CooccurrenceSemantics
 from server.federation import Federation
 from strategies.records import array_record
 
+MOST_ITEMS, LONGEST_KEY = 2_000_000, 512  # one market must not drown the others in keys
+
 
 @dataclass(frozen=True)
 class Union:
@@ -107,4 +109,9 @@ def _keys(market: str, payload: Payload) -> list[str]:
     items = payload.texts.get("items")
     if not isinstance(items, list) or len(set(items)) != len(items) or not items:
         raise RunError(f"market {market!r}: its catalogue is not a list of distinct item keys")
+    if len(items) > MOST_ITEMS or max(map(len, items)) > LONGEST_KEY:
+        raise RunError(
+            f"market {market!r}: its catalogue has {len(items)} keys of up to {max(map(len, items))} characters; "
+            f"at most {MOST_ITEMS} of {LONGEST_KEY} are taken"
+        )
     return items

@@ -176,3 +176,13 @@ def test_an_exception_text_does_not_leave_the_market(synthetic: Path, tmp_path: 
     assert str(data) in (tmp_path / "run" / "markets" / "bravo" / "client.log").read_text()
     assert {entry["market"] for entry in summary["failed"]} == {"bravo"}
     assert summary["markets"]["alfa"]["results"]
+
+
+def test_a_market_cannot_drown_the_others_in_keys(synthetic: Path, tmp_path: Path) -> None:
+    def shout(question: Message, reply: Message) -> Message:
+        if question.metadata.message_type == "query.catalogue":
+            reply.content.config_records["texts"]["items"] = ["x" * 100_000]
+        return reply
+
+    with pytest.raises(RunError, match="'bravo': its catalogue has 1 keys of up to 100000 characters"):
+        run_with(WatchedApp("bravo", shout), quick("semantics.kind=cooccurrence"), synthetic, tmp_path / "run")
