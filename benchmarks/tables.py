@@ -227,6 +227,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "weights": weights,
     "ridge": ridge,
     "engines": lambda: rows_of("engines"),
+    "scale": lambda: rows_of("scale"),
     "compression": lambda: rows_of("compression"),
 }
 
