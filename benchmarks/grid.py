@@ -1,14 +1,15 @@
-"""The long tables: recipes on the seven XMarket markets, protocol by protocol, seed by seed.
+"""The long tables: a recipe on the markets of a data folder, protocol by protocol, loss by loss, seed by seed.
 
-    python benchmarks/xmarket.py DATA_DIR [--seeds 0,1,2] [--protocols family,temporal] [--lams 0.3,0.0] [--workers 2]
-    python benchmarks/xmarket.py DATA_DIR --variant methods --lams 0.3 \\
+    python benchmarks/grid.py DATA_DIR [--seeds 0,1,2] [--protocols family,temporal] [--lams 0.3,0.0] [--workers 2]
+    python benchmarks/grid.py DATA_DIR --variant methods --lams 0.3 \\
         --set 'evaluation.methods=[federated, local, pooled, popularity, itemknn, ease, fedease]'
+    python benchmarks/grid.py DATA_DIR --data retail --protocols temporal
 
-Each run is one `fedrec run`; its figures become rows of benchmarks/results/xmarket[_VARIANT].csv (per market and
-method), ..._gains.csv (federated minus local) and ..._runs.csv (per run, written last). A run that already has its rows
-is skipped, so a table can be finished in another session. When all seeds of a protocol were run in one call,
-..._intervals.csv gets the differences of the headline methods with intervals over users and seeds; the per-user values
-they need are never kept. `python benchmarks/tables.py` turns rows into docs/results.md.
+Each run is one `fedrec run`; its figures become rows of benchmarks/results/DATA[_VARIANT].csv (per market and method;
+DATA is xmarket unless named), ..._gains.csv (federated minus local) and ..._runs.csv (per run, written last). A run
+that already has its rows is skipped, so a table can be finished in another session. When all seeds of a protocol were
+run in one call, ..._intervals.csv gets the differences of the headline methods with intervals over users and seeds; the
+per-user values they need are never kept. `python benchmarks/tables.py` turns rows into docs/results.md.
 """
 
 import argparse
@@ -38,7 +39,8 @@ PerUser = dict[str, dict[str, np.ndarray]]  # market -> method -> NDCG@10 per te
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--data", default="xmarket", help="what the folder holds: names the rows")
     parser.add_argument("--recipe", default="fecosr")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--protocols", default="family,temporal")
@@ -47,7 +49,7 @@ def main() -> None:
     parser.add_argument("--variant")
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     options = parser.parse_args()
-    table = f"xmarket_{options.variant}" if options.variant else "xmarket"
+    table = "_".join(filter(None, [options.data, options.variant]))
     done = {(row["protocol"], row["lam"], int(row["seed"])) for row in read_rows(f"{table}_runs")}
     wanted: list[Key] = [
         (protocol, lam, int(seed))
@@ -57,7 +59,7 @@ def main() -> None:
     ]
     open_runs = [key for key in wanted if key not in done]
     per_user: dict[Key, PerUser] = {}
-    command = partial(run, options.recipe, options.data, options.overrides)
+    command = partial(run, options.recipe, options.folder, options.overrides)
     with ThreadPoolExecutor(options.workers) as pool:
         for key, (summary, users) in zip(open_runs, pool.map(command, open_runs), strict=True):
             record(table, key, summary)
