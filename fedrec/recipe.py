@@ -72,7 +72,6 @@ class LossSettings(Section):
     lam: float = Field(default=0.3, ge=0, lt=1)
     tau_s: float = Field(default=0.1, ge=1e-3, le=1e3)
     neighbours: int = Field(default=20, ge=1, le=1000)
-    chunk: int = Field(default=8192, ge=1, description="catalogue items scored at a time")
 
 
 class TrainingSettings(Section):

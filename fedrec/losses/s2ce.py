@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+_SCORES_HELD = {"cpu": 2**19, "cuda": 2**27}  # 2 MB, within a core's cache; half a gigabyte
+
 
 class SoftTargets(NamedTuple):
     """q: for every item its nearest items and their probabilities; a zero row means the target stays hard."""
@@ -65,43 +67,59 @@ def semantic_neighbours(
     return SoftTargets(torch.cat(indices), weights * known[:, None])
 
 
-class _ChunkedLogSumExp(torch.autograd.Function):
-    """logsumexp(queries @ keys.T) without ever holding more than ``chunk`` columns of scores."""
+class _MeanLogPartition(torch.autograd.Function):
+    """Mean logsumexp(queries @ keys.T), some rows at a time; their gradients are made while their scores are at hand.
+
+    Every score is computed once and exponentiated once, in a block that stays in the cache; kept for the backward pass
+    are two arrays of the size of the inputs, not the scores. (The same idea for language models: Liger Kernel, Hsu et
+    al., arXiv 2410.10989.)
+    """
 
     @staticmethod
-    def forward(ctx: Any, queries: Tensor, keys: Tensor, chunk: int) -> Tensor:
-        total = torch.full_like(queries[:, 0], -torch.inf)
-        for part in torch.split(keys, chunk):
-            total = torch.logaddexp(total, torch.logsumexp(queries @ part.T, dim=-1))
-        ctx.save_for_backward(queries, keys, total)
-        ctx.chunk = chunk
-        return total
+    def forward(ctx: Any, queries: Tensor, keys: Tensor, scores_held: int) -> Tensor:
+        total = queries.new_zeros(())
+        query_gradient, key_gradient = torch.empty_like(queries), torch.zeros_like(keys)
+        rows = max(scores_held // len(keys), 1)
+        for start in range(0, len(queries), rows):
+            block = slice(start, start + rows)
+            probability = queries[block] @ keys.T  # [n, I] scores, turned into probabilities in place
+            highest = probability.amax(dim=-1, keepdim=True)
+            mass = probability.sub_(highest).exp_().sum(dim=-1, keepdim=True)
+            total += (highest + mass.log()).sum()
+            probability /= mass
+            torch.mm(probability, keys, out=query_gradient[block])
+            key_gradient.addmm_(probability.T, queries[block])
+        ctx.save_for_backward(query_gradient, key_gradient)
+        return total / len(queries)
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        queries, keys, total = ctx.saved_tensors
-        (gradient,) = gradients
-        query_gradient = torch.zeros_like(queries)
-        key_gradients = []
-        for part in torch.split(keys, ctx.chunk):
-            weight = (queries @ part.T - total[:, None]).exp() * gradient[:, None]  # [N, c]
-            query_gradient += weight @ part
-            key_gradients.append(weight.T @ queries)
-        return query_gradient, torch.cat(key_gradients), None
+        query_gradient, key_gradient = ctx.saved_tensors
+        scale = gradients[0] / len(query_gradient)
+        return query_gradient * scale, key_gradient * scale, None
 
 
-def log_partition(queries: Tensor, keys: Tensor, chunk: int) -> Tensor:
-    """logsumexp over all items of ``queries`` [N, d] with ``keys`` [I, d], exact, [N]; in chunks above ``chunk``."""
-    if len(keys) <= chunk:
-        return torch.logsumexp(queries @ keys.T, dim=-1)
-    result: Tensor = _ChunkedLogSumExp.apply(queries, keys, chunk)  # type: ignore[no-untyped-call]
+def mean_log_partition(queries: Tensor, keys: Tensor, scores_held: int | None = None) -> Tensor:
+    """Mean over ``queries`` [N, d], N >= 1, of the exact logsumexp of their scores with all ``keys`` [I, d]; a scalar.
+
+    ``scores_held``: how many of the N x I scores exist at a time, at least a row of them; default: what suits the
+    device's cache or memory.
+    """
+    held = _SCORES_HELD[queries.device.type] if scores_held is None else scores_held
+    result: Tensor = _MeanLogPartition.apply(queries, keys, held)  # type: ignore[no-untyped-call]
     return result
 
 
 def s2ce(
-    queries: Tensor, keys: Tensor, targets: Tensor, soft: SoftTargets | None, lam: float, chunk: int = 8192
+    queries: Tensor,
+    keys: Tensor,
+    targets: Tensor,
+    soft: SoftTargets | None,
+    lam: float,
+    scores_held: int | None = None,
 ) -> Tensor:
-    """Mean S2CE of N interactions.
+    """Mean S2CE of N interactions, N >= 1.
 
     Args:
         queries: [N, d], temperature already applied.
@@ -109,7 +127,7 @@ def s2ce(
         targets: [N], item indices.
         soft: the soft targets q; not needed when ``lam`` is 0.
         lam: mass moved from the target to its neighbours, in [0, 1).
-        chunk: catalogue items scored at a time.
+        scores_held: see :func:`mean_log_partition`.
     """
     barycentre = keys[targets]  # [N, d]: sum_i y_i key_i
     if lam > 0:
@@ -118,4 +136,4 @@ def s2ce(
         weights = lam * soft.weights[targets].to(keys.dtype)  # [N, k]
         near = F.embedding_bag(soft.neighbours[targets], keys, per_sample_weights=weights, mode="sum")  # [N, d]
         barycentre = (1 - weights.sum(dim=-1, keepdim=True)) * barycentre + near
-    return (log_partition(queries, keys, chunk) - (queries * barycentre).sum(dim=-1)).mean()
+    return mean_log_partition(queries, keys, scores_held) - (queries * barycentre).sum(dim=-1).mean()

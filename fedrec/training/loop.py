@@ -55,9 +55,7 @@ def make_optimiser(model: SequentialModel, training: TrainingSettings, learning_
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate)
 
 
-def batch_loss(
-    model: SequentialModel, batch: Batch, soft: SoftTargets | None, lam: float, chunk: int
-) -> tuple[Tensor, int]:
+def batch_loss(model: SequentialModel, batch: Batch, soft: SoftTargets | None, lam: float) -> tuple[Tensor, int]:
     """Mean loss over the batch's valid next-item positions, and how many there are."""
     device = model.semantics.device
     items = torch.from_numpy(batch.items).to(device)  # [B, L + 1]
@@ -67,7 +65,7 @@ def batch_loss(
         catalogue = model.catalogue()
         states = model.states(catalogue, items[:, :-1])[valid]  # [B, L, d] -> [N, d]: padding ends here
     targets = items[:, 1:][valid]  # [N]
-    loss = s2ce(model.queries(states.float()), catalogue.keys.float(), targets, soft, lam, chunk)
+    loss = s2ce(model.queries(states.float()), catalogue.keys.float(), targets, soft, lam)
     return loss, len(targets)
 
 
@@ -83,7 +81,7 @@ def train_epoch(
     model.train()
     total, positions = 0.0, 0
     for batch in batches:
-        value, count = batch_loss(model, batch, soft, loss.lam if soft is not None else 0.0, loss.chunk)
+        value, count = batch_loss(model, batch, soft, loss.lam if soft is not None else 0.0)
         optimiser.zero_grad(set_to_none=True)
         objective = value if anchor is None else value + anchor.penalty(model)
         objective.backward()  # type: ignore[no-untyped-call]
