@@ -6,7 +6,7 @@ from safetensors.torch import load_file as load_tensors
 
 from clients.node import MarketNode
 from fedrec.errors import RunError
-from fedrec.exchange.pairs import read_pairs
+from fedrec.exchange.pairs import read_summed
 from fedrec.floors.ease import ease_weights
 from fedrec.recipe import TRAINED, EaseSettings, Recipe
 from fedrec.semantics.factory import make_semantics
@@ -47,16 +47,14 @@ def shared_ease(node: MarketNode, recipe: Recipe) -> ItemItem | None:
     """
     if not recipe.sums_counts:
         return None
-    arrays = load_arrays(node.gram)
-    counts = read_pairs(arrays, int(arrays["size"][0]), 1, diagonal=True).matrix()
-    own = arrays["own"]
+    prepared = node.prepare(recipe)
+    summed = read_summed(load_arrays(node.gram), prepared.train.item_count)
+    counts, own = summed.counts.matrix(), summed.own
     settings = EaseSettings(lambdas=recipe.fedease.lambdas, popularity_weights=recipe.ease.popularity_weights)
     try:
-        return fit_ease(
-            lambda lam: ease_weights(counts, lam)[np.ix_(own, own)], node.prepare(recipe).validation, settings
-        )
+        return fit_ease(lambda lam: ease_weights(counts, lam)[np.ix_(own, own)], prepared.validation, settings)
     except np.linalg.LinAlgError:
-        least = min(recipe.fedease.lambdas)
         raise RunError(
-            f"the summed counts have no inverse at lambda {least}: raise fedease.lambdas, or set fedease.min_count=1"
+            f"the summed counts have no inverse at any of fedease.lambdas {recipe.fedease.lambdas}: "
+            "add larger ones, or set fedease.min_count=1"
         ) from None

@@ -58,6 +58,7 @@ def answer(message: Message, context: Context, task: Task) -> Message:
             _texts(message),
         )
         origin = Origin(node.store.name, instruction.round, action)
+        node.check(instruction.recipe)
         with single_threaded():
             payload = task(node, instruction)
         memory = FileMemory(node.folder)

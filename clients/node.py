@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from flwr.app import Context
 
 from fedrec.data.store import MarketStore, open_store
-from fedrec.errors import UserError
+from fedrec.errors import RunError, UserError
 from fedrec.files import market_name, run_name
 from fedrec.recipe import Recipe, recipe_json
 from fedrec.training.prepared import PreparedMarket
@@ -45,6 +45,7 @@ class MarketNode:
 
     store: MarketStore
     folder: Path  # private state and the market's own ledger; never read by anyone else
+    text_model: str | None = None  # the encoder that this host's operator allows beside the packages' defaults
 
     @property
     def ledger(self) -> Path:
@@ -89,6 +90,14 @@ class MarketNode:
         """A finished model, private parameters included."""
         return self.folder / f"{name}.safetensors"
 
+    def check(self, recipe: Recipe) -> None:
+        """Refuse a text encoder that the coordinator names and this host's operator did not: it is foreign code."""
+        if recipe.semantics.model not in {None, self.text_model}:
+            raise RunError(
+                f"semantics.model {recipe.semantics.model!r} is not what this market loads; "
+                "its operator allows it with text-model in the node's configuration"
+            )
+
     def prepare(self, recipe: Recipe) -> PreparedMarket:
         """The market under the recipe, remembered within this process."""
         received = recipe.evaluation.protocol == "acmr" and self.vocabulary.is_file()
@@ -105,7 +114,10 @@ class MarketNode:
 
 
 def open_node(context: Context, run: str) -> MarketNode:
-    """Read the node's configuration: ``data-path`` (a market store or a folder of them), ``market``, ``state-path``.
+    """Read the node's configuration.
+
+    ``data-path`` (a market store or a folder of them), ``market``, ``state-path``, and where the recipe's text encoder
+    is not the default, ``text-model``.
 
     ``run`` comes from the coordinator, so it is checked before it becomes part of a path.
     """
@@ -118,4 +130,4 @@ def open_node(context: Context, run: str) -> MarketNode:
     store = open_store(path if (path / "market.yaml").is_file() else path / name)
     if store.name != name:
         raise UserError(f"node config: market {name!r}, but {store.path} holds {store.name!r}")
-    return MarketNode(store, Path(config["state-path"]) / run_name(run) / "markets" / name)
+    return MarketNode(store, Path(config["state-path"]) / run_name(run) / "markets" / name, config.get("text-model"))

@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from clients.messages import Instruction
 from clients.node import MarketNode
 from fedrec.data.splits import own_items
 from fedrec.errors import RunError
-from fedrec.exchange.pairs import count_pairs, read_pairs
+from fedrec.exchange.keys import read_keys
+from fedrec.exchange.pairs import count_pairs, read_summed
 from fedrec.exchange.payload import Payload
 from fedrec.files import write_atomic, write_json
 from fedrec.recipe import Recipe, recipe_json
@@ -24,6 +26,8 @@ from fedrec.semantics.factory import make_semantics
 from fedrec.training.device import choose_device
 from fedrec.training.report import evaluate_market
 from fedrec.training.stages import Finished, LocalTrainer, State
+
+Value = TypeVar("Value")
 
 
 def hello(node: MarketNode, instruction: Instruction) -> Payload:
@@ -69,9 +73,10 @@ def install(node: MarketNode, instruction: Instruction) -> Payload:
     arrays = instruction.arrays
     if "vocabulary" in instruction.texts:
         own = own_items(node.store, instruction.recipe.evaluation, instruction.recipe.seed)
-        if not set(own) <= set(instruction.texts["vocabulary"]):
+        received = _sound(lambda: read_keys(instruction.texts, "vocabulary"))
+        if not set(own) <= set(received):
             raise RunError("the vocabulary received lacks items of this market")
-        write_atomic(node.vocabulary, json.dumps(sorted(instruction.texts["vocabulary"])).encode())
+        write_atomic(node.vocabulary, json.dumps(sorted(received)).encode())
     if "semantics" in arrays:
         items = node.prepare(instruction.recipe).train.item_count
         vectors = arrays["semantics"]
@@ -79,13 +84,17 @@ def install(node: MarketNode, instruction: Instruction) -> Payload:
             raise RunError(f"semantic vectors of shape {vectors.shape} do not fit {items} items")
         write_atomic(node.semantics, save_arrays({"semantics": np.asarray(vectors, np.float32)}))
     if "own" in arrays:
-        items = node.prepare(instruction.recipe).train.item_count
-        size = int(arrays["size"][0])
-        if arrays["own"].shape != (items,) or not (arrays["own"].min() >= 0 and arrays["own"].max() < size):
-            raise RunError(f"summed counts over {size} items do not fit the {items} items of this market")
-        read_pairs(arrays, size, 1, diagonal=True)
-        write_atomic(node.gram, save_arrays({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+        summed = _sound(lambda: read_summed(arrays, node.prepare(instruction.recipe).train.item_count))
+        write_atomic(node.gram, save_arrays({k: np.ascontiguousarray(v) for k, v in summed.arrays().items()}))
     return Payload()
+
+
+def _sound(read: Callable[[], Value]) -> Value:
+    """What was read of an instruction; what cannot be is refused in words that quote none of the market's data."""
+    try:
+        return read()
+    except ValueError as error:
+        raise RunError(str(error)) from None
 
 
 def pretrain(node: MarketNode, instruction: Instruction) -> Payload:

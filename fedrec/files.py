@@ -76,14 +76,29 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 
     A line that is still being written is left out, and so is one that was torn when its writer was killed.
     """
-    if not path.exists():
-        return []
-    found = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
-        if line.endswith("\n"):
+    return JsonLines(path).read()
+
+
+class JsonLines:
+    """Reads a JSON-lines file as it grows."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._position = 0  # bytes read, all of whole lines
+
+    def read(self) -> list[dict[str, Any]]:
+        """The objects written since the last call; see :func:`read_json_lines`."""
+        if not self.path.exists():
+            return []
+        with self.path.open("rb") as stream:
+            stream.seek(self._position)
+            whole, newline, _ = stream.read().rpartition(b"\n")
+        self._position += len(whole + newline)
+        found = []
+        for line in whole.decode(errors="replace").splitlines():
             with suppress(json.JSONDecodeError):
                 found.append(json.loads(line))
-    return found
+        return found
 
 
 def refuse_occupied(directory: Path) -> None:

@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 
 from fedrec.errors import RunError
 from fedrec.exchange.declaration import CATALOGUE, GRAM, INSTALL, VOCABULARY
-from fedrec.exchange.pairs import PairCounts, read_pairs, sum_pairs
+from fedrec.exchange.keys import read_keys
+from fedrec.exchange.pairs import PairCounts, SummedCounts, read_pairs, sum_pairs
 from fedrec.exchange.payload import Payload
 from fedrec.recipe import FedEaseSettings
 from fedrec.runs.shared import SharedItems
 from fedrec.semantics.cooccurrence import CooccurrenceSemantics
 from server.federation import Federation
 from strategies.records import array_record
-
-MOST_ITEMS, LONGEST_KEY = 2_000_000, 512  # one market must not drown the others in keys
 
 
 @dataclass(frozen=True)
@@ -80,9 +79,8 @@ def share_gram(federation: Federation, settings: FedEaseSettings) -> dict[str, i
     parts = {}
     for market, index in union.index.items():
         before = settings.restrict == "before"
-        counts = total.restricted(index) if before else total
-        own = np.arange(len(index)) if before else index
-        parts[market] = array_record({**counts.arrays(), "own": own, "size": np.array([counts.size])})
+        part = SummedCounts(total.restricted(index), np.arange(len(index))) if before else SummedCounts(total, index)
+        parts[market] = array_record(part.arrays())
     federation.require(INSTALL, parts)
     return {"items": len(union.items), "pairs": len(total.count)}
 
@@ -106,12 +104,7 @@ def _sum_counts(federation: Federation, action: str, min_count: int, diagonal: b
 
 
 def _keys(market: str, payload: Payload) -> list[str]:
-    items = payload.texts.get("items")
-    if not isinstance(items, list) or len(set(items)) != len(items) or not items:
-        raise RunError(f"market {market!r}: its catalogue is not a list of distinct item keys")
-    if len(items) > MOST_ITEMS or max(map(len, items)) > LONGEST_KEY:
-        raise RunError(
-            f"market {market!r}: its catalogue has {len(items)} keys of up to {max(map(len, items))} characters; "
-            f"at most {MOST_ITEMS} of {LONGEST_KEY} are taken"
-        )
-    return items
+    try:
+        return read_keys(payload.texts, "items")
+    except ValueError as error:
+        raise RunError(f"market {market!r}: its catalogue cannot be: {error}") from None

@@ -43,14 +43,6 @@ class Sequences:
         source = np.repeat(self.offsets[users] - offsets[:-1], lengths) + np.arange(offsets[-1])
         return Sequences(offsets, self.items[source], self.times[source], self.item_count)
 
-    def truncated(self, drop: int) -> "Sequences":
-        """Every history without its last ``drop`` interactions."""
-        kept = np.maximum(self.lengths - drop, 0)
-        position = np.arange(len(self.items)) - np.repeat(self.offsets[:-1], self.lengths)
-        mask = position < np.repeat(kept, self.lengths)
-        offsets = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
-        return Sequences(offsets, self.items[mask], self.times[mask], self.item_count)
-
     def item_counts(self) -> NDArray[np.int64]:
         """Interactions per item, [I]."""
         return np.bincount(self.items, minlength=self.item_count)

@@ -101,10 +101,7 @@ def split_market(
     member = numpy_generator(seed, store.name, "members").random(len(users)) < user_share
     split = _assemble(rows, labels, member, users.to_list(), items.to_list())
     if not len(split.train) or not len(split.validation) or not len(split.test):
-        raise UserError(
-            f"{store.path}: no user has {protocols.LEAST_HISTORY} {_STEP[settings.holdout]} under protocol "
-            f"{settings.protocol!r}; leave this market out with data.markets"
-        )
+        raise UserError(f"{store.path}: {_why_empty(settings, user_share)}; leave this market out with data.markets")
     if settings.protocol == "acmr":
         generator = numpy_generator(seed, store.name, "negatives")
         return Split(
@@ -115,6 +112,14 @@ def split_market(
             _with_negatives(split.test, rows, generator),
         )
     return split
+
+
+def _why_empty(settings: EvaluationSettings, user_share: float) -> str:
+    if user_share < 1:
+        return f"data.user_share {user_share:g} leaves nobody to train, choose and test on; raise it"
+    if settings.protocol == "global-time":
+        return f"evaluation.cut_date {settings.cut_date} leaves nothing before it, or nobody after it; change it"
+    return f"no user has {protocols.LEAST_HISTORY} {_STEP[settings.holdout]} under protocol {settings.protocol!r}"
 
 
 def own_items(store: MarketStore, settings: EvaluationSettings, seed: int = 0) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from fedrec.exchange.keys import MOST_ITEMS
 from fedrec.exchange.payload import Array
 
 _NAMES = ("first", "second", "count")
@@ -76,6 +77,31 @@ def sum_pairs(parts: Iterable[PairCounts], size: int) -> PairCounts:
     if summed.nnz and summed.data.max() > np.iinfo(np.int32).max:
         raise ValueError("summed pair counts are larger than any market could have users")
     return PairCounts(summed.row.astype(np.int32), summed.col.astype(np.int32), summed.data.astype(np.int32), size)
+
+
+@dataclass(frozen=True)
+class SummedCounts:
+    """What a market gets of the counts of all: ``counts``, and which of their items are its own."""
+
+    counts: PairCounts
+    own: NDArray[np.int64]  # position of each of the market's items
+
+    def arrays(self) -> dict[str, Array]:
+        """The arrays in which they travel."""
+        return {**self.counts.arrays(), "own": self.own, "size": np.array([self.counts.size])}
+
+
+def read_summed(arrays: Mapping[str, Array], items: int) -> SummedCounts:
+    """Summed counts as a market of ``items`` items receives them; raises ``ValueError`` for what cannot be such."""
+    own, size = arrays.get("own"), arrays.get("size")
+    if own is None or size is None or size.shape != (1,) or {own.dtype, size.dtype} != {np.dtype(np.int64)}:
+        raise ValueError("summed counts must say over how many items they are and where this market's stand")
+    total = int(size[0])
+    if own.shape != (items,) or len(np.unique(own)) != items or not (own.min() >= 0 and own.max() < total):
+        raise ValueError(f"summed counts over {total} items do not fit the {items} items of this market")
+    if total > MOST_ITEMS:
+        raise ValueError(f"summed counts over {total} items; at most {MOST_ITEMS} are taken")
+    return SummedCounts(read_pairs(arrays, total, 1, diagonal=True), np.asarray(own, np.int64))
 
 
 def read_pairs(arrays: Mapping[str, Array], size: int, min_count: int, diagonal: bool) -> PairCounts:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from fedrec.files import read_json_lines
+from fedrec.files import JsonLines
 
 _POLL_SECONDS = 0.2
 _STAGES = {
@@ -49,9 +49,10 @@ class ProgressView:
     @contextmanager
     def follow(self, events: Path) -> Iterator[None]:
         """Show events while the block runs; those of an earlier start of the run are not shown again."""
-        shown = len(read_json_lines(events))
+        lines = JsonLines(events)
+        lines.read()
         stop = threading.Event()
-        watcher = threading.Thread(target=self._watch, args=(events, stop, shown), daemon=True)
+        watcher = threading.Thread(target=self._watch, args=(lines, stop), daemon=True)
         if self.console.is_terminal:
             columns = (
                 TextColumn("{task.description}", markup=False),
@@ -78,11 +79,10 @@ class ProgressView:
         if self._bar is not None and not action.startswith("query."):
             self._bar.update(self._task, advance=1, description=f"{self._stage}  {market}{self._validation}")
 
-    def _watch(self, events: Path, stop: threading.Event, shown: int) -> None:
+    def _watch(self, lines: JsonLines, stop: threading.Event) -> None:
         while True:
             last = stop.is_set()
-            for event in read_json_lines(events)[shown:]:
-                shown += 1
+            for event in lines.read():
                 self._show(event)
             if last:
                 return

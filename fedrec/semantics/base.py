@@ -28,11 +28,6 @@ class ItemVectors:
     vectors: NDArray[np.float32]  # [I, e]
     known: NDArray[np.bool_]  # [I]; False where the vector is only the key's own direction
 
-    @property
-    def coverage(self) -> float:
-        """Share of the items that have a meaning."""
-        return float(self.known.mean())
-
 
 class Semantics(ABC):
     """Gives items vectors of ``dimension`` numbers.

@@ -91,7 +91,8 @@ class TextSemantics(Semantics):
         digest = hashlib.sha256(f"{self.package} {self._version()} {self.model}\n".encode())
         folder = Path(self.model)
         for path in sorted(entry for entry in folder.rglob("*") if entry.is_file()) if folder.is_dir() else []:
-            digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+            with path.open("rb") as stream:
+                digest.update(str(path.relative_to(folder)).encode() + hashlib.file_digest(stream, "sha256").digest())
         for text in texts:
             digest.update(text.encode() + b"\x00")
         return digest.hexdigest()

@@ -17,6 +17,8 @@ from fedrec.seeds import numpy_generator
 from fedrec.simulation.relay import RelayGrid
 from fedrec.simulation.workers import decode, encode
 
+_KEPT_ROUNDS = 3  # a resumed run goes back two rounds at most, and reads the answers of the one before
+
 
 class FaultyGrid(RelayGrid):
     """Loses and delays answers to training rounds. Late ones wait in ``folder``."""
@@ -39,6 +41,9 @@ class FaultyGrid(RelayGrid):
         fates = {message.metadata.dst_node_id: self._fate(message, server_round) for message in asked}
         sent = [message for message in asked if fates[message.metadata.dst_node_id] != "dropped"]
         arrived = [self._delayed(path) for path in sorted(self.folder.glob(f"{server_round - 1:06d}-*"))]
+        for path in self.folder.glob("*"):
+            if int(path.name.partition("-")[0]) < server_round - _KEPT_ROUNDS:
+                path.unlink()
         for reply in self.inner.send_and_receive(sent, timeout=timeout):
             node = reply.metadata.src_node_id
             if fates[node] == "late":

@@ -6,12 +6,14 @@ and the market named), node configurations are partition numbers (here each is g
 hangs is waited for for ever (here its actor ends itself after the deadline).
 """
 
+import json
 import logging
 import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,14 @@ from flwr.simulation import run_simulation
 from flwr.simulation.ray_transport.ray_actor import BasicActorPool
 
 from fedrec.errors import RunError, UserError
+from fedrec.files import write_json
 from fedrec.recipe import Recipe
 from fedrec.simulation.nodes import RUN_ID, Seat
 from fedrec.simulation.wire import OffWireGrid, off_wire
 
 OnReply = Callable[[str, str], None]
 _PARTITION = "partition-id"
+_SEATS = "seats.json"
 _POLL_SECONDS = 0.2
 _END_SECONDS = 30.0
 _HUNG = 75  # exit code of an actor that missed its deadline
@@ -86,6 +90,7 @@ def run_on_ray(
             grid.stopped.set()
 
     os.environ.setdefault("RAY_worker_niceness", "0")  # its default, 15, leaves the actors last in every queue
+    write_json(wire / _SEATS, {"seats": [[dict(seat.config), seat.interactions] for seat in seats]})
     options = recipe.ray
     init_args: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
     if options.address is not None:
@@ -97,7 +102,7 @@ def run_on_ray(
                 run_simulation,
                 stop,
                 server_app=server_app,
-                client_app=_Seated(client_app, seats, wire, recipe),
+                client_app=_Seated(client_app, wire, recipe),
                 num_supernodes=len(seats),
                 backend_config={"init_args": init_args, "client_resources": resources},
             )
@@ -106,6 +111,7 @@ def run_on_ray(
         finally:
             stop()
             ray.shutdown()
+            (wire / _SEATS).unlink(missing_ok=True)
 
 
 def _interruptible(function: Callable[..., None], stop: Callable[[], None], **arguments: Any) -> None:
@@ -134,20 +140,28 @@ def _interruptible(function: Callable[..., None], stop: Callable[[], None], **ar
         raise raised[0]
 
 
-class _Seated(ClientApp):
-    """The markets' app with the node configuration that Flower's simulation cannot carry, and with a deadline."""
+@cache
+def _seats(path: Path) -> list[Seat]:
+    """The markets of the run, read once in every actor."""
+    return [Seat(*seat) for seat in json.loads(path.read_text(encoding="utf-8"))["seats"]]
 
-    def __init__(self, app: Any, seats: Sequence[Seat], wire: Path, recipe: Recipe) -> None:
+
+class _Seated(ClientApp):
+    """The markets' app with the node configuration that Flower's simulation cannot carry, and with a deadline.
+
+    Ray pickles it again for every message, so the seats stay on disk.
+    """
+
+    def __init__(self, app: Any, wire: Path, recipe: Recipe) -> None:
         super().__init__()
         self._app = app
-        self._seats = list(seats)
         self._wire = wire
         settings = recipe.federation
         self._deadlines = {"train.pretrain": settings.deadline_seconds}
         self._other = settings.stage_deadline_seconds
 
     def __call__(self, message: Message, context: Context) -> Message:
-        seat = self._seats[int(str(context.node_config[_PARTITION]))]
+        seat = _seats(self._wire / _SEATS)[int(str(context.node_config[_PARTITION]))]
         own = seat.context(context.node_id)
         own.run_id = context.run_id or RUN_ID
         seconds = self._deadlines.get(message.metadata.message_type, self._other)

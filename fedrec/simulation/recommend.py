@@ -10,7 +10,7 @@ import numpy as np
 from clients.contenders import finished_contenders
 from clients.node import MarketNode
 from fedrec.data.sequences import Sequences
-from fedrec.data.splits import Holdout, Split, user_history
+from fedrec.data.splits import Holdout, Split, own_items, user_history
 from fedrec.data.store import open_stores
 from fedrec.errors import UserError
 from fedrec.recipe import Recipe, load_recipe
@@ -74,7 +74,8 @@ def recommend(
             notes.append("no known item in the history: these are the market's most popular items")
         users = np.array([0])
         scorer = scorers.get(chosen) or (lambda _: prepared.test.known.item_counts()[None].astype(np.float64))
-        scores = np.where(excluded(holdout, users), -np.inf, scorer(users))[0]
+        sold = np.isin(prepared.split.items, own_items(prepared.store, recipe.evaluation, recipe.seed))
+        scores = np.where(excluded(holdout, users) | ~sold, -np.inf, scorer(users))[0]
     best = [int(item) for item in np.argsort(-scores, kind="stable")[:count] if scores[item] > -np.inf]
     bought = prepared.train.item_counts()
     texts = item_texts(prepared.store, [prepared.split.items[item] for item in best])

@@ -45,8 +45,9 @@ class Simulation:
         from fedrec.simulation.pooled import train_pooled
 
         state = str(self.run.path.resolve().parent)
+        node = {"state-path": state, "text-model": self.recipe.semantics.model or ""}
         seats = [
-            Seat({"market": store.name, "data-path": str(store.path.resolve()), "state-path": state}, store.count)
+            Seat({**node, "market": store.name, "data-path": str(store.path.resolve())}, store.count)
             for store in self.stores
         ]
         config = {
@@ -104,6 +105,7 @@ def resume_simulation(path: Path) -> Simulation:
     """Take up a run that was interrupted. Refuses one that is finished, and one whose makings have changed."""
     run = RunFolder.open(path)
     if run.summary.is_file():
+        run.gather_ledgers()  # in case it was stopped between the summary and this
         raise UserError(f"{path}: finished already; its figures: `fedrec report {path}`")
     manifest = run.read_manifest()
     recipe = load_recipe(str(path / "recipe.yaml"))

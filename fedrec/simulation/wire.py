@@ -5,7 +5,9 @@ see whole messages; a cluster needs a run folder that all its hosts share.
 """
 
 import hashlib
+import math
 import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from fedrec.simulation.relay import RelayGrid
 _TICKET = "arrays-on-disk"
 _FILE = "sha256"
 _POLL_SECONDS = 0.02
+_PLACING_SECONDS = 300.0  # for Ray to start actors
 
 
 class OffWireGrid(RelayGrid):
@@ -37,15 +40,17 @@ class OffWireGrid(RelayGrid):
         """Store what is sent, fetch what is answered, then forget the files.
 
         ``timeout`` is left to the actors, which end themselves when a market takes longer: every message is answered,
-        or its actor dies over it.
+        or its actor dies over it. Only where no actor can be placed any more, because the cluster lost a host, is there
+        nobody to do so: with a ``timeout``, waiting ends when all markets one after the other had their time.
         """
         whole = list(messages)
+        until = math.inf if timeout is None else time.monotonic() + _PLACING_SECONDS + timeout * len(whole)
         records = {id(record): record for record in (m.content.array_records.get(ARRAYS) for m in whole) if record}
         stored = {key: _store(record, self.folder) for key, record in records.items()}  # one goes to many markets
         sent = [_without_arrays(message, stored) for message in whole]
         waiting = set(self.inner.push_messages(sent))
         replies: list[Message] = []
-        while waiting:
+        while waiting and time.monotonic() < until:
             if self.stopped.wait(_POLL_SECONDS):
                 raise RunError("the engine has stopped; the markets' answers will not come")
             for reply in self.inner.pull_messages(waiting):

@@ -5,7 +5,7 @@ what follows an item in this market alone; how much each counts is learned on va
 has the same views of the summed counts beside them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -41,16 +41,34 @@ class ItemItem:
 
 
 def fit_ease(weights_at: Callable[[float], NDArray[np.float64]], holdout: Holdout, settings: EaseSettings) -> ItemItem:
-    """Try every pair of lambda and popularity weight on validation users; keep the first best."""
+    """Try every pair of lambda and popularity weight on validation users; keep the first best.
+
+    A lambda at which counts have no inverse is passed over: where rare pairs were held back, small ones may be too
+    small. Raises :class:`numpy.linalg.LinAlgError` when none is left.
+    """
     return _first_best(
         (
-            ItemItem(weights, {"lam": lam, "popularity_weight": weight}, weight)
-            for lam in settings.lambdas
-            for weights in [weights_at(lam).astype(np.float32)]
+            ItemItem(weights.astype(np.float32), {"lam": lam, "popularity_weight": weight}, weight)
+            for lam, weights in _invertible(weights_at, settings.lambdas)
             for weight in settings.popularity_weights
         ),
         holdout,
     )
+
+
+def _invertible(
+    weights_at: Callable[[float], NDArray[np.float64]], lambdas: Iterable[float]
+) -> Iterator[tuple[float, NDArray[np.float64]]]:
+    found = False
+    for lam in lambdas:
+        try:
+            weights = weights_at(lam)
+        except np.linalg.LinAlgError:
+            continue
+        found = True
+        yield lam, weights
+    if not found:
+        raise np.linalg.LinAlgError("no inverse at any lambda")
 
 
 def fit_own_ease(histories: sparse.csr_matrix, holdout: Holdout, settings: EaseSettings) -> ItemItem:

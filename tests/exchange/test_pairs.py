@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from fedrec.exchange.pairs import PairCounts, count_pairs, read_pairs, sum_pairs
+from fedrec.exchange.pairs import PairCounts, SummedCounts, count_pairs, read_pairs, read_summed, sum_pairs
 from fedrec.floors.ease import ease_weights, gram
 
 UNION = "abcdefghi"
@@ -186,3 +186,37 @@ def test_sums_beyond_32_bits_do_not_turn_negative():
     except (ValueError, OverflowError):
         return
     assert total.count.tolist() == [2**32 - 2]
+
+
+def a_share() -> SummedCounts:
+    """Items 3 and 1 of four are the market's own; item 1 has three users, two of them with item 3."""
+    rows, columns, counts = np.array([[1, 1, 3], [1, 3, 3], [3, 2, 2]], np.int32)
+    return SummedCounts(PairCounts(rows, columns, counts, 4), np.array([3, 1]))
+
+
+def test_summed_counts_come_back_as_they_were_sent():
+    found = read_summed(a_share().arrays(), 2)
+    assert found.own.tolist() == [3, 1]
+    assert found.counts.matrix().toarray()[np.ix_(found.own, found.own)].tolist() == [[2, 2], [2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"own": None}, "must say"),
+        ({"size": None}, "must say"),
+        ({"size": np.array([4, 4])}, "must say"),
+        ({"size": np.array([4.0])}, "must say"),
+        ({"own": np.array([3.0, 1.0])}, "must say"),
+        ({"own": np.array([3, 3])}, "do not fit"),
+        ({"own": np.array([3, 4])}, "do not fit"),
+        ({"own": np.array([-1, 1])}, "do not fit"),
+        ({"own": np.array([3])}, "do not fit"),
+        ({"size": np.array([2**40])}, "at most"),
+        ({"size": np.array([3]), "own": np.array([0, 1])}, "outside the catalogue"),
+    ],
+)
+def test_summed_counts_that_cannot_be(changes, words):
+    arrays = {name: array for name, array in {**a_share().arrays(), **changes}.items() if array is not None}
+    with pytest.raises(ValueError, match=words):
+        read_summed(arrays, 2)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord
 
+from clients.node import MarketNode
+from fedrec.data.store import open_store
 from fedrec.errors import RunError
 from fedrec.files import read_json_lines
 from fedrec.runs.folder import RunFolder
@@ -184,5 +186,15 @@ def test_a_market_cannot_drown_the_others_in_keys(synthetic: Path, tmp_path: Pat
             reply.content.config_records["texts"]["items"] = ["x" * 100_000]
         return reply
 
-    with pytest.raises(RunError, match="'bravo': its catalogue has 1 keys of up to 100000 characters"):
+    with pytest.raises(RunError, match="'bravo': its catalogue cannot be: items has 1 keys of up to 100000 characters"):
         run_with(WatchedApp("bravo", shout), quick("semantics.kind=cooccurrence"), synthetic, tmp_path / "run")
+
+
+def test_a_market_loads_no_encoder_that_its_operator_did_not_name(synthetic: Path, tmp_path: Path) -> None:
+    """The coordinator's recipe names another folder than the node's configuration."""
+    recipe = quick("semantics.kind=model2vec", "semantics.model=/somewhere/else")
+    node = MarketNode(open_store(synthetic / "alfa"), tmp_path, "/here")
+    with pytest.raises(RunError, match=r"'/somewhere/else' is not what this market loads"):
+        node.check(recipe)
+    node.check(quick("semantics.kind=model2vec", "semantics.model=/here"))
+    node.check(quick("semantics.kind=model2vec"))

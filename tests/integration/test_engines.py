@@ -6,16 +6,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flwr.app import Message, RecordDict
 
 from fedrec.errors import RunError, UserError
 from fedrec.files import read_json_lines
 from fedrec.runs.summary import comparable
+from fedrec.simulation.inline import InlineGrid
 from fedrec.simulation.nodes import Seat
+from fedrec.simulation.relay import RelayGrid
 from fedrec.simulation.run import prepare_simulation, resume_simulation
+from fedrec.simulation.wire import OffWireGrid
 from fedrec.simulation.workers import deal
 from tests.conftest import QUICK
 from tests.integration.harness import quick
@@ -133,3 +138,21 @@ def test_simulated_trouble_is_the_same_on_every_engine(synthetic: Path, tmp_path
     assert any("expected" in reason for reason in reasons)
     lines = read_json_lines(tmp_path / "one" / "events.jsonl")
     assert [line["round"] for line in lines if line["event"] == "round"] == [1, 2, 3, 4, 5, 6]
+    assert {path.name[:6] for path in (tmp_path / "one" / "late").iterdir()} <= {"000003", "000004", "000005", "000006"}
+
+
+class _Deaf(RelayGrid):
+    """Takes messages and never answers."""
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        return [str(number) for number, _ in enumerate(messages)]
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        return []
+
+
+def test_waiting_for_actors_that_cannot_be_placed_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedrec.simulation.wire._PLACING_SECONDS", 0.1)
+    grid = OffWireGrid(_Deaf(InlineGrid(None, [])), tmp_path, lambda _: None)  # type: ignore[arg-type]
+    messages = [Message(RecordDict(), node, "query.hello") for node in (1, 2)]
+    assert grid.send_and_receive(messages, timeout=0.05) == []

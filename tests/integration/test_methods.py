@@ -9,12 +9,13 @@ from scipy import sparse
 
 from clients.contenders import finished_contenders
 from clients.node import MarketNode
-from fedrec.data.store import open_stores
+from fedrec.data.store import open_store, open_stores
 from fedrec.exchange.pairs import read_pairs
 from fedrec.files import read_json_lines
 from fedrec.floors.ease import ease_weights
 from fedrec.recipe import Recipe, load_recipe
 from fedrec.simulation.pooled import pooled_semantics
+from fedrec.simulation.recommend import recommend
 from fedrec.simulation.run import prepare_simulation
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.stages import LocalTrainer
@@ -147,6 +148,10 @@ def test_the_legacy_protocol_ranks_the_union(tmp_path: Path) -> None:
     }
     union = {item for store in open_stores(data) for item in store.catalogue["item_id"]}
     assert sizes == {len(union)}
+    sold = set(open_store(data / "alfa").catalogue["item_id"])
+    assert sold < union
+    found = recommend(tmp_path / "run", "alfa", history=sorted(sold)[:2], count=len(union))
+    assert {entry.item for entry in found.items} == sold - set(sorted(sold)[:2])  # others rank well, but are not sold
 
 
 def test_baskets_and_one_date_for_all(synthetic: Path, tmp_path: Path) -> None:

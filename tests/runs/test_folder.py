@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from fedrec.errors import UserError
-from fedrec.files import append_json_line, new_folder, read_json_lines, write_atomic, write_json
+from fedrec.files import JsonLines, append_json_line, new_folder, read_json_lines, write_atomic, write_json
 from fedrec.recipe import Recipe
 from fedrec.runs.folder import Checkpoint, RunFolder
 from fedrec.runs.summary import comparable
@@ -62,3 +62,17 @@ def test_a_torn_line_costs_only_itself(tmp_path: Path) -> None:
 def test_comparable_drops_what_may_differ() -> None:
     summary = {"seed": 1, "engine": "inline", "seconds": {"total": 2.0}, "rounds": [{"round": 1, "train_seconds": 3.0}]}
     assert comparable(summary) == {"seed": 1, "rounds": [{"round": 1}]}
+
+
+def test_lines_are_read_once_as_they_come(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    lines = JsonLines(path)
+    assert lines.read() == []
+    append_json_line(path, {"a": "\u2028"})
+    with path.open("a") as stream:
+        stream.write('{"b": ')
+    assert lines.read() == [{"a": "\u2028"}]
+    with path.open("a") as stream:
+        stream.write('2}\n{"c": 3}\n')
+    assert lines.read() == [{"b": 2}, {"c": 3}]
+    assert lines.read() == []

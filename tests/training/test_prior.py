@@ -2,16 +2,19 @@
 
 import itertools
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from fedrec.data.sequences import Sequences
 from fedrec.data.splits import Split
 from fedrec.data.store import open_store
+from fedrec.floors.ease import ease_weights
 from fedrec.recipe import EaseSettings, PriorSettings, load_recipe
 from fedrec.training.prepared import PreparedMarket
-from fedrec.training.prior import fit_own_ease, item_views, popularity_views
+from fedrec.training.prior import fit_ease, fit_own_ease, item_views, popularity_views
 
 DAY = 86400
 USERS = (0, 5, 17, 33)
@@ -94,3 +97,15 @@ def test_ease_takes_the_pair_that_validates_best(synthetic: Path) -> None:
     values = {(lam, share): judge(lam, share) for lam in settings.lambdas for share in settings.popularity_weights}
     best = fit_own_ease(market.train.matrix(), holdout, settings)
     assert values[best.chosen["lam"], best.chosen["popularity_weight"]] >= max(values.values()) - 1e-6
+
+
+def test_a_lambda_without_an_inverse_is_passed_over(synthetic: Path) -> None:
+    """Counts whose rare pairs were held back need not be positive definite; a larger lambda makes them so."""
+    market = PreparedMarket(open_store(synthetic / "alfa"), load_recipe("fecosr", ["evaluation.protocol=temporal"]))
+    items = len(market.split.items)
+    counts = np.full((items, items), 3.0)
+    counts[np.diag_indices(items)] = 2.0  # eigenvalue -1
+    settings = EaseSettings(lambdas=[0.5, 4.0], popularity_weights=[0.0])
+    assert fit_ease(partial(ease_weights, counts), market.validation, settings).chosen["lam"] == 4.0
+    with pytest.raises(np.linalg.LinAlgError):
+        fit_ease(partial(ease_weights, counts), market.validation, EaseSettings(lambdas=[0.5]))
