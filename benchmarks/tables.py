@@ -12,22 +12,11 @@ from pathlib import Path
 
 from results import read_rows
 
+from fedrec.report.tables import METHODS
+
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 MARKETS = ("de", "jp", "in", "fr", "ca", "mx", "uk")
-METHODS = (
-    "popularity",
-    "itemknn",
-    "ease",
-    "fedease_without_prior",
-    "fedease",
-    "prior",
-    "local_without_prior",
-    "local",
-    "federated_without_prior",
-    "federated",
-    "pooled_without_prior",
-    "pooled",
-)
+RETAIL = ("dach", "north", "south", "united-kingdom", "west")
 PAIRS = (
     ("federated", "local"),
     ("federated", "pooled"),
@@ -54,27 +43,42 @@ def main() -> None:
     PAGE.write_text(text, encoding="utf-8")
 
 
-def results(table: str, protocol: str, methods: Sequence[str] = METHODS) -> str:
+def results(rows: list[Row], methods: Sequence[str] = METHODS, markets: Sequence[str] = MARKETS) -> str:
     """NDCG@10 per method and market, mean over seeds; the mean carries the spread over seeds."""
-    rows = select(table, protocol, HEADLINE)
-    lines = [["", *MARKETS, "**mean**"]]
-    for method in methods:
-        figures = [f"{mean(values(rows, market, method)):.4f}" for market in MARKETS]
-        lines.append([method.replace("_", " "), *figures, with_spread(per_seed_means(rows, method))])
-    return markdown(lines)
+    return markdown([["", *markets, "**mean**"], *lines_of(rows, methods, markets)])
 
 
-def differences(table: str, protocol: str, pairs: Sequence[tuple[str, str]]) -> str:
+def lines_of(rows: list[Row], methods: Sequence[str], markets: Sequence[str] = MARKETS) -> list[list[str]]:
+    """One line of :func:`results` a method that was measured."""
+    measured = {row["method"] for row in rows}
+    return [
+        [
+            method.replace("_", " "),
+            *(f"{mean(values(rows, market, method)):.4f}" for market in markets),
+            with_spread(per_seed_means(rows, method)),
+        ]
+        for method in methods
+        if method in measured
+    ]
+
+
+def differences(
+    table: str,
+    protocol: str,
+    pairs: Sequence[tuple[str, str]],
+    markets: Sequence[str] = MARKETS,
+    lam: str = HEADLINE,
+) -> str:
     """Mean differences per market with 95 % intervals over users and seeds; bold where the interval excludes zero."""
     rows = {
         (row["market"], row["method"], row["other"]): row
         for row in read_rows(f"{table}_intervals")
-        if row["protocol"] == protocol
+        if (row["protocol"], row["lam"]) == (protocol, lam)
     }
-    lines = [["", *MARKETS]]
+    lines = [["", *markets]]
     for method, other in pairs:
         cells = []
-        for market in MARKETS:
+        for market in markets:
             row = rows[market, method, other]
             figure, low, high = (float(row[part]) for part in ("mean", "low", "high"))
             text = f"{figure:+.4f} [{low:+.3f}, {high:+.3f}]"
@@ -85,14 +89,65 @@ def differences(table: str, protocol: str, pairs: Sequence[tuple[str, str]]) -> 
 
 def acmr() -> str:
     """The legacy protocol beside the published model."""
-    rows = select("xmarket_fedease", "acmr", HEADLINE)
+    published = [PUBLISHED[market] for market in MARKETS]
     lines = [
         ["", *MARKETS, "**mean**"],
-        ["ACMR, published", *(f"{PUBLISHED[m]:.4f}" for m in MARKETS), f"{mean(list(PUBLISHED.values())):.4f}"],
+        ["ACMR, published", *(f"{figure:.4f}" for figure in published), f"{mean(published):.4f}"],
     ]
-    for method in ("popularity", "itemknn", "ease", "fedease_without_prior", "fedease"):
-        figures = [f"{mean(values(rows, market, method)):.4f}" for market in MARKETS]
-        lines.append([method.replace("_", " "), *figures, with_spread(per_seed_means(rows, method))])
+    trained, counted = (select(f"xmarket_{name}", "acmr", HEADLINE) for name in ("acmr", "fedease"))
+    fedease = [row for row in counted if row["method"].startswith("fedease")]
+    return markdown([*lines, *lines_of([*trained, *fedease], METHODS)])
+
+
+def sensitivity() -> str:
+    """One seed: what changes with the order of ties, and with what is held out."""
+    lines = [["", "protocol", "federated", "local", "ease", "popularity", "federated − local"]]
+    for words, table in (
+        ("as above", "xmarket_methods"),
+        ("ties in random order", "xmarket_ties"),
+        ("last item alone in time", "xmarket_untied"),
+        ("last day as a basket", "xmarket_basket"),
+    ):
+        for protocol in ("family", "temporal"):
+            rows = [row for row in select(table, protocol, HEADLINE) if row["seed"] == "0"]
+            if rows:
+                means = [mean(per_seed_means(rows, name)) for name in ("federated", "local", "ease", "popularity")]
+                figures = [f"{figure:.4f}" for figure in means]
+                lines.append([words, protocol, *figures, f"{means[0] - means[1]:+.4f}"])
+    return markdown(lines)
+
+
+def newcomers() -> str:
+    """A market that never took part, by share of its users known; beside it the market inside the federation."""
+    lines = [["market", "users known", "popularity", "ease", "local", "adapted", "adapted − local"]]
+    rows = read_rows("newcomers")
+    for market in sorted({row["market"] for row in rows}):
+        own = [row for row in rows if row["market"] == market]
+        for share in sorted({row["share"] for row in own}, key=float):
+            same = [row for row in own if row["share"] == share]
+            figures = [
+                with_spread([float(row[name]) for row in same]) for name in ("popularity", "ease", "local", "federated")
+            ]
+            gain = mean([float(row["gain_mean"]) for row in same])
+            lines.append([market, f"{float(share):.0%}", *figures, f"{gain:+.4f}"])
+        inside = [row for row in select("xmarket_methods", "family", HEADLINE) if row["market"] == market]
+        figures = [with_spread(values(inside, market, name)) for name in ("popularity", "ease", "local", "federated")]
+        gain = mean(values(inside, market, "federated")) - mean(values(inside, market, "local"))
+        lines.append([market, "100%, federated", *figures, f"{gain:+.4f}"])
+    return markdown(lines)
+
+
+def retail(variant: str) -> str:
+    """Online Retail: S2CE beside cross-entropy, and the floors."""
+    table = f"retail_{variant}"
+    lines = [["", *RETAIL, "**mean**"]]
+    for lam, words, methods in (
+        ("0.3", "S2CE", ("popularity", "ease", "local_without_prior", "local", "federated_without_prior", "federated")),
+        ("0.0", "CE", ("local_without_prior", "local", "federated_without_prior", "federated")),
+    ):
+        for line in lines_of(select(table, "temporal", lam), methods, RETAIL):
+            line[0] = line[0] if line[0] in {"popularity", "ease"} else f"{line[0]}, {words}"
+            lines.append(line)
     return markdown(lines)
 
 
@@ -216,8 +271,8 @@ def markdown(lines: list[list[str]]) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "floors": floors,
-    "family": lambda: results("xmarket_methods", "family"),
-    "temporal": lambda: results("xmarket_methods", "temporal"),
+    "family": lambda: results(select("xmarket_methods", "family", HEADLINE)),
+    "temporal": lambda: results(select("xmarket_methods", "temporal", HEADLINE)),
     "family differences": lambda: differences("xmarket_methods", "family", PAIRS),
     "temporal differences": lambda: differences("xmarket_methods", "temporal", PAIRS),
     "acmr": acmr,
