@@ -4,7 +4,7 @@ from functools import partial
 
 from flwr.clientapp import ClientApp
 
-from clients import tasks
+from clients import codes, tasks
 from clients.messages import Task, answer
 from fedrec.exchange import declaration
 
@@ -19,8 +19,12 @@ TASKS: dict[str, Task] = {
     declaration.PRETRAIN: tasks.pretrain,
     declaration.VALIDATE: tasks.validate,
     declaration.FINETUNE: tasks.finetune,
-    declaration.LOCAL: tasks.train_local,
-    declaration.LOCAL_SHARED: tasks.train_local_shared,
+    **{action: partial(tasks.train_twin, method=method) for method, action in declaration.TWINS.items()},
+    declaration.COLLABORATIVE: codes.collaborative,
+    declaration.CODEBOOK: codes.codebook,
+    declaration.JUDGE_CODEBOOK: codes.judge_codebook,
+    declaration.CODES: codes.codes,
+    declaration.CTR: codes.train_predictors,
     declaration.REPORT: tasks.report,
 }
 

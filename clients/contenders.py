@@ -1,6 +1,7 @@
 """What a market has to recommend with, read back from its own folder: finished models, its data, the summed counts."""
 
 import numpy as np
+import torch
 from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file as load_tensors
 
@@ -8,8 +9,11 @@ from clients.node import MarketNode
 from fedrec.errors import RunError
 from fedrec.exchange.pairs import read_summed
 from fedrec.floors.ease import ease_weights
-from fedrec.recipe import TRAINED, EaseSettings, Recipe
+from fedrec.models.adaptor import ItemCodes
+from fedrec.recipe import ALONE, TRAINED, EaseSettings, Recipe
+from fedrec.seeds import numpy_generator
 from fedrec.semantics.factory import make_semantics
+from fedrec.training.codes import CodeTable, MarketCodes
 from fedrec.training.prior import ItemItem, fit_ease
 from fedrec.training.report import Contenders
 from fedrec.training.stages import LocalTrainer
@@ -24,19 +28,42 @@ def finished_contenders(node: MarketNode, recipe: Recipe) -> Contenders:
     trainers: dict[str, LocalTrainer] = {}
     for name in sorted(TRAINED & set(recipe.evaluation.methods)):
         if node.model(name).is_file():
-            trainers[name] = LocalTrainer.alone(recipe, market) if name == "local" else federated_trainer(node, recipe)
+            trainers[name] = make_trainer(node, recipe, name)
             trainers[name].load(load_tensors(node.model(name)))
     return Contenders(recipe, market, trainers, shared_ease(node, recipe))
 
 
-def federated_trainer(node: MarketNode, recipe: Recipe) -> LocalTrainer:
-    """A trainer on the federation's semantics: those the server sent, or those that need no exchange."""
+def make_trainer(node: MarketNode, recipe: Recipe, method: str) -> LocalTrainer:
+    """An untrained model of a method: on what the federation says of the items, or on what this market knows alone."""
     market = node.prepare(recipe)
+    codes = item_codes(node, recipe, method) if recipe.model.items == "codes" else None
     semantics = make_semantics(recipe, recipe.semantics.kind)
-    if not semantics.exchanges:
-        return LocalTrainer.alone(recipe, market)
+    if method in ALONE or not semantics.exchanges:
+        return LocalTrainer.alone(recipe, market, codes)
     received = load_arrays(node.semantics)["semantics"]
-    return LocalTrainer(recipe, market, semantics.finish(received, market.evidence.keys))
+    return LocalTrainer(recipe, market, semantics.finish(received, market.evidence.keys), codes)
+
+
+def codes_of(node: MarketNode, recipe: Recipe, method: str, users: int, items: int) -> MarketCodes:
+    """What a method says of the market's users and items: its codes, random ones, or none at all."""
+    if method == "nocodes":
+        return MarketCodes(CodeTable.none(users), CodeTable.none(items))
+    sizes = recipe.codes.sizes
+    if method == "randomcodes":
+        generator = numpy_generator(recipe.seed, node.store.name, "random codes")
+        return MarketCodes(CodeTable.random(users, sizes, generator), CodeTable.random(items, sizes, generator))
+    return MarketCodes.read(load_arrays(node.codes(method)), sizes)
+
+
+def item_codes(node: MarketNode, recipe: Recipe, method: str) -> ItemCodes:
+    """The codes of the items for a sequential model; without codes, every item is a code of its own."""
+    items = len(node.prepare(recipe).items)
+    if method == "nocodes":
+        return ItemCodes(torch.arange(items)[:, None], (items,), torch.zeros(items, 0, dtype=torch.int64), ())
+    table = codes_of(node, recipe, method, 0, items).items
+    common = len(recipe.codes.global_levels)
+    codes = torch.from_numpy(table.codes)
+    return ItemCodes(codes[:, :common], table.sizes[:common], codes[:, common:], table.sizes[common:])
 
 
 def shared_ease(node: MarketNode, recipe: Recipe) -> ItemItem | None:

@@ -1,4 +1,4 @@
-"""What compression left out of this market's updates, kept on its own disk, round by round.
+"""What a market must remember of its own rounds, kept on its own disk, round by round.
 
 One file a round, so that a run resumed from an earlier round finds what it had then.
 """
@@ -19,27 +19,27 @@ _KEPT = 4  # a resumed run goes back two rounds at most
 
 @dataclass(frozen=True)
 class FileMemory:
-    """Remainders below one folder."""
+    """Arrays of one kind below one folder: what compression left out of an update, private parameters of a round."""
 
     folder: Path
+    kind: str = "remainder"
 
     def load(self, server_round: int) -> Mapping[str, Array]:
-        """The remainder of the latest round before this one."""
-        before = [path for path in self._files() if path.name < _name(server_round)]
+        """What the latest round before this one left; empty if none did."""
+        before = [path for path in self._files() if path < self._path(server_round)]
         return load_arrays(before[-1].read_bytes()) if before else {}
 
-    def save(self, server_round: int, remainder: Mapping[str, Array]) -> None:
+    def save(self, server_round: int, arrays: Mapping[str, Array]) -> None:
         """Write this round's, forget old ones and those of rounds that are done again."""
-        data = save_arrays({name: np.asarray(array, order="C") for name, array in remainder.items()})
-        write_atomic(self.folder / _name(server_round), data)
+        data = save_arrays({name: np.asarray(array, order="C") for name, array in arrays.items()})
+        write_atomic(self._path(server_round), data)
         files = self._files()
-        current = files.index(self.folder / _name(server_round))
+        current = files.index(self._path(server_round))
         for path in [*files[: max(0, current + 1 - _KEPT)], *files[current + 1 :]]:
             path.unlink()
 
     def _files(self) -> list[Path]:
-        return sorted(self.folder.glob("remainder-*.safetensors"))
+        return sorted(self.folder.glob(f"{self.kind}-*.safetensors"))
 
-
-def _name(server_round: int) -> str:
-    return f"remainder-{server_round:06d}.safetensors"
+    def _path(self, server_round: int) -> Path:
+        return self.folder / f"{self.kind}-{server_round:06d}.safetensors"

@@ -16,10 +16,12 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricR
 from clients.memory import FileMemory
 from clients.node import MarketNode, open_node
 from fedrec.errors import RunError
+from fedrec.exchange.declaration import CODEBOOK
 from fedrec.exchange.ledger import CountStage
 from fedrec.exchange.payload import ARRAYS, CONFIG, SCALARS, TEXTS, Array, Origin, Payload
 from fedrec.exchange.pipeline import UpdatePipeline
 from fedrec.exchange.update import update_stages
+from fedrec.models.rqvae import RqVae
 from fedrec.models.sequential import SequentialModel
 from fedrec.recipe import Recipe
 from fedrec.threads import single_threaded
@@ -62,13 +64,13 @@ def answer(message: Message, context: Context, task: Task) -> Message:
         with single_threaded():
             payload = task(node, instruction)
         memory = FileMemory(node.folder)
-        pipeline = UpdatePipeline([*update_stages(instruction.recipe.update, memory), _count_stage(node)])
+        pipeline = UpdatePipeline([*update_stages(instruction.recipe.update, memory), _count_stage(node, action)])
         return Message(_records(pipeline.outgoing(payload, origin)), reply_to=message)
     except Exception as error:
         reason = safe_reason(error)
         if node is not None:
             failed = Origin(node.store.name, _group(message), action)
-            _count_stage(node).record(Payload(texts={"error": reason}), failed)
+            _count_stage(node, action).record(Payload(texts={"error": reason}), failed)
             _log(node, action)
         return Message(Error(CLIENT_ERROR, reason), reply_to=message)
 
@@ -90,8 +92,8 @@ def _log(node: MarketNode, action: str) -> None:
         stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {action} failed\n{traceback.format_exc()}\n")
 
 
-def _count_stage(node: MarketNode) -> CountStage:
-    return CountStage(node.ledger, SequentialModel.groups)
+def _count_stage(node: MarketNode, action: str) -> CountStage:
+    return CountStage(node.ledger, RqVae.groups if action == CODEBOOK else SequentialModel.groups)
 
 
 def _group(message: Message) -> int:
@@ -111,9 +113,9 @@ def _texts(message: Message) -> dict[str, list[str]]:
 
 def _records(payload: Payload) -> RecordDict:
     records = RecordDict()
-    if payload.arrays:
+    if payload.sent:
         records[ARRAYS] = ArrayRecord(
-            {name: FlowerArray(np.asarray(array, order="C")) for name, array in sorted(payload.arrays.items())}
+            {name: FlowerArray(np.asarray(array, order="C")) for name, array in sorted(payload.sent.items())}
         )
     if payload.scalars:
         records[SCALARS] = MetricRecord({name: float(value) for name, value in sorted(payload.scalars.items())})

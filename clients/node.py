@@ -72,6 +72,15 @@ class MarketNode:
         """The union of all catalogues, received from the server where the protocol ranks it."""
         return self.folder / "vocabulary.json"
 
+    @property
+    def collaborative(self) -> Path:
+        """Vectors of the market's own users and items."""
+        return self.folder / "collaborative.safetensors"
+
+    def codes(self, name: str) -> Path:
+        """Codes of the market's own users and items."""
+        return self.folder / f"codes-{name}.safetensors"
+
     def note(self, name: str) -> Path:
         """What a finished model was made of, and the figures that were reported of it."""
         return self.folder / f"{name}.json"

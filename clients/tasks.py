@@ -11,7 +11,8 @@ import torch
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import save as save_tensors
 
-from clients.contenders import federated_trainer, finished_contenders
+from clients.codes import report_ctr
+from clients.contenders import finished_contenders, make_trainer
 from clients.messages import Instruction
 from clients.node import MarketNode
 from fedrec.data.splits import own_items
@@ -52,11 +53,13 @@ def vocabulary(node: MarketNode, instruction: Instruction) -> Payload:
 
 def catalogue(node: MarketNode, instruction: Instruction) -> Payload:
     """Item keys and, for shared semantics, how many users had both items of a pair."""
+    if not instruction.recipe.sends_keys:
+        raise RunError("this recipe shares no item keys; none are sent")
     market = node.prepare(instruction.recipe)
     semantics = make_semantics(instruction.recipe, instruction.recipe.semantics.kind)
     if not isinstance(semantics, CooccurrenceSemantics):
         raise RunError(f"semantics {instruction.recipe.semantics.kind!r} exchanges nothing; no catalogue is sent")
-    return Payload(semantics.statistic(market.evidence).arrays(), texts={"items": market.split.items})
+    return Payload(semantics.statistic(market.evidence).arrays(), texts={"items": market.items})
 
 
 def gram(node: MarketNode, instruction: Instruction) -> Payload:
@@ -65,7 +68,7 @@ def gram(node: MarketNode, instruction: Instruction) -> Payload:
         raise RunError("this recipe sums no counts; none are sent")
     market = node.prepare(instruction.recipe)
     counts = count_pairs(market.train.matrix(), instruction.recipe.fedease.min_count, diagonal=True)
-    return Payload(counts.arrays(), texts={"items": market.split.items})
+    return Payload(counts.arrays(), texts={"items": market.items})
 
 
 def install(node: MarketNode, instruction: Instruction) -> Payload:
@@ -78,7 +81,7 @@ def install(node: MarketNode, instruction: Instruction) -> Payload:
             raise RunError("the vocabulary received lacks items of this market")
         write_atomic(node.vocabulary, json.dumps(sorted(received)).encode())
     if "semantics" in arrays:
-        items = node.prepare(instruction.recipe).train.item_count
+        items = len(node.prepare(instruction.recipe).items)
         vectors = arrays["semantics"]
         if vectors.shape != (items, instruction.recipe.semantics.dimension) or not np.isfinite(vectors).all():
             raise RunError(f"semantic vectors of shape {vectors.shape} do not fit {items} items")
@@ -125,33 +128,29 @@ def finetune(node: MarketNode, instruction: Instruction) -> Payload:
     """Stage two, from the shared model that came. The result never leaves."""
 
     def train() -> Finished:
-        return _start(federated_trainer(node, instruction.recipe), instruction).finetune()
+        return _start(make_trainer(node, instruction.recipe, "federated"), instruction).finetune()
 
     return _once(node, "federated", instruction, train)
 
 
-def train_local(node: MarketNode, instruction: Instruction) -> Payload:
-    """The local-only twin: same model and budget, with only what this market knows, its own semantics included."""
+def train_twin(node: MarketNode, instruction: Instruction, method: str) -> Payload:
+    """A model of the same budget that averages with nobody: what ``method`` knows of items is all it has.
+
+    ``local``: what this market knows. ``local_shared_semantics``: the federation's semantics, to tell what is gained
+    without averaging any parameter. ``nocodes``, ``randomcodes``: controls of codes.
+    """
 
     def train() -> Finished:
-        trainer = LocalTrainer.alone(instruction.recipe, node.prepare(instruction.recipe))
-        return trainer.train_alone(_rounds(instruction))
+        return make_trainer(node, instruction.recipe, method).train_alone(_rounds(instruction))
 
-    return _once(node, "local", instruction, train)
-
-
-def train_local_shared(node: MarketNode, instruction: Instruction) -> Payload:
-    """The twin once more, on the federation's semantics: what is gained without averaging any parameter."""
-
-    def train() -> Finished:
-        return federated_trainer(node, instruction.recipe).train_alone(_rounds(instruction))
-
-    return _once(node, "local_shared_semantics", instruction, train)
+    return _once(node, method, instruction, train)
 
 
 def report(node: MarketNode, instruction: Instruction) -> Payload:
     """Every method on the test users; means leave, the mixing weights stay."""
     recipe = instruction.recipe
+    if recipe.task == "ctr":
+        return report_ctr(node, instruction)
     market = node.prepare(recipe)
     result = evaluate_market(finished_contenders(node, recipe))
     write_json(node.mixing, {name: values.tolist() for name, values in result.weights.items()})
@@ -181,7 +180,7 @@ def _start(trainer: LocalTrainer, instruction: Instruction) -> LocalTrainer:
 
 def _pretrainer(node: MarketNode, recipe: Recipe) -> LocalTrainer:
     """The trainer of stage one, remembered within this process: its rounds change only what ``_start`` sets."""
-    return node.remember("pretrainer", recipe_json(recipe), lambda: federated_trainer(node, recipe))
+    return node.remember("pretrainer", recipe_json(recipe), lambda: make_trainer(node, recipe, "federated"))
 
 
 def _once(node: MarketNode, name: str, instruction: Instruction, train: Callable[[], Finished]) -> Payload:
@@ -192,7 +191,7 @@ def _once(node: MarketNode, name: str, instruction: Instruction, train: Callable
     digest = hashlib.sha256((recipe_json(instruction.recipe) + node.store.fingerprint).encode())
     for key, array in sorted(instruction.arrays.items()):
         digest.update(key.encode() + np.ascontiguousarray(array).tobytes())
-    for received in (node.semantics, node.vocabulary):
+    for received in (node.semantics, node.vocabulary, node.codes(name)):
         digest.update(received.read_bytes() if received.is_file() else b"none")
     made_of, path, note = digest.hexdigest(), node.model(name), node.note(name)
     if note.is_file() and path.is_file():

@@ -19,9 +19,17 @@ from fedrec.files import market_name
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Protocol = Literal["auto", "family", "temporal", "global-time", "acmr"]
-Method = Literal["federated", "local", "local_shared_semantics", "pooled", "popularity", "itemknn", "ease", "fedease"]
-TRAINED = frozenset({"federated", "local", "local_shared_semantics", "pooled"})  # train the sequential model
+Protocol = Literal["auto", "family", "temporal", "global-time", "acmr", "ctr"]
+Method = Literal[
+    "federated", "local", "local_shared_semantics", "pooled", "popularity", "itemknn", "ease", "fedease",
+    "nocodes", "randomcodes",
+]  # fmt: skip
+CTR_METHODS = frozenset({"federated", "local", "pooled", "nocodes", "randomcodes"})  # whose codes a predictor sees
+TEXT_KINDS = frozenset({"hashing", "model2vec", "sentence-transformers"})  # semantics that need no exchange
+TRAINED = frozenset(  # train the sequential model
+    {"federated", "local", "local_shared_semantics", "pooled", "nocodes", "randomcodes"}
+)
+ALONE = frozenset({"local", "nocodes", "randomcodes"})  # know of items only what the market knows alone
 HEADLINES = ("federated", "fedease")  # methods whose difference to every other is reported, paired per user
 
 
@@ -62,6 +70,7 @@ class ModelSettings(Section):
     heads: int = Field(default=2, ge=1, le=32)
     dropout: Probability = 0.2
     maximum_length: int = Field(default=50, ge=2, le=4096, description="older interactions are cut off")
+    items: Literal["semantics", "codes"] = Field(default="semantics", description="what an item's vector is made of")
     bottleneck: int = Field(default=16, ge=1, le=1024, description="width of the private residual adapters")
 
 
@@ -180,6 +189,66 @@ class EvaluationSettings(Section):
     resamples: int = Field(default=1000, ge=10, le=100000, description="bootstrap draws of the paired intervals")
 
 
+class CollaborativeSettings(Section):
+    """Vectors of items and users from who met what, trained in each market alone and then frozen."""
+
+    source: Literal["bpr", "lightgcn", "sequential"] = "bpr"
+    dimension: int = Field(default=32, ge=2, le=1024)
+    layers: int = Field(default=2, ge=1, le=8, description="of lightgcn: steps over the graph")
+    epochs: int = Field(default=60, ge=1, le=10000)
+    batch_size: int = Field(default=1024, ge=1, le=65536)
+    learning_rate: Positive = 0.01
+    penalty: float = Field(default=0.1, ge=0, description="on the squared norm of the vectors of a batch")
+
+
+Alignment = Literal["gram", "semantic", "layered", "procrustes", "none"]
+
+
+class CodesSettings(Section):
+    """Codes of items and users: residual quantisation with levels that all markets share and levels of their own."""
+
+    alignment: Literal["auto", "gram", "semantic", "layered", "procrustes", "none"] = "auto"
+    global_levels: list[Annotated[int, Field(ge=2, le=65536)]] = Field(default=[64], description="codes a level")
+    local_levels: list[Annotated[int, Field(ge=2, le=65536)]] = Field(default=[32], description="codes a level")
+    dimension: int = Field(default=32, ge=2, le=1024, description="of the space that is quantised")
+    hidden: int = Field(default=32, ge=2, le=4096, description="width of encoder and decoder")
+    beta: float = Field(default=0.25, ge=0, le=100, description="commitment of the encoder to its code")
+    contrast: float = Field(default=0.1, ge=0, le=100, description="of semantic: weight of the collaborative loss")
+    rounds: int = Field(default=20, ge=1, le=100000)
+    refine: int = Field(default=5, ge=0, le=1000, description="first rounds that move only the codebook")
+    epochs: int = Field(default=5, ge=1, le=1000, description="passes over the market's items per round")
+    batch_size: int = Field(default=256, ge=1, le=65536)
+    learning_rate: Positive = 0.01
+    decay: Probability = Field(default=0.0, description="moving average of counts and sums; 0 takes each round's own")
+    least_count: int = Field(default=3, ge=1, description="a code of fewer items of a market is not told")
+    dead: Literal["reseed", "keep"] = Field(default="reseed", description="what becomes of codes that nobody uses")
+    share_keys: bool = Field(default=True, description="false: no item key ever leaves; not with gram")
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Codes of every level, the common ones first."""
+        return (*self.global_levels, *self.local_levels)
+
+
+class CtrSettings(Section):
+    """Click-through prediction."""
+
+    task: Literal["sampled", "ratings"] = Field(default="sampled", description="what the labels are")
+    positive: float = Field(default=4.0, description="of ratings: the least that counts as liked")
+    negatives: int = Field(default=4, ge=1, le=100, description="of sampled: per positive, drawn by popularity")
+    backbone: Literal["widedeep", "deepfm", "dcnv2", "din"] = "deepfm"
+    dimension: int = Field(default=16, ge=1, le=1024, description="of every field's embedding")
+    hidden: list[Annotated[int, Field(ge=1, le=65536)]] = Field(default=[64, 32], description="of the perceptron")
+    crosses: int = Field(default=2, ge=1, le=32, description="of dcnv2: cross layers")
+    history: int = Field(default=20, ge=1, le=4096, description="of din: the latest items that it sees")
+    dropout: Probability = 0.2
+    epochs: int = Field(default=20, ge=1, le=1000)
+    batch_size: int = Field(default=256, ge=1, le=65536)
+    learning_rate: Positive = 1e-3
+    weight_decay: float = Field(default=0.01, ge=0, le=10)
+    patience: int = Field(default=3, ge=1, description="epochs without better validation before stopping")
+
+
 class EngineSettings(Section):
     """Where the clients run."""
 
@@ -199,6 +268,7 @@ class Recipe(Section):
     """Everything about one experiment."""
 
     name: str = Field(default="fecosr", pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    task: Literal["sequential", "ctr"] = Field(default="sequential", description="what is predicted")
     seed: int = Field(default=0, ge=0, lt=2**31)
     data: DataSettings = DataSettings()
     semantics: SemanticsSettings = SemanticsSettings()
@@ -212,6 +282,9 @@ class Recipe(Section):
     ease: EaseSettings = EaseSettings()
     itemknn: ItemKNNSettings = ItemKNNSettings()
     fedease: FedEaseSettings = FedEaseSettings()
+    collaborative: CollaborativeSettings = CollaborativeSettings()
+    codes: CodesSettings = CodesSettings()
+    ctr: CtrSettings = CtrSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     engine: EngineSettings = EngineSettings()
     ray: RaySettings = RaySettings()
@@ -219,7 +292,29 @@ class Recipe(Section):
     @property
     def trains(self) -> bool:
         """Whether any chosen method needs the sequential model at all."""
-        return bool(TRAINED & set(self.evaluation.methods))
+        return self.task == "sequential" and bool(TRAINED & set(self.evaluation.methods))
+
+    @property
+    def alignment(self) -> Alignment:
+        """How codes of different markets are made to mean the same; ``auto`` must be resolved."""
+        if self.codes.alignment == "auto":
+            raise ValueError("codes.alignment: auto is not resolved")
+        return self.codes.alignment
+
+    @property
+    def uses_codes(self) -> bool:
+        """Whether items are known by codes."""
+        return self.task == "ctr" or self.model.items == "codes"
+
+    @property
+    def sends_keys(self) -> bool:
+        """Whether item keys leave for shared item vectors: those of summed counts, where a method needs them."""
+        if self.semantics.kind != "cooccurrence":
+            return False
+        methods = set(self.evaluation.methods)
+        if self.task == "ctr":
+            return self.alignment != "none" and "federated" in methods
+        return bool({"federated", "local_shared_semantics", "pooled"} & methods)
 
     @property
     def sums_counts(self) -> bool:
@@ -230,23 +325,57 @@ class Recipe(Section):
     def resolved(self, every_market_has_families: bool, every_market_has_text: bool) -> "Recipe":
         """Every ``auto`` replaced by what the markets allow, so that all of them do the same.
 
-        Protocol: ``family`` where every market has a family map, else ``temporal``. Semantics: ``hashing`` where items
-        have text, else ``cooccurrence``.
+        Protocol: ``family`` where every market has a family map, else ``temporal``; click-through has its own.
+        Semantics: ``hashing`` where items have text, else ``cooccurrence``. Alignment of codes: ``layered`` where items
+        have text, else ``gram``, whose semantics are ``cooccurrence`` whatever the items have.
         """
-        protocol, kind = self.evaluation.protocol, self.semantics.kind
+        protocol, kind, alignment = self.evaluation.protocol, self.semantics.kind, self.codes.alignment
         if protocol == "auto":
-            protocol = "family" if every_market_has_families else "temporal"
+            protocol = "ctr" if self.task == "ctr" else "family" if every_market_has_families else "temporal"
+        if alignment == "auto":
+            alignment = "layered" if every_market_has_text and kind != "cooccurrence" else "gram"
         if kind == "auto":
-            kind = "hashing" if every_market_has_text else "cooccurrence"
+            text = every_market_has_text and not (self.uses_codes and alignment == "gram")
+            kind = "hashing" if text else "cooccurrence"
         return self.model_copy(
             update={
                 "evaluation": self.evaluation.model_copy(update={"protocol": protocol}),
                 "semantics": self.semantics.model_copy(update={"kind": kind}),
+                "codes": self.codes.model_copy(update={"alignment": alignment}),
             }
         )
 
     def contradiction(self) -> str | None:
         """What no single key shows to be wrong: the keys at odds, and the remedy."""
+        return self._ctr_contradiction() or self._contradiction()
+
+    def _ctr_contradiction(self) -> str | None:
+        evaluation, codes, kind = self.evaluation, self.codes, self.semantics.kind
+        if (self.task == "ctr") != (evaluation.protocol == "ctr") and evaluation.protocol != "auto":
+            return f"evaluation.protocol {evaluation.protocol!r} does not fit task {self.task!r}; set it to auto"
+        others = set(evaluation.methods) - CTR_METHODS if self.task == "ctr" else set()
+        if others:
+            return f"evaluation.methods: {', '.join(sorted(others))}: not of task 'ctr'; remove them"
+        codes_methods = {"nocodes", "randomcodes"} & set(evaluation.methods)
+        if self.task == "sequential" and self.model.items != "codes" and codes_methods:
+            return f"evaluation.methods: {', '.join(sorted(codes_methods))}: only with model.items=codes; remove them"
+        if self.model.items == "codes" and "local_shared_semantics" in evaluation.methods:
+            return "evaluation.methods: local_shared_semantics is not of model.items 'codes'; remove it"
+        if self.model.items == "codes" and not codes.global_levels:
+            return "codes.global_levels is empty: model.items 'codes' shares the embeddings of its codes; give it one"
+        if not codes.global_levels and not codes.local_levels:
+            return "codes.global_levels and codes.local_levels are both empty; give one of them a level"
+        if codes.alignment == "gram" and kind in TEXT_KINDS:
+            return f"codes.alignment gram is made of counts, at odds with semantics.kind {kind!r}; change one"
+        counted = codes.alignment == "gram" or (kind == "cooccurrence" and codes.alignment != "none")
+        if self.uses_codes and counted and not codes.share_keys:
+            return "codes.share_keys false: counts over item keys are all these markets have in common; share the keys"
+        if codes.alignment == "layered" and kind == "cooccurrence":
+            return "codes.alignment layered needs texts; on counts (semantics.kind cooccurrence) it is called gram"
+        return None
+
+    def _contradiction(self) -> str | None:
+        """That of the sequential model, its evaluation and the engine."""
         model, evaluation = self.model, self.evaluation
         if model.dimension % model.heads:
             return f"model.dimension {model.dimension} is not a multiple of model.heads {model.heads}; change one"

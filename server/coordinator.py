@@ -13,28 +13,29 @@ from flwr.app import ArrayRecord
 from flwr.serverapp import Grid
 
 from fedrec.errors import RunError
-from fedrec.exchange.declaration import FINETUNE, LOCAL, LOCAL_SHARED, REPORT
+from fedrec.exchange.declaration import CODES, COLLABORATIVE, CTR, FINETUNE, REPORT, TWINS
 from fedrec.exchange.payload import Array
 from fedrec.exchange.reply import reason_to_distrust
+from fedrec.models.adaptor import ItemCodes
 from fedrec.models.sequential import build_model
 from fedrec.recipe import Recipe
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.journal import Journal
-from fedrec.runs.shared import SharedItems, SharedModel, read_shared_model, write_items, write_shared_model
+from fedrec.runs.shared import SharedItems, SharedModel, read_items, read_shared_model, write_items, write_shared_model
 from fedrec.runs.summary import build_summary
 from fedrec.semantics.cooccurrence import CooccurrenceSemantics
 from fedrec.semantics.factory import make_semantics
 from fedrec.threads import single_threaded
 from server.catalogues import install_semantics, share_gram, share_semantics, share_vocabulary
+from server.codebooks import STAGE, codebook_rounds
 from server.federation import Federation
-from server.rounds import run_rounds
+from server.rounds import Schedule, run_rounds
 from strategies.records import array_record
 from strategies.sampling import rounds_sampled
 from strategies.shared_average import SharedAverage
 
 Result = TypeVar("Result")
 Scalars = dict[str, dict[str, float]]  # by market
-_NEED_SHARED_ITEMS = {"federated", "local_shared_semantics", "pooled"}
 
 
 class Coordinator:
@@ -70,21 +71,14 @@ class Coordinator:
         self._restore()
         self._add_seconds("setup", started)
         recipe = self.federation.recipe
-        methods = set(recipe.evaluation.methods)
+        methods: set[str] = set(recipe.evaluation.methods)
         if recipe.evaluation.protocol == "acmr":
             self._step("vocabulary", "setup", self._share_vocabulary)
-        if recipe.semantics.kind == "cooccurrence" and _NEED_SHARED_ITEMS & methods:
+        if recipe.sends_keys:
             self._step("semantics", "setup", self._share_semantics)
         if recipe.sums_counts:
             self._step("gram", "setup", self._share_gram)
-        records: list[dict[str, Any]] = []
-        if "federated" in methods:
-            if self.start_from is None:
-                records = self._step("pretrain", "federate", self._pretrain)
-            self._step(FINETUNE, "finetune", lambda: self._ask(FINETUNE, self._shared_parameters()))
-        for method, action in (("local", LOCAL), ("local_shared_semantics", LOCAL_SHARED)):
-            if method in methods:
-                self._step(action, "finetune", partial(self._train_twins, action))
+        records = self._clicks(methods) if recipe.task == "ctr" else self._sequences(methods)
         results = self._step(REPORT, "evaluate", lambda: self._ask(REPORT))
         self.journal.seconds["total"] = sum(self.journal.seconds.values())
         summary = build_summary(
@@ -102,6 +96,37 @@ class Coordinator:
         self.run.write_summary(summary)
         self.run.event("finished", seconds=self.journal.seconds["total"])
         return summary
+
+    def _sequences(self, methods: set[str]) -> list[dict[str, Any]]:
+        """FeCoSR-style: rounds, fine-tuning, twins; returns the rounds' records."""
+        records = self._codes(methods) if self.federation.recipe.model.items == "codes" else []
+        if "federated" in methods:
+            if self.start_from is None:
+                records += self._step("pretrain", "federate", self._pretrain)
+            shared = self.start_from or read_shared_model(self.run.shared)
+            self._step(FINETUNE, "finetune", lambda: self._ask(FINETUNE, self._for_all(shared)))
+        for method, action in TWINS.items():
+            if method in methods:
+                self._step(action, "finetune", partial(self._train_twins, action))
+        return records
+
+    def _clicks(self, methods: set[str]) -> list[dict[str, Any]]:
+        """FedMM-style: codes, then click-through models on them."""
+        records = self._codes(methods)
+        self._step(CTR, "finetune", lambda: self._ask(CTR))
+        return records
+
+    def _codes(self, methods: set[str]) -> list[dict[str, Any]]:
+        """Every market's own vectors, rounds on the common codebook, every market's codes; the rounds' records."""
+        records: list[dict[str, Any]] = []
+        if {"federated", "local"} & methods:
+            self._step(COLLABORATIVE, "finetune", lambda: self._ask(COLLABORATIVE))
+            shared = None
+            if "federated" in methods:
+                records = self._step("codebook", "federate", self._codebook)
+                shared = self._for_all(read_shared_model(self.run.codebook))
+            self._step(CODES, "finetune", lambda: self._ask(CODES, shared))
+        return records
 
     def _resolve(self) -> None:
         """Replace every ``auto`` by what the markets allow, so that all of them do the same."""
@@ -121,7 +146,8 @@ class Coordinator:
     def _restore(self) -> None:
         """Take up what an earlier start of this run has finished. Its hello is not counted twice."""
         self.journal = self.run.read_journal()
-        if self.journal.steps or self.run.last_checkpoint() is not None:
+        stages = (STAGE, "pretrain")
+        if self.journal.steps or any(self.run.last_checkpoint(stage) is not None for stage in stages):
             self.federation.traffic.up, self.federation.traffic.down = self.journal.bytes_up, self.journal.bytes_down
 
     def _step(self, name: str, phase: str, action: Callable[[], Result]) -> Result:
@@ -173,19 +199,31 @@ class Coordinator:
     def _pretrain(self) -> list[dict[str, Any]]:
         recipe = self.federation.recipe
         strategy = SharedAverage(self.federation.node_of, recipe)
-        empty = torch.zeros(0, recipe.semantics.dimension)
-        model = build_model(recipe.model, empty, recipe.loss.tau, recipe.seed)
+        empty, codes = torch.zeros(0, recipe.semantics.dimension), None
+        if recipe.model.items == "codes":
+            nothing = torch.zeros(0, 0, dtype=torch.int64)
+            codes = ItemCodes(nothing, tuple(recipe.codes.global_levels), nothing, tuple(recipe.codes.local_levels))
+        model = build_model(recipe.model, empty, recipe.loss.tau, recipe.seed, codes)
         initial: dict[str, Array] = {name: value.numpy() for name, value in model.shared_state().items()}
-        rounds = run_rounds(self.grid, self.federation, strategy, initial, self.run)
+        schedule = Schedule("pretrain", recipe.federation.rounds, recipe.federation.patience)
+        rounds = run_rounds(self.grid, self.federation, strategy, initial, self.run, schedule)
         best = rounds.watch.best or initial
         write_shared_model(self.run.shared, recipe, best, rounds.best_round)
         self.run.event("pretrained", best_round=rounds.best_round, rounds=len(rounds.records))
         return rounds.records
 
-    def _shared_parameters(self) -> dict[str, ArrayRecord]:
-        shared = self.start_from or read_shared_model(self.run.shared)
-        record = array_record(shared.parameters)
-        return dict.fromkeys(self.federation.markets, record)
+    def _codebook(self) -> list[dict[str, Any]]:
+        recipe = self.federation.recipe
+        items = read_items(self.run.shared) if recipe.sends_keys else None
+        rounds = codebook_rounds(self.grid, self.federation, self.run, items)
+        best = rounds.watch.best or rounds.shared
+        write_shared_model(self.run.codebook, recipe, best, rounds.best_round)
+        self.run.event("pretrained", best_round=rounds.best_round, rounds=len(rounds.records))
+        return rounds.records
+
+    def _for_all(self, shared: SharedModel) -> dict[str, ArrayRecord]:
+        """The same parameters for every market."""
+        return dict.fromkeys(self.federation.markets, array_record(shared.parameters))
 
     def _budgets(self) -> dict[str, ArrayRecord] | None:
         """How many rounds each twin may train, where the federation does not sample every market in each."""

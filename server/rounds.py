@@ -23,6 +23,15 @@ _FAILED_ROUNDS = 3  # skipped rounds in a row before the run is given up
 Shared = dict[str, Array]
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """Which rounds these are, and how many."""
+
+    stage: str
+    rounds: int
+    patience: int  # rounds without better validation before stopping
+
+
 @dataclass
 class Rounds:
     """What the loop carries from one round to the next: all of it is in the checkpoint."""
@@ -43,9 +52,9 @@ class Rounds:
             self.best_round = self.made_in
         return stop
 
-    def checkpoint(self, strategy: SharedAverage, traffic: Traffic) -> Checkpoint:
+    def checkpoint(self, stage: str, strategy: SharedAverage, traffic: Traffic) -> Checkpoint:
         """Everything that the next round depends on."""
-        arrays = {"shared": self.shared, "server": strategy.optimiser.state()}
+        arrays = {"shared": self.shared, "server": strategy.state()}
         if self.watch.best is not None:
             arrays["best"] = self.watch.best
         state = {
@@ -60,13 +69,13 @@ class Rounds:
             },
             "bytes": {"up": traffic.up, "down": traffic.down},
         }
-        return Checkpoint(self.records[-1]["round"], arrays, state)
+        return Checkpoint(self.records[-1]["round"], arrays, state, stage)
 
     @classmethod
     def restore(cls, checkpoint: Checkpoint, patience: int, strategy: SharedAverage, traffic: Traffic) -> "Rounds":
         """Go on from a checkpoint."""
         state, arrays = checkpoint.state, checkpoint.arrays
-        strategy.optimiser.restore(arrays["server"])
+        strategy.restore(arrays["server"])
         traffic.up, traffic.down = state["bytes"]["up"], state["bytes"]["down"]
         watch = EarlyStopping[Shared](patience)
         watch.best_index, watch.offered = state["watch"]["best_index"], state["watch"]["offered"]
@@ -76,23 +85,27 @@ class Rounds:
 
 
 def run_rounds(
-    grid: Grid, federation: Federation, strategy: SharedAverage, initial: Mapping[str, Array], run: RunFolder
+    grid: Grid,
+    federation: Federation,
+    strategy: SharedAverage,
+    initial: Mapping[str, Array],
+    run: RunFolder,
+    schedule: Schedule,
 ) -> Rounds:
-    """Federated pretraining; the result's ``watch.best`` validated best, the untrained parameters included.
+    """Rounds of a federation; the result's ``watch.best`` validated best, the untrained parameters included.
 
     A reply judges the model it was sent, so a model is judged by the replies of the next round: one exchange a round
     instead of two. Only where not all markets answered well are all of them asked once more, because means over
     different markets cannot be compared; so is the last round's model. A run that was interrupted goes on after its
     last whole checkpoint. Raises :class:`RunError` when too many rounds in a row miss the quorum.
     """
-    settings = federation.recipe.federation
-    rounds = Rounds(dict(initial), EarlyStopping[Shared](settings.patience))
-    checkpoint = run.last_checkpoint()
+    rounds = Rounds(dict(initial), EarlyStopping[Shared](schedule.patience))
+    checkpoint = run.last_checkpoint(schedule.stage)
     if checkpoint is not None:
-        rounds = Rounds.restore(checkpoint, settings.patience, strategy, federation.traffic)
-        run.event("resumed", round=checkpoint.round)
-    for server_round in range(len(rounds.records) + 1, settings.rounds + 1):
-        outcome = _exchange(grid, federation, strategy, rounds, server_round, run)
+        rounds = Rounds.restore(checkpoint, schedule.patience, strategy, federation.traffic)
+        run.event("resumed", stage=schedule.stage, round=checkpoint.round)
+    for server_round in range(len(rounds.records) + 1, schedule.rounds + 1):
+        outcome = _exchange(grid, federation, strategy, rounds, server_round, run, schedule)
         if outcome.shared is None:
             rounds.skipped += 1
             if rounds.skipped == _FAILED_ROUNDS:
@@ -103,11 +116,11 @@ def run_rounds(
             if list(outcome.accepted) != federation.markets:
                 validation = _ask_validation(grid, federation, strategy, rounds.shared)
             if rounds.judge(validation):
-                reason = f"no better validation in {settings.patience} rounds"
+                reason = f"no better validation in {schedule.patience} rounds"
                 run.event("stop", round=server_round, reason=reason)
                 break
             rounds.shared, rounds.made_in = outcome.shared, server_round
-        run.checkpoint(rounds.checkpoint(strategy, federation.traffic))
+        run.checkpoint(rounds.checkpoint(schedule.stage, strategy, federation.traffic))
     else:
         validation = _ask_validation(grid, federation, strategy, rounds.shared)
         rounds.judge(validation)
@@ -118,7 +131,13 @@ def run_rounds(
 
 
 def _exchange(
-    grid: Grid, federation: Federation, strategy: SharedAverage, rounds: Rounds, server_round: int, run: RunFolder
+    grid: Grid,
+    federation: Federation,
+    strategy: SharedAverage,
+    rounds: Rounds,
+    server_round: int,
+    run: RunFolder,
+    schedule: Schedule,
 ) -> RoundOutcome:
     """One round's question and answers, recorded."""
     started = time.perf_counter()
@@ -131,16 +150,16 @@ def _exchange(
     outcome = strategy.outcome
     if outcome is None:
         raise RunError(f"round {server_round}: the strategy left no outcome")
-    record = _record(server_round, outcome, time.perf_counter() - started)
+    record = {"stage": schedule.stage, **_record(server_round, outcome, time.perf_counter() - started)}
     rounds.records.append(record)
-    run.event("round", total=federation.recipe.federation.rounds, judged=rounds.made_in, **record)
+    run.event("round", total=schedule.rounds, judged=rounds.made_in, **record)
     return outcome
 
 
 def _ask_validation(
     grid: Grid, federation: Federation, strategy: SharedAverage, shared: Mapping[str, Array]
 ) -> float | None:
-    """Mean validation NDCG@10 of one model over all markets that can say it."""
+    """Mean validation of one model over all markets that can say it."""
     messages = list(strategy.configure_evaluate(0, array_record(shared), federation.config(), grid))
     replies = list(grid.send_and_receive(messages, timeout=federation.recipe.federation.stage_deadline_seconds))
     federation.count_traffic(messages, replies)

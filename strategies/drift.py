@@ -8,10 +8,13 @@ from fedrec.exchange.payload import Array
 
 
 def mean_pairwise_cosine(current: Mapping[str, Array], updates: Sequence[Mapping[str, Array]]) -> float | None:
-    """Mean cosine between every two markets' changes, in [-1, 1]; 1 is no drift. None for fewer than two changes.
+    """Mean cosine between every two markets' changes, in [-1, 1]; 1 is no drift. None for fewer than two changes, or
+    nothing to change.
 
     A market that did not move at all is left out: it has no direction.
     """
+    if not current:
+        return None
     changes = [
         np.concatenate(
             [np.ravel(np.subtract(update[name], current[name], dtype=np.float64)) for name in sorted(current)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
-from fedrec.exchange.payload import ARRAYS, CONFIG, SCALARS, TEXTS, Array, Origin, Payload
+from fedrec.exchange.payload import ARRAYS, CONFIG, SCALARS, STATISTICS, TEXTS, Array, Origin, Payload
 
 _LONGEST_ERROR = 300
 
@@ -62,8 +62,10 @@ def read_answer(message: Message, market: str) -> Answer:
         return Answer(origin, Payload(), _plain(f"error {message.error.code}: {message.error.reason}"), size)
     try:
         content = message.content
+        arrays = {name: array.numpy() for record in content.array_records.values() for name, array in record.items()}
         payload = Payload(
-            arrays={name: array.numpy() for record in content.array_records.values() for name, array in record.items()},
+            arrays={name: array for name, array in arrays.items() if not name.startswith(STATISTICS)},
+            statistics={n.removeprefix(STATISTICS): a for n, a in arrays.items() if n.startswith(STATISTICS)},
             scalars={
                 name: float(value)  # type: ignore[arg-type]
                 for name, value in content.metric_records.get(SCALARS, {}).items()

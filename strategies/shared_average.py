@@ -15,7 +15,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from fedrec.exchange.declaration import PRETRAIN, VALIDATE
-from fedrec.exchange.payload import Array
+from fedrec.exchange.payload import Array, Payload
 from fedrec.exchange.pipeline import UpdatePipeline
 from fedrec.exchange.reply import ReplySchema
 from fedrec.exchange.update import update_stages
@@ -51,7 +51,12 @@ class RoundOutcome:
 
 
 class SharedAverage(Strategy):
-    """Aggregate of the shared group over a seeded sample of markets, then the server's optimiser."""
+    """Aggregate of the shared group over a seeded sample of markets, then the server's optimiser.
+
+    The actions say what markets are asked: to train from the shared arrays, to judge them.
+    """
+
+    train_action, judge_action = PRETRAIN, VALIDATE
 
     def __init__(self, node_of: Mapping[str, int], recipe: Recipe) -> None:
         self.seat(node_of)
@@ -69,25 +74,37 @@ class SharedAverage(Strategy):
         self.node_of = dict(node_of)
         self.market_of = {node: market for market, node in self.node_of.items()}
 
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """Those of the current arrays that markets train."""
+        return self.current
+
+    def state(self) -> dict[str, Array]:
+        """Everything the next round depends on beside the shared arrays."""
+        return self.optimiser.state()
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Go on from a saved :meth:`state`."""
+        self.optimiser.restore(state)
+
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """One message to every sampled market."""
         self.current = {name: array.numpy() for name, array in arrays.items()}
         self.sampled = sample_markets(list(self.node_of), self.federation.participation, self.seed, server_round)
-        return self._messages(self.sampled, PRETRAIN, server_round, arrays, config)
+        return self._messages(self.sampled, self.train_action, server_round, arrays, config)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Validate, then aggregate what passed; (None, None) below quorum. Details are in ``outcome``."""
-        schema = ReplySchema(self.current, self.federation.norm_bound)
         accepted: list[Answer] = []
         rejected: list[Rejection] = []
         answers = read_answers(replies, self.market_of)
         for answer in answers:
             answer = self._undone(answer)
-            reason = self._reason(answer, accepted, server_round) or schema.reason_to_reject(answer.payload)
+            reason = self._reason(answer, accepted, server_round) or self._reason_to_reject(answer.payload)
             if reason is None and "validation" not in answer.payload.scalars:
                 reason = "validation: missing"
             if reason:
@@ -112,7 +129,7 @@ class SharedAverage(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """One message to every market: how good is this shared model on your validation users?"""
-        return self._messages(sorted(self.node_of), VALIDATE, server_round, arrays, config)
+        return self._messages(sorted(self.node_of), self.judge_action, server_round, arrays, config)
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Unweighted mean of the finite answers; None when there is none."""
@@ -134,7 +151,7 @@ class SharedAverage(Strategy):
         if answer.error is not None:
             return answer
         try:
-            payload = self.pipeline.incoming(replace(answer.payload, base=self.current), answer.origin)
+            payload = self.pipeline.incoming(replace(answer.payload, base=self.parameters), answer.origin)
         except ValueError as error:
             return replace(answer, error=str(error))
         return replace(answer, payload=payload)
@@ -154,18 +171,26 @@ class SharedAverage(Strategy):
         updates = [answer.payload.arrays for answer in accepted]
         shared = None
         if len(accepted) >= max(1, math.ceil(self.federation.quorum * len(self.sampled) - 1e-9)):
-            interactions = [answer.payload.scalars["interactions"] for answer in accepted]
-            shared = self.optimiser.step(self.current, self._aggregate(updates, interactions))
+            shared = self._next(accepted)
         return RoundOutcome(
             accepted=tuple(answer.origin.market for answer in accepted),
             rejected=tuple(rejected),
             shared=shared,
             validation=mean_validation(accepted),
-            drift=mean_pairwise_cosine(self.current, updates),
+            drift=mean_pairwise_cosine(self.parameters, updates),
             train_seconds=math.fsum(answer.payload.scalars.get("seconds", 0.0) for answer in accepted),
             bytes_up=sum(answer.bytes for answer in answers),
             bytes_down=self.bytes_down,
         )
+
+    def _reason_to_reject(self, payload: Payload) -> str | None:
+        return ReplySchema(self.parameters, self.federation.norm_bound).reason_to_reject(payload)
+
+    def _next(self, accepted: list[Answer]) -> dict[str, Array]:
+        """What the next round starts from."""
+        updates = [answer.payload.arrays for answer in accepted]
+        interactions = [answer.payload.scalars["interactions"] for answer in accepted]
+        return self.optimiser.step(self.parameters, self._aggregate(updates, interactions))
 
     def _aggregate(self, updates: list[Mapping[str, Array]], interactions: list[float]) -> dict[str, Array]:
         settings = self.federation

@@ -15,7 +15,6 @@ from fedrec.report.tables import differences_table, print_table, results_table
 if TYPE_CHECKING:
     from fedrec.simulation.run import Simulation
 
-_METRIC = "ndcg@10"
 _NOTE = "gain: federated minus local, paired per user, with its 95 % bootstrap interval"
 _DIFFERENCES_NOTE = "mean difference per user with its 95 % bootstrap interval; * where the interval excludes zero"
 Out = Annotated[Path | None, typer.Option(help="run folder; default: runs/<time>-<recipe>-<seed>")]
@@ -71,13 +70,16 @@ def adapt(
 
 def report(
     path: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a finished run")],
-    metric: Annotated[str, typer.Option(help="for example ndcg@20, recall@10, mrr@10, coverage@10")] = _METRIC,
+    metric: Annotated[
+        str | None, typer.Option(help="for example ndcg@20, recall@10, mrr@10, coverage@10, logloss")
+    ] = None,
 ) -> None:
     """Print a finished run: every method in every market, how sure the differences are, rounds and bytes."""
     from fedrec.runs.folder import RunFolder
 
     summary = RunFolder.open(path).read_summary()
     known = sorted({name for metrics in summary["mean"].values() for name in metrics})
+    metric = metric or _headline(summary)
     if metric not in known:
         raise UserError(f"--metric {metric!r}: {path} has {', '.join(known)}")
     console = Console(markup=False)
@@ -159,7 +161,7 @@ def _lead(simulation: "Simulation", hints: list[str] | None = None) -> None:
         raise
     except FedrecError as error:
         raise RunError(f"{error} (run folder: {out})") from error
-    _print_results(console, summary, _METRIC)
+    _print_results(console, summary, _headline(summary))
     for failure in summary["failed"]:
         console.print(f"missing: {failure['market']}, {failure['action']}: {failure['reason']}", highlight=False)
     lines = [
@@ -167,6 +169,10 @@ def _lead(simulation: "Simulation", hints: list[str] | None = None) -> None:
         f"what left the markets, item by item: {out}/ledger.jsonl",
     ]
     _print_lines(console, lines + (hints or []))
+
+
+def _headline(summary: dict[str, Any]) -> str:
+    return "auc" if summary["protocol"] == "ctr" else "ndcg@10"
 
 
 def _print_results(console: Console, summary: dict[str, Any], metric: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-TRAIN, VALIDATION, TEST, DROPPED = 0, 1, 2, -1
+TRAIN, VALIDATION, TEST, LEARN, DROPPED = 0, 1, 2, 3, -1
 DAY_SECONDS = 86400
 LEAST_HISTORY = 3  # steps (items, or baskets) a user needs: one to learn from, one to choose by, one to be tested on
 Labels = NDArray[np.int8]
@@ -36,6 +36,14 @@ class Rows:
         return last[self.users] - number, last - before
 
 
+def days_begin(rows: Rows) -> NDArray[np.bool_]:
+    """Which rows are the first of their user's day, [N]."""
+    days = rows.times // DAY_SECONDS
+    start = np.ones(len(days), dtype=bool)
+    start[1:] = (days[1:] != days[:-1]) | (rows.users[1:] != rows.users[:-1])
+    return start
+
+
 def last_items(rows: Rows) -> Labels:
     """A user's last item is the test, the one before it the validation; users under three items are dropped."""
     return _last_steps(rows, np.ones(len(rows.items), dtype=bool))
@@ -54,10 +62,25 @@ def last_untied_items(rows: Rows) -> Labels:
 
 def last_baskets(rows: Rows) -> Labels:
     """One day is one basket: the last is the test, the one before it the validation; under three, a user is dropped."""
-    days = rows.times // DAY_SECONDS
-    start = np.ones(len(days), dtype=bool)
-    start[1:] = (days[1:] != days[:-1]) | (rows.users[1:] != rows.users[:-1])
-    return _last_steps(rows, start)
+    return _last_steps(rows, days_begin(rows))
+
+
+def days_apart(rows: Rows) -> Labels:
+    """For click-through: what describes items and users (TRAIN) lies before what is predicted.
+
+    A user's last day is the test (of three days or more), the one before it the validation (of four or more). Of the
+    days before, the last third (one at least, of two or more) trains the predictors (LEARN), the others the
+    collaborative vectors. A day stays together: shops copy one rating to several items on one day.
+    """
+    following, steps = rows.steps_from_the_end(days_begin(rows))
+    steps = steps[rows.users]  # [N]
+    held_out = np.where(steps >= 4, 2, np.where(steps == 3, 1, 0))
+    position, before = steps - 1 - following, steps - held_out
+    learn = np.where(before >= 2, np.maximum(before // 3, 1), 0)
+    labels = np.where(position < before - learn, TRAIN, LEARN)
+    labels[(following == 0) & (held_out > 0)] = TEST
+    labels[(following == 1) & (held_out == 2)] = VALIDATION
+    return labels.astype(np.int8)
 
 
 def before_and_after(rows: Rows, cut: int) -> Labels:

@@ -54,6 +54,16 @@ class Holdout:
 
 
 @dataclass(frozen=True)
+class MarketRows:
+    """One market's rows under a protocol, users and items numbered in the order of their keys."""
+
+    users: list[str]  # private
+    items: list[str]
+    rows: Rows  # an item outside ``items`` (first met after the cut of global-time) is number len(items)
+    values: NDArray[np.float64]  # [N]
+
+
+@dataclass(frozen=True)
 class Split:
     """One market under one protocol. The catalogue holds every item that the market may recommend."""
 
@@ -83,23 +93,12 @@ def split_market(
 
     Raises :class:`UserError` when no user is left, the family map is missing, or keys of the recipe contradict.
     """
-    frame = _clean(store, settings, seed)
+    market = read_rows(store, settings, seed, vocabulary)
+    rows = market.rows
     cut = _cut(settings) if settings.protocol == "global-time" else None
-    own = _catalogue(frame, settings)[Columns.ITEM].unique().sort()
-    items = own if vocabulary is None else pl.Series(sorted(vocabulary))
-    users = frame[Columns.USER].unique().sort()
-    row = users.search_sorted(frame[Columns.USER]).to_numpy()
-    order = np.argsort(row, kind="stable")
-    index = dict(zip(items, range(len(items)), strict=True))
-    outside = len(items)  # items first met after the cut: kept as a number of their own, labelled out
-    rows = Rows(
-        offsets=np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(users)))]).astype(np.int64),
-        items=np.array([index.get(item, outside) for item in frame[Columns.ITEM]], np.int64)[order],
-        times=frame[Columns.TIMESTAMP].to_numpy()[order],
-    )
     labels = _label(rows, settings, cut, numpy_generator(seed, store.name, "holdout"))
-    member = numpy_generator(seed, store.name, "members").random(len(users)) < user_share
-    split = _assemble(rows, labels, member, users.to_list(), items.to_list())
+    member = members(store, len(market.users), seed, user_share)
+    split = _assemble(rows, labels, member, market.users, market.items)
     if not len(split.train) or not len(split.validation) or not len(split.test):
         raise UserError(f"{store.path}: {_why_empty(settings, user_share)}; leave this market out with data.markets")
     if settings.protocol == "acmr":
@@ -120,6 +119,30 @@ def _why_empty(settings: EvaluationSettings, user_share: float) -> str:
     if settings.protocol == "global-time":
         return f"evaluation.cut_date {settings.cut_date} leaves nothing before it, or nobody after it; change it"
     return f"no user has {protocols.LEAST_HISTORY} {_STEP[settings.holdout]} under protocol {settings.protocol!r}"
+
+
+def read_rows(
+    store: MarketStore, settings: EvaluationSettings, seed: int, vocabulary: Sequence[str] | None = None
+) -> MarketRows:
+    """The rows a protocol keeps, by user, each user's oldest first; arguments as in :func:`split_market`."""
+    frame = _clean(store, settings, seed)
+    own = _catalogue(frame, settings)[Columns.ITEM].unique().sort()
+    items = own if vocabulary is None else pl.Series(sorted(vocabulary))
+    users = frame[Columns.USER].unique().sort()
+    row = users.search_sorted(frame[Columns.USER]).to_numpy()
+    order = np.argsort(row, kind="stable")
+    index = dict(zip(items, range(len(items)), strict=True))
+    rows = Rows(
+        offsets=np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(users)))]).astype(np.int64),
+        items=np.array([index.get(item, len(items)) for item in frame[Columns.ITEM]], np.int64)[order],
+        times=frame[Columns.TIMESTAMP].to_numpy()[order],
+    )
+    return MarketRows(users.to_list(), items.to_list(), rows, frame[Columns.VALUE].to_numpy()[order])
+
+
+def members(store: MarketStore, users: int, seed: int, user_share: float) -> NDArray[np.bool_]:
+    """Which of the users are known so far, [U]."""
+    return numpy_generator(seed, store.name, "members").random(users) < user_share
 
 
 def own_items(store: MarketStore, settings: EvaluationSettings, seed: int = 0) -> list[str]:
@@ -146,7 +169,7 @@ _HOLDOUTS = {
 
 def _clean(store: MarketStore, settings: EvaluationSettings, seed: int) -> pl.DataFrame:
     """User, item, time of the market's rows, oldest first."""
-    frame = store.interactions.select(Columns.USER, Columns.ITEM, Columns.TIMESTAMP)
+    frame = store.interactions.select(Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.VALUE)
     pair = [Columns.USER, Columns.ITEM]
     if settings.protocol != "acmr":
         frame = frame.unique(pair, keep="first", maintain_order=True)
@@ -159,7 +182,7 @@ def _clean(store: MarketStore, settings: EvaluationSettings, seed: int) -> pl.Da
             f"{store.path}: protocol 'family' needs families.csv; run `fedrec data families "
             f"{store.path.parent}` or set evaluation.protocol=temporal"
         )
-    if settings.protocol in {"family", "global-time"} and store.families is not None:
+    if settings.protocol in {"family", "global-time", "ctr"} and store.families is not None:
         families = pl.DataFrame(
             {Columns.ITEM: list(store.families), Columns.FAMILY: list(store.families.values())},
             schema={Columns.ITEM: pl.String, Columns.FAMILY: pl.String},

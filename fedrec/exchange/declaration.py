@@ -17,14 +17,26 @@ GRAM = "query.gram"  # item keys and counts of all item pairs, for federated EAS
 INSTALL = "query.install"  # receives what the server made of all markets' answers; sends nothing
 PRETRAIN = "train.pretrain"  # one federated round
 VALIDATE = "evaluate.validate"  # the shared model on the market's validation users
+COLLABORATIVE = "train.collaborative"  # vectors of items and users, from this market alone; they stay in the market
+CODEBOOK = "train.codebook"  # one round: counts and sums of the common codes, and the shared encoder
+JUDGE_CODEBOOK = "evaluate.codebook"  # how much of the market's items the common codes explain
+CODES = "train.codes"  # the market's own codes; they stay in the market
+CTR = "train.ctr"  # click-through models on the codes; they stay in the market
 FINETUNE = "train.finetune"  # stage two; the result stays in the market
-LOCAL = "train.local"  # the local-only twin; the result stays in the market
-LOCAL_SHARED = "train.local_shared"  # the same on the federation's semantics; the result stays in the market
+TWINS = {  # models that average with nobody, by method; they stay in the market
+    "local": "train.local",
+    "local_shared_semantics": "train.local_shared",
+    "nocodes": "train.nocodes",
+    "randomcodes": "train.randomcodes",
+}
 REPORT = "evaluate.report"  # means over test users, per method
 
 _NOTHING = r"(?!)"
-_METRIC = r"(ndcg|recall|mrr|coverage)@(10|20)"
-_METHOD = r"(federated|local|local_shared_semantics|pooled|fedease)(_without_prior)?|prior|popularity|itemknn|ease"
+_METRIC = r"(ndcg|recall|mrr|coverage)@(10|20)|auc|gauc|logloss|ece"
+_METHOD = (
+    r"(federated|local|local_shared_semantics|pooled|fedease|nocodes|randomcodes)(_without_prior)?"
+    r"|prior|popularity|itemknn|ease"
+)
 _CHOSEN = r"(ease|itemknn|fedease)\.(lam|popularity_weight|neighbours|shrink)"
 _TRAINED = r"loss|seconds|epochs|validation"
 
@@ -43,7 +55,7 @@ class Declaration:
         shared = groups.shared if self.shared else ()
         refused = [
             f"array {name!r}"
-            for name in payload.arrays
+            for name in payload.sent
             if not (name.startswith(shared) or re.fullmatch(self.arrays, name))
         ]
         return refused + self.undeclared_words(payload)
@@ -62,10 +74,17 @@ DECLARATIONS = {
     INSTALL: Declaration(),
     PRETRAIN: Declaration(shared=True, scalars=f"interactions|perplexity|{_TRAINED}"),
     VALIDATE: Declaration(scalars="validation"),
+    COLLABORATIVE: Declaration(scalars="loss|seconds"),
+    CODEBOOK: Declaration(
+        shared=True, arrays=r"statistics\.(count|sum)\.\d+", scalars="interactions|validation|loss|seconds"
+    ),
+    JUDGE_CODEBOOK: Declaration(scalars="validation"),
+    CODES: Declaration(scalars=r"(federated|local)\.(explained|(perplexity|dead)\.\d+)|seconds"),
+    CTR: Declaration(scalars=rf"({_METHOD})\.(epochs|validation)|seconds"),
     FINETUNE: Declaration(scalars=_TRAINED),
-    LOCAL: Declaration(scalars=_TRAINED),
-    LOCAL_SHARED: Declaration(scalars=_TRAINED),
+    **{action: Declaration(scalars=_TRAINED) for action in TWINS.values()},
     REPORT: Declaration(
-        scalars=rf"users|({_METHOD})\.{_METRIC}|{_CHOSEN}|difference\.({_METHOD})\.({_METHOD})\.{_METRIC}\.(mean|low|high)"
+        scalars=rf"users|({_METHOD})\.({_METRIC})|{_CHOSEN}"
+        rf"|difference\.({_METHOD})\.({_METHOD})\.({_METRIC})\.(mean|low|high)"
     ),
 }

@@ -19,7 +19,7 @@ SCALAR_BYTES = 8
 def ledger_entries(payload: Payload, origin: Origin) -> Iterator[dict[str, Any]]:
     """What the ledger says of a payload: names, shapes, types and sizes, never values."""
     common = {"market": origin.market, "round": origin.round, "action": origin.action}
-    for name, array in sorted(payload.arrays.items()):
+    for name, array in sorted(payload.sent.items()):
         entry = {"kind": "array", "name": name, "shape": list(array.shape), "dtype": str(array.dtype)}
         yield common | entry | {"bytes": array.nbytes} | _rows(array, payload.base.get(name))
     for name in sorted(payload.scalars):

@@ -10,6 +10,7 @@ Array = NDArray[np.generic]
 Text = str | Sequence[str]
 
 # Names of the records of a Flower message; both sides use them.
+STATISTICS = "statistics."  # before the names of statistics, among the arrays
 ARRAYS, SCALARS, TEXTS, CONFIG = "arrays", "scalars", "texts", "config"
 
 
@@ -17,14 +18,21 @@ ARRAYS, SCALARS, TEXTS, CONFIG = "arrays", "scalars", "texts", "config"
 class Payload:
     """Arrays, scalars and texts by name.
 
-    ``base`` holds the values an update started from, as the server sent them. It is never sent back; stages that work
-    on the change (clipping, the ledger's count of changed rows) need it.
+    ``statistics`` are arrays that are no parameters (counts, sums): they travel beside the arrays, and stages that work
+    on an update leave them alone. ``base`` holds the values an update started from, as the server sent them. It is
+    never sent back; stages that work on the change (clipping, the ledger's count of changed rows) need it.
     """
 
     arrays: Mapping[str, Array] = field(default_factory=dict)
     scalars: Mapping[str, float] = field(default_factory=dict)
     texts: Mapping[str, Text] = field(default_factory=dict)
     base: Mapping[str, Array] = field(default_factory=dict)
+    statistics: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def sent(self) -> dict[str, Array]:
+        """Every array that leaves, by the name it travels under."""
+        return {**self.arrays, **{STATISTICS + name: array for name, array in self.statistics.items()}}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from fedrec.exchange.payload import Array, Payload
 
 WEIGHT_CAP = 1e9
 LARGEST = 1e12  # of any count, loss or duration
+MOST_LOGLOSS = 20.0  # predictions are kept 1e-7 from zero and one
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,12 @@ class ReplySchema:
 
     current: Mapping[str, Array]  # the shared parameters this round started from
     norm_bound: float  # largest L2 norm of the change
+    statistics: frozenset[str] = frozenset()  # names of the statistics that come with it, checked elsewhere
 
     def reason_to_reject(self, payload: Payload) -> str | None:
         """Why the payload is refused, or None when it is in order."""
-        missing = sorted(set(self.current) - set(payload.arrays))
-        unknown = sorted(set(payload.arrays) - set(self.current))
+        expected_names, found = {*self.current, *self.statistics}, {*payload.arrays, *payload.statistics}
+        missing, unknown = sorted(expected_names - found), sorted(found - expected_names)
         if missing or unknown:
             return f"keys: missing {missing[:2]}, unknown {unknown[:2]}"
         square = 0.0
@@ -59,7 +61,10 @@ def reason_to_distrust(payload: Payload, action: str) -> str | None:
 
 def _bounds(name: str) -> tuple[float, float]:
     if name.startswith("difference."):
-        return -1.0, 1.0
-    if name == "validation" or "@" in name:
+        largest = MOST_LOGLOSS if ".logloss." in name else 1.0
+        return -largest, largest
+    if name.endswith(".logloss"):
+        return 0.0, MOST_LOGLOSS
+    if name == "validation" or "@" in name or name.endswith((".auc", ".gauc", ".ece", ".explained")):
         return 0.0, 1.0
     return 0.0, LARGEST

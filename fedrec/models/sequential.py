@@ -1,9 +1,10 @@
 """The FeCoSR-style sequential model: shared adaptor and encoder, private adaptation.
 
 After FeCoSR (arXiv 2604.13573), of which only the abstract is public here: this is a reconstruction. Items are known
-across markets by a frozen semantic vector e only; g is the shared adaptor and h the shared encoder's state, and item
-i scores cos(h, g(e_i)) / tau. A market's own knowledge (item identities, biases, residual adapters) is added in the
-second stage and starts at zero, so that stage one is untouched by it.
+across markets by a frozen semantic vector e only, or by codes; g is the shared adaptor (of codes: their embeddings) and
+h the shared encoder's state, and item i scores cos(h, g(e_i)) / tau. A market's own knowledge (item identities, biases,
+residual adapters, embeddings of its own codes) is added in the second stage and starts at zero, so that stage one is
+untouched by it.
 """
 
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedrec.exchange.groups import ParameterGroups
-from fedrec.models.adaptor import SemanticAdaptor
+from fedrec.models.adaptor import CodeAdaptor, ItemCodes, SemanticAdaptor
 from fedrec.models.encoder import SequenceEncoder
 from fedrec.recipe import ModelSettings
 from fedrec.seeds import seeded_torch
@@ -43,10 +44,14 @@ class ResidualAdapter(nn.Module):
 
 
 class Adaptation(nn.Module):
-    """What only one market knows: an identity and a bias per item, and one adapter per block."""
+    """What only one market knows: an identity and a bias per item, and one adapter per block.
 
-    def __init__(self, items: int, settings: ModelSettings) -> None:
+    Where items have codes, also a vector per code of the market's own levels.
+    """
+
+    def __init__(self, items: int, settings: ModelSettings, own_sizes: tuple[int, ...] = ()) -> None:
         super().__init__()
+        self.levels = nn.ParameterList(torch.zeros(size + 1, settings.dimension) for size in own_sizes)
         self.identity = nn.Parameter(torch.zeros(items, settings.dimension))
         self.bias = nn.Parameter(torch.zeros(items))
         self.adapters = nn.ModuleList(
@@ -62,20 +67,32 @@ class SequentialModel(nn.Module):
 
     groups = ParameterGroups(shared=("adaptor.", "encoder."), private=("adaptation.",))
 
-    def __init__(self, settings: ModelSettings, semantics: Tensor, tau: float) -> None:
+    def __init__(self, settings: ModelSettings, semantics: Tensor, tau: float, codes: ItemCodes | None = None) -> None:
         super().__init__()
         self.tau = tau
-        self.adaptor = SemanticAdaptor(semantics.shape[1], settings.dimension)
+        self.adaptor = (
+            SemanticAdaptor(semantics.shape[1], settings.dimension)
+            if codes is None
+            else CodeAdaptor(codes.sizes, settings.dimension)
+        )
         self.encoder = SequenceEncoder(
             settings.dimension, settings.layers, settings.heads, settings.dropout, settings.maximum_length
         )
-        self.adaptation = Adaptation(len(semantics), settings)
+        self.adaptation = Adaptation(len(semantics), settings, () if codes is None else codes.own_sizes)
         self.semantics: Tensor
         self.register_buffer("semantics", semantics, persistent=False)  # [I, e], frozen
+        self.codes: Tensor | None
+        self.register_buffer("codes", None if codes is None else codes.common, persistent=False)  # [I, L_c]
+        self.own_codes: Tensor | None
+        self.register_buffer("own_codes", None if codes is None else codes.own, persistent=False)  # [I, L_o]
 
     def catalogue(self) -> Catalogue:
         """All items under the current parameters."""
-        vectors = self.adaptor(self.semantics) + self.adaptation.identity  # [I, e] -> [I, d]
+        vectors = self.adaptor(self.semantics if self.codes is None else self.codes)  # [I, e] or [I, L_c] -> [I, d]
+        vectors = vectors + self.adaptation.identity
+        if self.own_codes is not None:
+            for index, level in enumerate(self.adaptation.levels):
+                vectors = vectors + level[self.own_codes[:, index]]
         keys = torch.cat([F.normalize(vectors, dim=-1), self.adaptation.bias[:, None]], dim=-1)  # [I, d + 1]
         return Catalogue(vectors, keys)
 
@@ -95,7 +112,9 @@ class SequentialModel(nn.Module):
         return {name: value.detach().cpu().clone() for name, value in shared.items()}
 
 
-def build_model(settings: ModelSettings, semantics: Tensor, tau: float, seed: int) -> SequentialModel:
+def build_model(
+    settings: ModelSettings, semantics: Tensor, tau: float, seed: int, codes: ItemCodes | None = None
+) -> SequentialModel:
     """A model whose shared parameters depend on the seed and the sizes alone: equal in every market and the server."""
     with seeded_torch(seed, "model"):
-        return SequentialModel(settings, semantics, tau)
+        return SequentialModel(settings, semantics, tau, codes)

@@ -21,6 +21,9 @@ _POLL_SECONDS = 0.2
 _STAGES = {
     "pooled": "pooled model (a reference: all histories in one place)",
     "train.finetune": "fine-tuning in every market",
+    "train.collaborative": "collaborative vectors in every market",
+    "train.codes": "codes in every market",
+    "train.ctr": "click-through models in every market",
     "train.local": "local-only twins",
     "train.local_shared": "local-only twins on shared semantics",
     "evaluate.report": "evaluation",
@@ -173,7 +176,8 @@ def describe_event(event: Mapping[str, Any]) -> str:
 def _describe_round(event: Mapping[str, Any]) -> str:
     text = f"round {event['round']}/{event['total']}  {event['seconds']:.1f} s"
     if event["validation_before"] is not None:
-        text += f"  validation NDCG@10 {event['validation_before']:.4f} after round {event['judged']}"
+        what = "explained" if event["stage"] == "codebook" else "validation NDCG@10"
+        text += f"  {what} {event['validation_before']:.4f} after round {event['judged']}"
     if event["drift"] is not None:
         text += f"  cosine {event['drift']:.2f}"
     return text + "".join(f"  [{one['market']} rejected: {one['reason']}]" for one in event["rejected"])

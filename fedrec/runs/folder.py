@@ -34,6 +34,7 @@ class Checkpoint:
     round: int
     arrays: dict[str, dict[str, Array]]
     state: dict[str, Any]
+    stage: str = "pretrain"  # which of the run's rounds these are
 
 
 @dataclass
@@ -84,6 +85,11 @@ class RunFolder:
         """The shared model, for whoever wants to use it elsewhere (see ``fedrec.runs.shared``)."""
         return self.path / "shared"
 
+    @property
+    def codebook(self) -> Path:
+        """The common codebooks and their encoder, in the same form."""
+        return self.shared / "codebook"
+
     def write_recipe(self, recipe: Recipe) -> None:
         """Write the resolved recipe."""
         text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
@@ -117,8 +123,8 @@ class RunFolder:
         return Journal.from_json(_read_json(path)) if path.is_file() else Journal()
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Write ``checkpoints/round-NNNNNN``: one safetensors file a group, then ``state.json`` with their hashes."""
-        root = self.path / "checkpoints"
+        """Write ``checkpoints/STAGE/round-NNNNNN``: a safetensors file a group, then ``state.json`` with hashes."""
+        root = self.path / "checkpoints" / checkpoint.stage
         target = root / f"round-{checkpoint.round:06d}"
         files = {name: save_arrays(_contiguous(arrays)) for name, arrays in checkpoint.arrays.items()}
         for name, data in files.items():
@@ -132,9 +138,9 @@ class RunFolder:
         for old in [*entries[: max(0, current + 1 - _KEPT)], *entries[current + 1 :]]:  # later ones are done again
             shutil.rmtree(old)
 
-    def last_checkpoint(self) -> Checkpoint | None:
-        """The latest checkpoint that is whole; one that was being written, or does not match its hashes, is passed."""
-        for entry in sorted(self.path.glob("checkpoints/round-*"), reverse=True):
+    def last_checkpoint(self, stage: str = "pretrain") -> Checkpoint | None:
+        """A stage's latest checkpoint that is whole; one that was being written, or fails its hashes, is passed."""
+        for entry in sorted(self.path.glob(f"checkpoints/{stage}/round-*"), reverse=True):
             try:
                 description = _read_json(entry / "state.json")
                 hashes = dict(description.pop("sha256"))
@@ -145,7 +151,7 @@ class RunFolder:
                 continue
             if all(hashlib.sha256(data).hexdigest() == hashes[name] for name, data in files.items()):
                 arrays = {name: load_arrays(data) for name, data in files.items()}
-                return Checkpoint(description["round"], arrays, description["state"])
+                return Checkpoint(description["round"], arrays, description["state"], stage)
         return None
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:

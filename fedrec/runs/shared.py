@@ -101,13 +101,14 @@ def read_shared_model(folder: Path) -> SharedModel:
         shapes = {name: list(array.shape) for name, array in sorted(parameters.items())}
         if shapes != description["parameters"]:
             raise UserError(f"{folder / _PARAMETERS}: other parameters than model.json says; copy the folder again")
-        items = _read_items(folder) if _KEYS in names else None
+        items = read_items(folder) if _KEYS in names else None
         return SharedModel(recipe, parameters, int(description["best_round"]), items)
     except (OSError, KeyError, TypeError, AttributeError, ValueError, SafetensorError) as error:
         raise UserError(f"{path}: not readable ({error!r:.100}); copy the folder again") from None
 
 
-def _read_items(folder: Path) -> SharedItems:
+def read_items(folder: Path) -> SharedItems:
+    """The item vectors of a federation."""
     keys = json.loads((folder / _KEYS).read_text(encoding="utf-8"))
     vectors = load_arrays((folder / _VECTORS).read_bytes())["vectors"]
     if vectors.ndim != 2 or len(keys) != len(vectors):

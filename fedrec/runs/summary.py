@@ -8,6 +8,7 @@ from typing import Any
 from fedrec.recipe import Recipe
 
 SCHEMA = 1
+CTR_METRICS = ("auc", "gauc", "logloss", "ece")
 VOLATILE = ("engine", "device", "seconds", "train_seconds", "peak_rss_mb")  # may differ between equal runs
 SIZES = ("users", "items", "interactions")
 
@@ -73,7 +74,7 @@ def _market(member: Mapping[str, Any], scalars: Mapping[str, float]) -> dict[str
         if first == "difference":
             method, other, metric, part = rest.split(".")
             differences.setdefault(method, {}).setdefault(other, {}).setdefault(metric, {})[part] = value
-        elif "@" in rest:
+        elif "@" in rest or rest in CTR_METRICS:
             results[first][rest] = value
         elif rest:
             chosen[name] = value

@@ -22,6 +22,11 @@ def prepare_adaptation(source: Path, data: Path, out: Path, overrides: Sequence[
     """
     folder = source / "shared" if (source / "shared").is_dir() else source
     model = read_shared_model(folder)
+    if model.recipe.uses_codes:
+        raise UserError(
+            f"{source}: its items are known by codes, which a market gets by taking part in the codebook's rounds; "
+            "adapt needs a run with model.items=semantics"
+        )
     recipe = adaptation_recipe(model, overrides)
     for key in ("seed", "model", "semantics", "loss"):  # the seed decides projections of texts and unknown items
         if getattr(recipe, key) != getattr(model.recipe, key):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from safetensors.torch import save as save_tensors
 
+from clients.contenders import item_codes
 from clients.node import MarketNode
 from fedrec.data.splits import own_items
 from fedrec.data.store import MarketStore
@@ -44,9 +45,12 @@ def train_pooled(recipe: Recipe, stores: Sequence[MarketStore], run: RunFolder) 
     with single_threaded():
         markets = _prepare(recipe, stores)
         semantics = pooled_semantics(recipe, markets)
-        shared = _pretrain(recipe, [LocalTrainer(recipe, m, s) for m, s in zip(markets, semantics, strict=True)], run)
-        for market, vectors in zip(markets, semantics, strict=True):
-            trainer = LocalTrainer(recipe, market, vectors)
+        nodes = [MarketNode(store, run.markets / store.name) for store in stores]
+        codes = [item_codes(node, recipe, "pooled") if recipe.uses_codes else None for node in nodes]
+        described = list(zip(markets, semantics, codes, strict=True))
+        shared = _pretrain(recipe, [LocalTrainer(recipe, *parts) for parts in described], run)
+        for parts in described:
+            market, trainer = parts[0], LocalTrainer(recipe, *parts)
             trainer.load(shared)
             state = {name: value.contiguous() for name, value in trainer.finetune().state.items()}
             write_atomic(targets[market.store.name], save_tensors(state))

@@ -97,6 +97,8 @@ def _open(path: Path, market: str) -> tuple[MarketNode, Recipe]:
     (store,) = open_stores(folder, [market])
     if store.fingerprint != hashes[market]:
         raise UserError(f"{store.path}: not the data that {path} was trained on; import it again or run again")
+    if summary["protocol"] == "ctr":
+        raise UserError(f"{path}: predicts clicks and ranks nothing; recommend needs a run of task sequential")
     if not summary["markets"][market]["results"]:
         raise UserError(f"--market {market!r}: its evaluation failed in {path}, nothing there to recommend with")
     # Validation has chosen already: what it would choose again costs an inverse for every value.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedrec.data.ctr import split_ctr
 from fedrec.data.splits import own_items, split_market
 from fedrec.data.store import MarketStore, open_stores
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
@@ -43,6 +44,7 @@ class Simulation:
         from fedrec.simulation.engines import run_engine
         from fedrec.simulation.nodes import Seat
         from fedrec.simulation.pooled import train_pooled
+        from fedrec.simulation.pooled_codes import make_pooled_codes
 
         state = str(self.run.path.resolve().parent)
         node = {"state-path": state, "text-model": self.recipe.semantics.model or ""}
@@ -62,7 +64,11 @@ class Simulation:
         with self.run.locked():
             try:
                 if "pooled" in self.recipe.evaluation.methods:
-                    train_pooled(_resolved(self.recipe, self.stores), self.stores, self.run)
+                    resolved = _resolved(self.recipe, self.stores)
+                    if resolved.uses_codes:
+                        make_pooled_codes(resolved, self.stores, self.run)
+                    if resolved.trains:
+                        train_pooled(resolved, self.stores, self.run)
                 run_engine(self.recipe, self.run, seats, config, on_reply, client_app)
             except Exception as error:
                 self.run.event("error", reason=str(error))
@@ -123,7 +129,13 @@ def resume_simulation(path: Path) -> Simulation:
 
 
 def _resolved(recipe: Recipe, stores: list[MarketStore]) -> Recipe:
-    return recipe.resolved(all(store.families is not None for store in stores), all(store.has_text for store in stores))
+    resolved = recipe.resolved(
+        all(store.families is not None for store in stores), all(store.has_text for store in stores)
+    )
+    contradiction = resolved.contradiction()
+    if contradiction:
+        raise UserError(f"{stores[0].path.parent}: on these markets, {contradiction}")
+    return resolved
 
 
 def _check_splits(recipe: Recipe, stores: list[MarketStore]) -> None:
@@ -133,4 +145,7 @@ def _check_splits(recipe: Recipe, stores: list[MarketStore]) -> None:
     if evaluation.protocol == "acmr":
         vocabulary = sorted({item for store in stores for item in own_items(store, evaluation, recipe.seed)})
     for store in stores:
-        split_market(store, evaluation, recipe.seed, vocabulary, recipe.data.user_share)
+        if recipe.task == "ctr":
+            split_ctr(store, evaluation, recipe.ctr, recipe.data.user_share)
+        else:
+            split_market(store, evaluation, recipe.seed, vocabulary, recipe.data.user_share)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fedrec.data.batches import Batch, pad, training_batches
 from fedrec.data.sequences import Sequences
 from fedrec.losses.s2ce import SoftTargets, s2ce
-from fedrec.models.sequential import SequentialModel
+from fedrec.models.sequential import Catalogue, SequentialModel
 from fedrec.recipe import LossSettings, TrainingSettings
 from fedrec.training.device import mixed_precision
 
@@ -99,12 +99,11 @@ def epoch_batches(
 
 
 @torch.inference_mode()
-def model_scores(model: SequentialModel, histories: Sequences, users: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Scores [B, I] of the next item after the histories of ``users`` [B]."""
+def last_states(model: SequentialModel, catalogue: Catalogue, histories: Sequences, users: NDArray[np.int64]) -> Tensor:
+    """The encoder's states [B, d] after the histories of ``users`` [B]."""
     model.eval()
     device = model.semantics.device
     with mixed_precision(device):
-        catalogue = model.catalogue()
         last = torch.empty(len(users), catalogue.vectors.shape[1], device=device)  # [B, d]
         # Histories of like length are encoded together, so that little padding is computed.
         order = np.argsort(histories.lengths[users], kind="stable")
@@ -113,5 +112,15 @@ def model_scores(model: SequentialModel, histories: Sequences, users: NDArray[np
             batch = pad(histories, users[rows], model.encoder.position.num_embeddings)
             states = model.states(catalogue, torch.from_numpy(batch.items).to(device))  # [b, L, d]
             last[rows] = states[torch.arange(len(rows)), torch.from_numpy(batch.lengths) - 1].float()
+    return last
+
+
+@torch.inference_mode()
+def model_scores(model: SequentialModel, histories: Sequences, users: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Scores [B, I] of the next item after the histories of ``users`` [B]."""
+    model.eval()
+    with mixed_precision(model.semantics.device):
+        catalogue = model.catalogue()
+    last = last_states(model, catalogue, histories, users)  # [B, d]
     scores: NDArray[np.float32] = (model.queries(last) @ catalogue.keys.float().T).cpu().numpy()
     return scores

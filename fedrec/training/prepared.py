@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from fedrec.data.columns import Columns
+from fedrec.data.ctr import CtrSplit, split_ctr
 from fedrec.data.sequences import Sequences
 from fedrec.data.splits import Holdout, Split, split_market
 from fedrec.data.store import MarketStore
@@ -30,10 +31,21 @@ class PreparedMarket:
         recipe = self.recipe
         return split_market(self.store, recipe.evaluation, recipe.seed, self.vocabulary, recipe.data.user_share)
 
+    @cached_property
+    def ctr(self) -> CtrSplit:
+        """Rows for collaborative vectors, and labelled instances, of a click-through recipe."""
+        recipe = self.recipe
+        return split_ctr(self.store, recipe.evaluation, recipe.ctr, recipe.data.user_share)
+
     @property
     def train(self) -> Sequences:
-        """Histories the models learn from."""
-        return self.split.train
+        """Histories that models and vectors learn from."""
+        return self.ctr.collaborative if self.recipe.task == "ctr" else self.split.train
+
+    @property
+    def items(self) -> list[str]:
+        """Keys of the catalogue, sorted."""
+        return self.ctr.items if self.recipe.task == "ctr" else self.split.items
 
     @property
     def validation(self) -> Holdout:
@@ -48,7 +60,7 @@ class PreparedMarket:
     @cached_property
     def evidence(self) -> ItemEvidence:
         """Keys, texts and train histories of the items."""
-        return ItemEvidence(self.split.items, item_texts(self.store, self.split.items), self.train.matrix())
+        return ItemEvidence(self.items, item_texts(self.store, self.items), self.train.matrix())
 
     @cached_property
     def ease(self) -> ItemItem:

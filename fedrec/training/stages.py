@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fedrec.data.splits import Holdout
 from fedrec.losses.s2ce import SoftTargets, semantic_neighbours
+from fedrec.models.adaptor import ItemCodes
 from fedrec.models.sequential import build_model
 from fedrec.recipe import Recipe
 from fedrec.seeds import numpy_generator, seeded_torch
@@ -42,22 +43,24 @@ class Finished:
 
 
 class LocalTrainer:
-    """One model of one market under one recipe. ``semantics`` is frozen."""
+    """One model of one market under one recipe. ``semantics`` and ``codes`` are frozen."""
 
-    def __init__(self, recipe: Recipe, market: PreparedMarket, semantics: ItemVectors) -> None:
+    def __init__(
+        self, recipe: Recipe, market: PreparedMarket, semantics: ItemVectors, codes: ItemCodes | None = None
+    ) -> None:
         self.recipe = recipe
         self.market = market
         self.name = market.store.name
         device = choose_device(recipe.training.device)
         vectors = torch.from_numpy(semantics.vectors).to(device)
-        self.model = build_model(recipe.model, vectors, recipe.loss.tau, recipe.seed).to(device)
+        self.model = build_model(recipe.model, vectors, recipe.loss.tau, recipe.seed, codes).to(device)
         self._known = torch.from_numpy(semantics.known).to(device)
 
     @classmethod
-    def alone(cls, recipe: Recipe, market: PreparedMarket) -> Self:
+    def alone(cls, recipe: Recipe, market: PreparedMarket, codes: ItemCodes | None = None) -> Self:
         """A trainer on semantics that the market makes of what it knows by itself."""
         semantics = make_semantics(recipe, recipe.semantics.kind)
-        return cls(recipe, market, semantics.finish(semantics.alone(market.evidence), market.evidence.keys))
+        return cls(recipe, market, semantics.finish(semantics.alone(market.evidence), market.evidence.keys), codes)
 
     @cached_property
     def soft(self) -> SoftTargets | None:
@@ -94,6 +97,13 @@ class LocalTrainer:
             for epoch in range(training.epochs):
                 result = self._epoch(optimiser, soft, ("pretrain", server_round, epoch), anchor)
         return result
+
+    def train_everything(self, epochs: int) -> float:
+        """Shared and private parameters together, by plain cross-entropy, for so many epochs; the last one's loss."""
+        self.freeze(private=False, shared=False)
+        optimiser = make_optimiser(self.model, self.recipe.training, self.recipe.training.learning_rate)
+        with seeded_torch(self.recipe.seed, self.name, "everything"):
+            return [self._epoch(optimiser, None, ("everything", epoch)).loss for epoch in range(epochs)][-1]
 
     def finetune(self) -> Finished:
         """Stage two: plain cross-entropy on the market's own items with the adaptation; the best epoch is kept.

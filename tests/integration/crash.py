@@ -1,4 +1,4 @@
-"""A run that is killed (SIGKILL) at a chosen point: ``python -m tests.integration.crash POINT DATA OUT OVERRIDE...``.
+"""A run killed (SIGKILL) at a chosen point: ``python -m tests.integration.crash RECIPE POINT DATA OUT OVERRIDE...``.
 
 Each point replaces one function by itself plus a kill, before or after it, the given time it is called.
 """
@@ -30,6 +30,16 @@ POINTS = (
     "twin trains",
     "market reports",
     "summary begun",
+)
+CODES_POINTS = (
+    "vectors are trained",
+    "codebook round asked",
+    "market trains a codebook",
+    "codebook answered",
+    "codebook checkpoint done",
+    "codebook exported",
+    "codes are made",
+    "predictors are trained",
 )
 
 
@@ -107,6 +117,14 @@ def arm(point: str) -> None:
         "twin trains": lambda: wrap_task("train.local", 2),
         "market reports": lambda: wrap_task("evaluate.report", 2),
         "summary begun": lambda: wrap(RunFolder, "write_summary", before=1),
+        "vectors are trained": lambda: wrap_task("train.collaborative", 2),
+        "codebook round asked": lambda: wrap(SharedAverage, "configure_train", after=3),
+        "market trains a codebook": lambda: wrap_task("train.codebook", 8),
+        "codebook answered": lambda: wrap(SharedAverage, "aggregate_train", before=3),
+        "codebook checkpoint done": lambda: wrap(RunFolder, "checkpoint", after=3),
+        "codebook exported": lambda: wrap(coordinator, "write_shared_model", after=1),
+        "codes are made": lambda: wrap_task("train.codes", 2),
+        "predictors are trained": lambda: wrap_task("train.ctr", 2),
     }
     traps[point]()
 
@@ -136,14 +154,14 @@ def wrap_task(action: str, call: int) -> None:
 
 
 def main() -> None:
-    point, data, out, *overrides = sys.argv[1:]
+    recipe, point, data, out, *overrides = sys.argv[1:]
     from fedrec.recipe import load_recipe
     from fedrec.simulation.environment import go_offline
     from fedrec.simulation.run import prepare_simulation
 
     go_offline()
     arm(point)
-    prepare_simulation(load_recipe("fecosr", overrides), Path(data), Path(out)).start()
+    prepare_simulation(load_recipe(recipe, overrides), Path(data), Path(out)).start()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from fedrec.runs.folder import RunFolder
 from tests.integration.harness import WatchedApp, quick, run_with
 
 ARRAY = "encoder.norm.weight"
-LAST_ROUND = "checkpoints/round-000003/shared.safetensors"
+LAST_ROUND = "checkpoints/pretrain/round-000003/shared.safetensors"
 
 
 def spoil_array(change: object) -> object:

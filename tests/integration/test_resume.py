@@ -39,7 +39,7 @@ def undisturbed(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def killed_at(point: str, synthetic: Path, out: Path, *engine: str) -> None:
-    command = [sys.executable, "-m", "tests.integration.crash", point, str(synthetic), str(out)]
+    command = [sys.executable, "-m", "tests.integration.crash", "fecosr", point, str(synthetic), str(out)]
     result = subprocess.run([*command, *QUICK, *SETTINGS, *engine], capture_output=True, check=False, timeout=300)
     assert result.returncode == -signal.SIGKILL, result.stderr.decode()[-2000:]
     assert not (out / "summary.json").exists()

@@ -18,7 +18,7 @@ def test_the_last_two_checkpoints_stay(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", Recipe())
     for number in range(1, 5):
         run.checkpoint(Checkpoint(number, {"shared": {"w": np.full((2, 2), number, np.float32).T}}, {"best_round": 1}))
-    folders = sorted((run.path / "checkpoints").iterdir())
+    folders = sorted((run.path / "checkpoints" / "pretrain").iterdir())
     assert [folder.name for folder in folders] == ["round-000003", "round-000004"]
     assert load_file(folders[1] / "shared.safetensors")["w"].tolist() == [[4.0, 4.0], [4.0, 4.0]]
     assert json.loads((folders[1] / "state.json").read_text())["round"] == 4

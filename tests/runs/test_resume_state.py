@@ -125,15 +125,15 @@ DAMAGE = {
 def test_a_checkpoint_that_is_not_whole_is_passed(tmp_path, damage):
     """The one before it is taken; where that is damaged too, the run starts over."""
     run = saved(tmp_path, 4, 5)
-    damage(run.path / "checkpoints" / "round-000005")
+    damage(run.path / "checkpoints" / "pretrain" / "round-000005")
     assert_is(run.last_checkpoint(), made(4))
-    damage(run.path / "checkpoints" / "round-000004")
+    damage(run.path / "checkpoints" / "pretrain" / "round-000004")
     assert run.last_checkpoint() is None
 
 
 def test_a_round_done_again_replaces_its_checkpoint(tmp_path):
     run = saved(tmp_path, 4, 5)
-    DAMAGE["group-truncated"](run.path / "checkpoints" / "round-000005")
+    DAMAGE["group-truncated"](run.path / "checkpoints" / "pretrain" / "round-000005")
     again = Checkpoint(5, made(77).arrays, {"best_round": 1})
     run.checkpoint(again)
     assert_is(run.last_checkpoint(), again)
@@ -143,7 +143,7 @@ def test_a_run_that_starts_over_keeps_what_it_writes(tmp_path):
     """Both checkpoints are damaged, so it begins with round 1 again: what it saves now is what it goes on from."""
     run = saved(tmp_path, 4, 5)
     for name in ("round-000004", "round-000005"):
-        DAMAGE["one-bit-of-a-number"](run.path / "checkpoints" / name)
+        DAMAGE["one-bit-of-a-number"](run.path / "checkpoints" / "pretrain" / name)
     for number in (1, 2):
         run.checkpoint(made(number))
         assert_is(run.last_checkpoint(), made(number))

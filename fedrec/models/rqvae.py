@@ -1,0 +1,158 @@
+"""The codes of a market's items: a residual-quantised autoencoder with common and own levels.
+
+After FedMM (arXiv 2605.11433), of which little is public: a reconstruction. Two kinds of input describe an item:
+``common`` [N, c], which means the same in every market (factors of summed counts, texts, or vectors turned onto a
+public anchor), and ``own`` [N, o], the market's collaborative vector. How they meet is the alignment:
+
+- ``gram`` and ``layered``: common levels quantise the encoded common input; own levels quantise what the market's
+  encoded collaborative vector has beyond them.
+- ``semantic`` and ``procrustes``: one encoder, all levels quantise its output one after the other. Under ``semantic`` a
+  contrastive loss draws an item's codes towards its collaborative vector.
+- ``none``: the same with private encoders; the common codebook then means something else in every market (a control).
+
+Common codebooks are never trained by a gradient: see :mod:`fedrec.exchange.codebook`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fedrec.exchange.groups import ParameterGroups
+from fedrec.models.quantiser import Quantised, commitment, initial_codebook, quantise, straight_through
+from fedrec.recipe import Alignment, CodesSettings
+from fedrec.seeds import derive_seed, numpy_generator, seeded_torch
+
+LAYERED = frozenset({"gram", "layered"})
+_TEMPERATURE = 0.1  # of the contrastive loss
+_FIRST = 0.1  # size of the numbers of a codebook drawn from the seed
+_DIRECTIONS = 16  # random directions per code
+
+
+class Coded(NamedTuple):
+    """N items through the autoencoder."""
+
+    codes: Tensor  # [N, L] common levels first
+    common: Quantised | None  # where there are common levels
+    own: Quantised | None
+    loss: Tensor  # scalar
+    explained: Tensor  # scalar: 1 - squared error / variance of what was reconstructed
+
+
+class RqVae(nn.Module):
+    """Encoders, decoders and codebooks of one market. ``common`` and ``own`` are the widths of the inputs."""
+
+    groups = ParameterGroups(shared=("encoder.", "decoder."), private=("own_encoder.", "own_decoder.", "own_codebook."))
+
+    def __init__(self, settings: CodesSettings, alignment: Alignment, common: int, own: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.alignment = alignment
+        size, hidden = settings.dimension, settings.hidden
+        if alignment != "none":
+            self.encoder = _perceptron(common, hidden, size)
+            self.decoder = _perceptron(size, hidden, common)
+        if alignment in LAYERED | {"none", "semantic"}:
+            self.own_encoder = _perceptron(own, hidden, size)
+        if alignment in LAYERED | {"none"}:
+            self.own_decoder = _perceptron(size, hidden, own)
+        self.codebook: list[Tensor] = [torch.zeros(codes, size) for codes in settings.global_levels]
+        self.own_codebook = nn.ParameterList(torch.zeros(codes, size) for codes in settings.local_levels)
+
+    def first(self, common: Tensor, own: Tensor) -> Tensor:
+        """What the first level quantises, [N, d]."""
+        result: Tensor = self.own_encoder(own) if self.alignment == "none" else self.encoder(common)
+        return result
+
+    def levels(
+        self, common: Tensor, own: Tensor, common_levels_only: bool = False
+    ) -> tuple[Tensor, Quantised | None, Tensor, Quantised | None]:
+        """Input [N, d] and outcome of the common levels, then of the own ones."""
+        start = self.first(common, own)
+        shared = quantise(start, self.codebook) if self.codebook else None
+        rest = self.own_encoder(own) if self.alignment in LAYERED else start
+        if shared is not None:
+            rest = rest - shared.total
+        private = len(self.own_codebook) > 0 and not common_levels_only
+        return start, shared, rest, quantise(rest, list(self.own_codebook)) if private else None
+
+    def forward(self, common: Tensor, own: Tensor, common_levels_only: bool = False) -> Coded:
+        """Encode, quantise, decode [N, c] and [N, o].
+
+        ``common_levels_only`` is what a round of the federation trains: the own levels come when it is over.
+        """
+        start, shared, rest, private = self.levels(common, own, common_levels_only)
+        loss = start.new_zeros(())
+        for result in (shared, private):
+            if result is not None:
+                loss = loss + commitment(result, self.settings.beta)
+        base = torch.zeros_like(start) if shared is None else shared.total  # [N, d]
+        if self.alignment in LAYERED:
+            start = start if shared is None else straight_through(start, base)
+            errors = [_error(self.decoder(start), common)]
+            if private is not None:
+                errors.append(_error(self.own_decoder(base + straight_through(rest, private.total)), own))
+        else:
+            both = straight_through(start, base if private is None else base + private.total)
+            decoder, target = (self.own_decoder, own) if self.alignment == "none" else (self.decoder, common)
+            errors = [_error(decoder(both), target)]
+            if self.alignment == "semantic" and self.settings.contrast:
+                loss = loss + self.settings.contrast * _contrast(both, self.own_encoder(own))
+        explained = 1 - torch.stack([error.detach() for error in errors]).mean()
+        codes = torch.cat([result.codes for result in (shared, private) if result is not None], dim=1)
+        return Coded(codes, shared, private, loss + torch.stack(errors).sum(), explained)
+
+    def shared_state(self) -> dict[str, Tensor]:
+        """A copy of the shared parameters on the CPU, by sorted name; none under alignment ``none``."""
+        shared = self.groups.select_shared(self.state_dict())
+        return {name: value.detach().cpu().clone() for name, value in shared.items()}
+
+
+def build_rqvae(settings: CodesSettings, alignment: Alignment, common: int, own: int, seed: int) -> RqVae:
+    """An autoencoder whose shared parameters depend on the seed and ``common`` alone: equal in every market."""
+    with seeded_torch(seed, "rqvae"):
+        return RqVae(settings, alignment, common, own)
+
+
+@torch.no_grad()
+def first_codebooks(model: RqVae, common: Tensor | None, seed: int) -> list[NDArray[np.float32]]:
+    """The common codebooks before any round, the same for all markets: one a level.
+
+    By k-means on what the untrained encoder makes of ``common`` [N, c], the items of all markets; where nobody has them
+    in one place, of random directions drawn from the seed, for the first rounds' counts and sums to put right. Where
+    encoders are private there is nothing to start from but the seed.
+    """
+    sizes, dimension = model.settings.global_levels, model.settings.dimension
+    generator = numpy_generator(seed, "codebook")
+    if model.alignment == "none":
+        return [generator.standard_normal((size, dimension)).astype(np.float32) * _FIRST for size in sizes]
+    if common is None:
+        width = int(model.encoder[0].in_features)  # type: ignore[arg-type]
+        directions = generator.standard_normal((_DIRECTIONS * max(sizes, default=1), width)).astype(np.float32)
+        common = torch.from_numpy(directions)
+    result: list[NDArray[np.float32]] = []
+    rest = model.encoder(common)
+    for level, size in enumerate(sizes):
+        result.append(initial_codebook(rest.numpy(), size, derive_seed(seed, "codebook", level)))
+        rest = rest - quantise(rest, [torch.from_numpy(result[-1])]).total
+    return result
+
+
+def _perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs))
+
+
+def _error(found: Tensor, wanted: Tensor) -> Tensor:
+    """Squared error over the variance of what was wanted: 1 for a constant guess of the mean."""
+    variance = (wanted - wanted.mean(dim=0)).square().mean().clamp_min(1e-12)
+    return F.mse_loss(found, wanted) / variance
+
+
+def _contrast(left: Tensor, right: Tensor) -> Tensor:
+    """Contrastive loss (InfoNCE) of matching rows [N, d] against all others of the batch, both ways."""
+    scores = F.normalize(left, dim=-1) @ F.normalize(right, dim=-1).T / _TEMPERATURE  # [N, N]
+    target = torch.arange(len(scores), device=scores.device)
+    return (F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)) / 2

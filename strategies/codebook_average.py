@@ -1,0 +1,89 @@
+"""The strategy of common codebooks: counts and sums make the next ones, the shared encoder is averaged beside them."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message
+from flwr.serverapp import Grid
+
+from fedrec.exchange.codebook import (
+    COUNT,
+    LEVEL,
+    SUM,
+    CodebookState,
+    CodeStatistics,
+    next_codebook,
+    read_statistics,
+)
+from fedrec.exchange.declaration import CODEBOOK, JUDGE_CODEBOOK
+from fedrec.exchange.payload import Array, Payload
+from fedrec.exchange.reply import ReplySchema
+from fedrec.recipe import Recipe
+from fedrec.seeds import numpy_generator
+from strategies.records import Answer
+from strategies.shared_average import SharedAverage
+
+
+class CodebookAverage(SharedAverage):
+    """Arrays: the encoder's parameters, and ``codebook.L`` for every common level L."""
+
+    train_action, judge_action = CODEBOOK, JUDGE_CODEBOOK
+
+    def __init__(self, node_of: Mapping[str, int], recipe: Recipe) -> None:
+        super().__init__(node_of, recipe)
+        self.settings = recipe.codes
+        self.round = 0
+        self._moving: dict[str, Array] = {}  # counts and sums so far, by level
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """The encoder's and decoder's."""
+        return {name: array for name, array in self.current.items() if not name.startswith(LEVEL)}
+
+    @property
+    def levels(self) -> list[str]:
+        """The common levels, by number."""
+        return [str(level) for level in range(len(self.settings.global_levels))]
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """One message to every sampled market."""
+        self.round = server_round
+        return super().configure_train(server_round, arrays, config, grid)
+
+    def state(self) -> dict[str, Array]:
+        """The optimiser's, and the moving counts and sums."""
+        return {**super().state(), **self._moving}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Go on from a saved :meth:`state`."""
+        super().restore(state)
+        self._moving = {name: array for name, array in state.items() if name.startswith((COUNT, SUM))}
+
+    def _reason_to_reject(self, payload: Payload) -> str | None:
+        names = frozenset(part + level for level in self.levels for part in (COUNT, SUM))
+        reason = ReplySchema(self.parameters, self.federation.norm_bound, names).reason_to_reject(payload)
+        if reason is None:
+            try:
+                self._statistics(payload)
+            except ValueError as error:
+                return str(error)
+        return reason
+
+    def _statistics(self, payload: Payload) -> list[CodeStatistics]:
+        codebooks = [np.asarray(self.current[LEVEL + level], np.float32) for level in self.levels]
+        return read_statistics(payload.statistics, codebooks, self.federation.norm_bound)
+
+    def _next(self, accepted: list[Answer]) -> dict[str, Array]:
+        parts = [self._statistics(answer.payload) for answer in accepted]
+        result = super()._next(accepted)
+        for number, level in enumerate(self.levels):
+            start = CodebookState.start(np.asarray(self.current[LEVEL + level], np.float32))
+            count, total = self._moving.get(COUNT + level, start.count), self._moving.get(SUM + level, start.sum)
+            state = CodebookState(start.codebook, np.asarray(count, np.float64), np.asarray(total, np.float64))
+            generator = numpy_generator(self.seed, "codebook", number, self.round)
+            state = next_codebook(state, [part[number] for part in parts], self.settings, generator)
+            result[LEVEL + level] = state.codebook
+            self._moving |= {COUNT + level: state.count, SUM + level: state.sum}
+        return result
