@@ -79,10 +79,7 @@ def differences(
     for method, other in pairs:
         cells = []
         for market in markets:
-            row = rows[market, method, other]
-            figure, low, high = (float(row[part]) for part in ("mean", "low", "high"))
-            text = f"{figure:+.4f} [{low:+.3f}, {high:+.3f}]"
-            cells.append(f"**{text}**" if low > 0 or high < 0 else text)
+            cells.append(with_interval(rows[market, method, other]))
         lines.append([f"{method} − {other}", *cells])
     return markdown(lines)
 
@@ -148,6 +145,82 @@ def retail(variant: str) -> str:
         for line in lines_of(select(table, "temporal", lam), methods, RETAIL):
             line[0] = line[0] if line[0] in {"popularity", "ease"} else f"{line[0]}, {words}"
             lines.append(line)
+    return markdown(lines)
+
+
+CODES = ("nocodes", "randomcodes", "local", "federated", "pooled")
+
+
+def codes_rows(variant: str, **wanted: str) -> list[Row]:
+    """Rows of a table of codes with these values."""
+    rows = read_rows(f"codes_{variant}")
+    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+
+
+def codes_markets(metric: str, task: str) -> str:
+    """One metric per method and market, three seeds, default backbone and alignment."""
+    lines = [["", *MARKETS, "**mean**"]]
+    for method in CODES:
+        rows = codes_rows("main", task=task, method=method)
+        cells = [mean([float(row[metric]) for row in rows if row["market"] == market]) for market in MARKETS]
+        seeds = sorted({row["seed"] for row in rows})
+        means = [mean([float(row[metric]) for row in rows if row["seed"] == seed]) for seed in seeds]
+        lines.append([method, *(f"{cell:.4f}" for cell in cells), with_spread(means)])
+    return markdown(lines)
+
+
+def codes_differences(metric: str, task: str) -> str:
+    """Federated minus every other method, three seeds, with intervals over users and seeds."""
+    rows = [row for row in read_rows("codes_main_intervals") if (row["metric"], row["task"]) == (metric, task)]
+    lines = [["", *MARKETS]]
+    for other in ("local", "nocodes", "randomcodes", "pooled"):
+        found = {row["market"]: row for row in rows if row["other"] == other}
+        lines.append([f"federated − {other}", *(with_interval(found[market]) for market in MARKETS)])
+    return markdown(lines)
+
+
+def codes_grid(metric: str) -> str:
+    """One seed, three markets: mean over them by backbone and alignment."""
+    lines = [["backbone", "task", "nocodes", "randomcodes"]]
+    alignments = ("gram", "semantic", "procrustes", "none")
+    lines[0] += [f"{method}, {alignment}" for alignment in alignments for method in ("local", "federated")] + ["pooled"]
+    for task in ("sampled", "ratings"):
+        for backbone in ("widedeep", "deepfm", "dcnv2", "din"):
+            cells = [("gram", "nocodes"), ("gram", "randomcodes")]
+            cells += [(alignment, method) for alignment in alignments for method in ("local", "federated")]
+            figures = []
+            for alignment, method in [*cells, ("gram", "pooled")]:
+                rows = codes_rows("grid", task=task, backbone=backbone, alignment=alignment, method=method)
+                figures.append(f"{mean([float(row[metric]) for row in rows]):.4f}")
+            lines.append([backbone, task, *figures])
+    return markdown(lines)
+
+
+def codes_use() -> str:
+    """What the codes of each alignment are like: one seed, seven markets, means over the markets."""
+    lines = [["alignment", "agreement", "by chance", "purity", "by chance", "explained", "perplexity", "dead"]]
+    uses = [row for row in read_rows("codes_use_use") if row["what"].startswith("federated.")]
+    for run in read_rows("codes_use_runs"):
+        figures = {
+            what: mean(
+                [
+                    float(row["value"])
+                    for row in uses
+                    if row["alignment"] == run["alignment"] and row["what"] == f"federated.{what}"
+                ]
+            )
+            for what in ("explained", "perplexity.0", "perplexity.1", "dead.0", "dead.1")
+        }
+        lines.append(
+            [
+                run["alignment"],
+                *(f"{float(run[name]):.2f}" for name in ("agreement", "chance")),
+                *(f"{float(run[name]):.2f}" for name in ("purity_federated", "purity_federated_chance")),
+                f"{figures['explained']:.2f}",
+                f"{figures['perplexity.0']:.0f} of 64, {figures['perplexity.1']:.0f} of 32",
+                f"{figures['dead.0']:.0f}, {figures['dead.1']:.0f}",
+            ]
+        )
     return markdown(lines)
 
 
@@ -255,6 +328,13 @@ def per_seed_means(rows: list[Row], method: str) -> list[float]:
 
 def mean(figures: list[float]) -> float:
     return statistics.fmean(figures)
+
+
+def with_interval(row: Row) -> str:
+    """A difference and its interval; bold where the interval excludes zero."""
+    figure, low, high = (float(row[part]) for part in ("mean", "low", "high"))
+    text = f"{figure:+.4f} [{low:+.3f}, {high:+.3f}]"
+    return f"**{text}**" if low > 0 or high < 0 else text
 
 
 def with_spread(figures: list[float]) -> str:
