@@ -77,6 +77,8 @@ def differences(
     }
     lines = [["", *markets]]
     for method, other in pairs:
+        if (markets[0], method, other) not in rows:
+            continue
         cells = []
         for market in markets:
             cells.append(with_interval(rows[market, method, other]))
@@ -132,6 +134,17 @@ def newcomers() -> str:
         gain = mean(values(inside, market, "federated")) - mean(values(inside, market, "local"))
         lines.append([market, "100%, federated", *figures, f"{gain:+.4f}"])
     return markdown(lines)
+
+
+def retail_differences(variant: str) -> str:
+    """Federated minus local and EASE under either loss."""
+    pairs = (("federated", "local"), ("federated", "ease"))
+    tables = {
+        words: differences(f"retail_{variant}", "temporal", pairs, RETAIL, lam).splitlines()
+        for lam, words in (("0.3", "S2CE"), ("0.0", "CE"))
+    }
+    header = tables["S2CE"][:2]
+    return "\n".join([*header, *(f"| {words}: {line[2:]}" for words, lines in tables.items() for line in lines[2:])])
 
 
 def retail(variant: str) -> str:
@@ -356,7 +369,16 @@ TABLES: dict[str, Callable[[], str]] = {
     "family differences": lambda: differences("xmarket_methods", "family", PAIRS),
     "temporal differences": lambda: differences("xmarket_methods", "temporal", PAIRS),
     "acmr": acmr,
-    "acmr differences": lambda: differences("xmarket_fedease", "acmr", PAIRS[-1:]),
+    "acmr differences": lambda: differences("xmarket_acmr", "acmr", PAIRS),
+    "acmr fedease differences": lambda: differences("xmarket_fedease", "acmr", PAIRS[-1:]),
+    "global": lambda: results(select("xmarket_global", "global-time", HEADLINE)),
+    "global differences": lambda: differences("xmarket_global", "global-time", PAIRS),
+    "retail item": lambda: retail("item"),
+    "retail item differences": lambda: retail_differences("item"),
+    "retail basket": lambda: retail("basket"),
+    "retail basket differences": lambda: retail_differences("basket"),
+    "sensitivity": sensitivity,
+    "newcomers": newcomers,
     "losses": losses,
     "parts": parts,
     "weights": weights,
