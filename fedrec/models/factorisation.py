@@ -41,7 +41,8 @@ def bipartite_adjacency(users: Tensor, items: Tensor, user_count: int, item_coun
     both = torch.cat([edges, edges.flip(0)], dim=1)
     degree = torch.bincount(both[0], minlength=size).clamp_min(1).float()
     values = (degree[both[0]] * degree[both[1]]).rsqrt()
-    return torch.sparse_coo_tensor(both, values, (size, size)).coalesce()
+    graph = torch.sparse_coo_tensor(both, values, (size, size), check_invariants=False)  # not saying so is a warning
+    return graph.coalesce()
 
 
 def bpr_loss(user: Tensor, positive: Tensor, negative: Tensor, penalty: float) -> Tensor:

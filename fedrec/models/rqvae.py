@@ -28,6 +28,7 @@ from fedrec.seeds import derive_seed, numpy_generator, seeded_torch
 
 LAYERED = frozenset({"gram", "layered"})
 _TEMPERATURE = 0.1  # of the contrastive loss
+_LEAST_VARIANCE = 0.05  # of the mean square
 _FIRST = 0.1  # size of the numbers of a codebook drawn from the seed
 _DIRECTIONS = 16  # random directions per code
 
@@ -79,10 +80,13 @@ class RqVae(nn.Module):
         private = len(self.own_codebook) > 0 and not common_levels_only
         return start, shared, rest, quantise(rest, list(self.own_codebook)) if private else None
 
-    def forward(self, common: Tensor, own: Tensor, common_levels_only: bool = False) -> Coded:
+    def forward(
+        self, common: Tensor, own: Tensor, common_levels_only: bool = False, own_known: Tensor | None = None
+    ) -> Coded:
         """Encode, quantise, decode [N, c] and [N, o].
 
         ``common_levels_only`` is what a round of the federation trains: the own levels come when it is over.
+        ``own_known`` [N] says which own vectors are there for the contrastive loss; default: all.
         """
         start, shared, rest, private = self.levels(common, own, common_levels_only)
         loss = start.new_zeros(())
@@ -91,19 +95,22 @@ class RqVae(nn.Module):
                 loss = loss + commitment(result, self.settings.beta)
         base = torch.zeros_like(start) if shared is None else shared.total  # [N, d]
         if self.alignment in LAYERED:
-            start = start if shared is None else straight_through(start, base)
-            errors = [_error(self.decoder(start), common)]
+            told = [(self.decoder(start if shared is None else straight_through(start, base)), common)]
             if private is not None:
-                errors.append(_error(self.own_decoder(base + straight_through(rest, private.total)), own))
+                told.append((self.own_decoder(base + straight_through(rest, private.total)), own))
         else:
-            both = straight_through(start, base if private is None else base + private.total)
+            total = base if private is None else base + private.total
+            both = start if shared is None and private is None else straight_through(start, total)
             decoder, target = (self.own_decoder, own) if self.alignment == "none" else (self.decoder, common)
-            errors = [_error(decoder(both), target)]
+            told = [(decoder(both), target)]
             if self.alignment == "semantic" and self.settings.contrast:
-                loss = loss + self.settings.contrast * _contrast(both, self.own_encoder(own))
-        explained = 1 - torch.stack([error.detach() for error in errors]).mean()
-        codes = torch.cat([result.codes for result in (shared, private) if result is not None], dim=1)
-        return Coded(codes, shared, private, loss + torch.stack(errors).sum(), explained)
+                rows = torch.ones(len(own), dtype=torch.bool, device=own.device) if own_known is None else own_known
+                if rows.any():
+                    loss = loss + self.settings.contrast * _contrast(both[rows], self.own_encoder(own[rows]))
+        errors = torch.stack([_error(found, wanted) for found, wanted in told])
+        none = torch.zeros(len(start), 0, dtype=torch.int64, device=start.device)
+        codes = torch.cat([none, *(result.codes for result in (shared, private) if result is not None)], dim=1)
+        return Coded(codes, shared, private, loss + errors.sum(), 1 - errors.detach().mean())
 
     def shared_state(self) -> dict[str, Tensor]:
         """A copy of the shared parameters on the CPU, by sorted name; none under alignment ``none``."""
@@ -146,9 +153,13 @@ def _perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 
 
 def _error(found: Tensor, wanted: Tensor) -> Tensor:
-    """Squared error over the variance of what was wanted: 1 for a constant guess of the mean."""
-    variance = (wanted - wanted.mean(dim=0)).square().mean().clamp_min(1e-12)
-    return F.mse_loss(found, wanted) / variance
+    """Squared error over the variance of what was wanted: 1 for a constant guess of the mean.
+
+    A batch of one item has no variance; a twentieth of the mean square stands in for what is less.
+    """
+    variance = (wanted - wanted.mean(dim=0)).square().mean()
+    least = (_LEAST_VARIANCE * wanted.square().mean()).clamp_min(1e-12)
+    return F.mse_loss(found, wanted) / torch.maximum(variance, least)
 
 
 def _contrast(left: Tensor, right: Tensor) -> Tensor:

@@ -123,6 +123,7 @@ class CodeTrainer:
         self.model.to(device)
         self._fresh = {n: v.detach().clone() for n, v in self.model.state_dict().items() if n.startswith("own_")}
         self._common, self._own = (torch.from_numpy(part).to(device) for part in (inputs.common, inputs.own))
+        self._own_known = torch.from_numpy(np.ascontiguousarray(inputs.known[:, 1])).to(device)
         self._first = self._known(common=True)
         self._second = self._known(common=False)
 
@@ -156,6 +157,8 @@ class CodeTrainer:
     @torch.inference_mode()
     def explained(self) -> float:
         """Share of the common inputs' variance that the common levels explain, in [0, 1]; below zero counts as zero."""
+        if not len(self._first):
+            return 0.0
         self.model.eval()
         coded = self.model(self._common[self._first], self._own[self._first], True)
         return max(float(coded.explained), 0.0)
@@ -178,6 +181,8 @@ class CodeTrainer:
         """
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name.startswith("own_") and (self.alignment in LAYERED or "codebook" in name))
+        if not len(self._second):
+            return 0.0
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         epochs = self.settings.epochs * self.settings.rounds if self.alignment in LAYERED else self.settings.epochs
         started = False
@@ -224,7 +229,8 @@ class CodeTrainer:
         self.model.train()
         total = 0.0
         for batch in self._batches(rows, purpose):
-            loss = self.model(self._common[batch], self._own[batch], common_levels_only).loss
+            known = self._own_known[batch]
+            loss = self.model(self._common[batch], self._own[batch], common_levels_only, known).loss
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -241,6 +247,8 @@ class CodeTrainer:
             optimiser.step()
 
     def _batches(self, rows: NDArray[np.int64], purpose: tuple[str | int, ...]) -> list[Tensor]:
+        if not len(rows):
+            return []
         order = numpy_generator(self.seed, self.market, *purpose).permutation(rows)
         return list(torch.split(torch.from_numpy(order), self.settings.batch_size))
 
@@ -270,7 +278,8 @@ class CodeTrainer:
 def train_codes_alone(trainer: CodeTrainer) -> float:
     """The local-only twin: the federation's rounds, on what this market knows alone; the share explained."""
     settings = trainer.settings
-    gram = torch.from_numpy(trainer.inputs.common[trainer.inputs.known[:, 0]]) if trainer.alignment == "gram" else None
+    known = trainer.inputs.known[:, 0]
+    gram = torch.from_numpy(trainer.inputs.common[known]) if trainer.alignment == "gram" and known.any() else None
     states = [CodebookState.start(codebook) for codebook in first_codebooks(trainer.model, gram, trainer.seed)]
     for number in range(1, settings.rounds + 1):
         trainer.install([state.codebook for state in states])

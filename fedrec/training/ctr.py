@@ -123,6 +123,8 @@ def evaluate_ctr(
         for other in (name for name in predictions if name != method):
             for metric in _COMPARED:
                 mean = scalars[f"{method}.{metric}"] - scalars[f"{other}.{metric}"]
+                if not np.isfinite(mean):
+                    continue
                 values = [a[metric] - b[metric] for a, b in zip(draws[method], draws[other], strict=True)]
                 low, high = np.nanquantile(values, [0.025, 0.975])
                 name = f"difference.{method}.{other}.{metric}"

@@ -344,6 +344,47 @@ def test_the_own_levels_leave_all_that_is_shared(alignment):
     assert 0 <= explained <= 1
 
 
+def transparent(
+    points: list[tuple[float, float]], corners: list[tuple[float, float]], own: list[int]
+) -> list[np.ndarray]:
+    """The own codebooks on what ``corners`` leave of ``points``, under encoders that change nothing, before they learn
+    anything to speak of."""
+    inputs = all_known(np.array(points), np.ones((len(points), O)))
+    trainer = trainer_of(
+        "procrustes",
+        inputs,
+        global_levels=[len(corners)],
+        local_levels=own,
+        dimension=2,
+        epochs=1,
+        batch_size=100,
+        learning_rate=1e-12,
+    )
+    trainer.model.encoder = trainer.model.decoder = torch.nn.Identity()
+    trainer.install([np.array(corners, np.float32)])
+    trainer.finish()
+    return [codebook.detach().numpy() for codebook in trainer.model.own_codebook]
+
+
+def rounded(codebook: np.ndarray) -> set[tuple[float, ...]]:
+    return {tuple(float(number) + 0.0 for number in np.round(vector, 3)) for vector in codebook}
+
+
+def test_own_levels_start_by_k_means_on_what_is_left():
+    """Around each of three common codes lie four places of two things: left and right, of which each is up or down."""
+    corners = [(0.0, 0.0), (90.0, 0.0), (0.0, 90.0)]
+    points = [(x + u, y + v) for x, y in corners for u in (-5.0, 5.0) for v in (-1.0, 1.0) for _ in range(2)]
+    first, second = transparent(points, corners, [2, 2])
+    assert rounded(first) == {(-5, 0), (5, 0)}
+    assert rounded(second) == {(0, -1), (0, 1)}
+
+
+def test_own_codes_that_nobody_uses_move_onto_something_there_is():
+    """Two things are left over and there are five codes: the copies of k-means lie beside, and none may stay there."""
+    (codebook,) = transparent([(-5.0, 1.0), (5.0, 2.0)] * 6, [(0.0, 0.0), (900.0, 900.0)], [5])
+    assert rounded(codebook) == {(-5, 1), (5, 2)}
+
+
 @EVERY
 def test_the_end_may_come_twice(alignment):
     """A market that is asked again, its answer lost, gives the same codes."""
