@@ -30,6 +30,7 @@ from fedrec.training.prepared import PreparedMarket
 
 METHODS = "[nocodes, randomcodes, local, federated, pooled]"
 RESAMPLES = 1000
+WELL_KNOWN = 5  # interactions in either market
 NAME = ("alignment", "backbone", "task", "seed")
 PerUser = dict[str, dict[str, np.ndarray]]  # market -> arrays of per_user.safetensors
 
@@ -93,12 +94,10 @@ def record(table: str, name: dict[str, str], summary: dict[str, Any], out: Path,
             if what != "seconds"
         ],
     )
-    equal, chance = agreement(out, data)
     rounds = summary["rounds"]
     row = {
         **name,
-        "agreement": f"{equal:.4f}",
-        "chance": f"{chance:.4f}",
+        **{what: f"{value:.4f}" for what, value in agreement(out, data).items()},
         **{what: f"{value:.4f}" for what, value in purity(out).items()},
         "kilobytes_up": f"{np.mean([entry['bytes_up'] for entry in rounds]) / 1e3:.1f}",
         "kilobytes_down": f"{np.mean([entry['bytes_down'] for entry in rounds]) / 1e3:.1f}",
@@ -116,25 +115,35 @@ def statistics_bytes(out: Path) -> int:
     return sum(entry["bytes"] for entry in entries if str(entry["name"]).startswith("statistics."))
 
 
-def agreement(run: Path, data: Path) -> tuple[float, float]:
-    """How often two markets give a shared item the same common code, and how often by chance at this use of codes."""
+def agreement(run: Path, data: Path) -> dict[str, float]:
+    """How often two markets give a shared item the same common code, and how often by chance at this use of codes.
+
+    Of all shared items, and of those that both markets know well.
+    """
     recipe = load_recipe(str(run / "recipe.yaml"))
     size = recipe.codes.global_levels[0]
-    codes = {}
+    codes: dict[str, dict[str, tuple[int, int]]] = {}
     for store in open_stores(data, recipe.data.markets):
         found = load_file(run / "markets" / store.name / "codes-federated.safetensors")["items"][:, 0]
-        keys = PreparedMarket(store, recipe).items
-        codes[store.name] = {key: code for key, code in zip(keys, found.tolist(), strict=True) if code < size}
-    equal = chance = pairs = 0.0
-    for one, other in itertools.combinations(sorted(codes), 2):
-        both = sorted(codes[one].keys() & codes[other].keys())
-        left, right = ([codes[market][key] for key in both] for market in (one, other))
-        if both:
-            shares = [np.bincount(side, minlength=size) / len(both) for side in (left, right)]
-            equal += sum(first == second for first, second in zip(left, right, strict=True))
-            chance += float(shares[0] @ shares[1]) * len(both)
-            pairs += len(both)
-    return equal / max(pairs, 1), chance / max(pairs, 1)
+        market = PreparedMarket(store, recipe)
+        met = market.train.item_counts().tolist()
+        known = zip(market.items, found.tolist(), met, strict=True)
+        codes[store.name] = {key: (code, times) for key, code, times in known if code < size}
+    result = {}
+    for suffix, least in (("", 0), ("_well_known", WELL_KNOWN)):
+        equal = chance = pairs = 0.0
+        for one, other in itertools.combinations(sorted(codes), 2):
+            shared = codes[one].keys() & codes[other].keys()
+            both = sorted(key for key in shared if min(codes[one][key][1], codes[other][key][1]) >= least)
+            left, right = ([codes[market][key][0] for key in both] for market in (one, other))
+            if both:
+                shares = [np.bincount(side, minlength=size) / len(both) for side in (left, right)]
+                equal += sum(first == second for first, second in zip(left, right, strict=True))
+                chance += float(shares[0] @ shares[1]) * len(both)
+                pairs += len(both)
+        result |= {f"agreement{suffix}": equal / max(pairs, 1), f"chance{suffix}": chance / max(pairs, 1)}
+        result[f"pairs{suffix}"] = pairs
+    return result
 
 
 def purity(run: Path) -> dict[str, float]:

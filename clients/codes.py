@@ -111,7 +111,8 @@ def make_code_trainer(node: MarketNode, recipe: Recipe, alone: bool) -> CodeTrai
     """The market's autoencoder, on what the federation knows of its items or on what it knows ``alone``."""
     market = node.prepare(recipe)
     vectors = CollaborativeVectors.read(load_arrays(node.collaborative))
-    inputs = CodeInputs.of_items(_semantics(node, recipe, alone), vectors, recipe.alignment)
+    met = market.train.item_counts()
+    inputs = CodeInputs.of_items(_semantics(node, recipe, alone), vectors, recipe.alignment, met)
     device = choose_device(recipe.training.device)
     return CodeTrainer(recipe.codes, recipe.alignment, inputs, recipe.seed, market.store.name, device)
 

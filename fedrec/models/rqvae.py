@@ -4,8 +4,8 @@ After FedMM (arXiv 2605.11433), of which little is public: a reconstruction. Two
 ``common`` [N, c], which means the same in every market (factors of summed counts, texts, or vectors turned onto a
 public anchor), and ``own`` [N, o], the market's collaborative vector. How they meet is the alignment:
 
-- ``gram`` and ``layered``: common levels quantise the encoded common input; own levels quantise what the market's
-  encoded collaborative vector has beyond them.
+- ``gram`` and ``layered``: common levels quantise the encoded common input; own levels quantise, by an encoder of
+  their own, what the market's vector has beyond the common codes (see ``training.codes``: it comes as ``own``).
 - ``semantic`` and ``procrustes``: one encoder, all levels quantise its output one after the other. Under ``semantic`` a
   contrastive loss draws an item's codes towards its collaborative vector.
 - ``none``: the same with private encoders; the common codebook then means something else in every market (a control).
@@ -74,9 +74,8 @@ class RqVae(nn.Module):
         """Input [N, d] and outcome of the common levels, then of the own ones."""
         start = self.first(common, own)
         shared = quantise(start, self.codebook) if self.codebook else None
-        rest = self.own_encoder(own) if self.alignment in LAYERED else start
-        if shared is not None:
-            rest = rest - shared.total
+        left = start if shared is None else start - shared.total
+        rest = self.own_encoder(own) if self.alignment in LAYERED else left
         private = len(self.own_codebook) > 0 and not common_levels_only
         return start, shared, rest, quantise(rest, list(self.own_codebook)) if private else None
 
@@ -97,7 +96,7 @@ class RqVae(nn.Module):
         if self.alignment in LAYERED:
             told = [(self.decoder(start if shared is None else straight_through(start, base)), common)]
             if private is not None:
-                told.append((self.own_decoder(base + straight_through(rest, private.total)), own))
+                told.append((self.own_decoder(straight_through(rest, private.total)), own))
         else:
             total = base if private is None else base + private.total
             both = start if shared is None and private is None else straight_through(start, total)

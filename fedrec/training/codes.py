@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
+from torch.nn import functional as F
 
 from fedrec.exchange.codebook import CodebookState, CodeStatistics, next_codebook
-from fedrec.models.quantiser import initial_codebook, nearest
+from fedrec.models.quantiser import initial_codebook, nearest, quantise
 from fedrec.models.rqvae import LAYERED, RqVae, build_rqvae, first_codebooks
 from fedrec.recipe import Alignment, CodesSettings
 from fedrec.seeds import derive_seed, numpy_generator, seeded_torch
@@ -83,13 +84,18 @@ class CodeInputs:
     known: NDArray[np.bool_]  # [N, 2] which of the two is known
 
     @classmethod
-    def of_items(cls, semantics: ItemVectors, vectors: CollaborativeVectors, alignment: Alignment) -> "CodeInputs":
-        """Of a market's items. Vectors are scaled to numbers of about one; ``procrustes`` turns the own ones."""
+    def of_items(
+        cls, semantics: ItemVectors, vectors: CollaborativeVectors, alignment: Alignment, met: NDArray[np.int64]
+    ) -> "CodeInputs":
+        """Of a market's items. Vectors are scaled to numbers of about one; ``procrustes`` turns the own ones.
+
+        ``met`` [I]: how often each item was met. What was met often is known better, and counts more for the turn.
+        """
         own = _scaled(vectors.items, vectors.known_items)
         common, known = semantics.vectors * np.float32(semantics.vectors.shape[1] ** 0.5), semantics.known
         if alignment == "procrustes":
             both = semantics.known & vectors.known_items
-            common, known = own @ rotation(own[both], common[both]), vectors.known_items
+            common, known = turned(own, common, np.sqrt(met * both)), vectors.known_items
         return cls(common.astype(np.float32), own, np.stack([known, vectors.known_items], axis=1))
 
     @classmethod
@@ -126,6 +132,7 @@ class CodeTrainer:
         self._own_known = torch.from_numpy(np.ascontiguousarray(inputs.known[:, 1])).to(device)
         self._first = self._known(common=True)
         self._second = self._known(common=False)
+        self._expected: list[Tensor] = []  # [codes, o] of each common level: see ``_beyond``
 
     def install(self, codebooks: list[Floats]) -> None:
         """Take the common codebooks as they are."""
@@ -169,8 +176,7 @@ class CodeTrainer:
         optimiser = torch.optim.AdamW(parameters, lr=self.settings.learning_rate)
         with seeded_torch(self.seed, self.market, "codes", number):
             return [
-                self._epoch(optimiser, self._first, ("codes", number, epoch), common_levels_only=True)
-                for epoch in range(self.settings.epochs)
+                self._epoch(optimiser, self._first, ("codes", number, epoch)) for epoch in range(self.settings.epochs)
             ][-1]
 
     def finish(self) -> float:
@@ -183,31 +189,35 @@ class CodeTrainer:
             parameter.requires_grad_(name.startswith("own_") and (self.alignment in LAYERED or "codebook" in name))
         if not len(self._second):
             return 0.0
+        if self.alignment in LAYERED:
+            self._expect()
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         epochs = self.settings.epochs * self.settings.rounds if self.alignment in LAYERED else self.settings.epochs
+        common, own = self._common, self._beyond(self.inputs)
         started = False
         if trained and len(self.model.own_codebook):
             optimiser = torch.optim.AdamW(trained, lr=self.settings.learning_rate, weight_decay=0.0)
             for epoch in range(epochs):
                 if not started and (self.alignment not in LAYERED or epoch >= _WARM_UP * epochs):
-                    self._start_own_levels()
+                    self._start_own_levels(own)
                     started = True
                 if started:
-                    self._epoch(optimiser, self._second, ("own levels", epoch))
-                    self._reseed(epoch)
+                    self._epoch(optimiser, self._second, ("own levels", epoch), own)
+                    self._reseed(epoch, own)
                 else:
-                    self._warm(optimiser, epoch)
+                    self._warm(optimiser, epoch, own)
         self.model.eval()
         with torch.inference_mode():
-            return max(float(self.model(self._common[self._second], self._own[self._second]).explained), 0.0)
+            both = np.intersect1d(self._first, self._second)
+            return max(float(self.model(common[both], own[both]).explained), 0.0) if len(both) else 0.0
 
     def codes(self, inputs: CodeInputs) -> CodeTable:
         """Codes of items or users; a level whose input is not known says so."""
         sizes = (*self.settings.global_levels, *self.settings.local_levels)
         self.model.eval()
         with torch.inference_mode():
-            common, own = (torch.from_numpy(part).to(self.device) for part in (inputs.common, inputs.own))
-            _, shared, _, private = self.model.levels(common, own)
+            common = torch.from_numpy(inputs.common).to(self.device)
+            _, shared, _, private = self.model.levels(common, self._beyond(inputs))
         parts = [result.codes for result in (shared, private) if result is not None]
         codes = torch.cat(parts, dim=1).cpu().numpy()
         first, second = _levels_known(inputs, self.alignment)
@@ -219,29 +229,55 @@ class CodeTrainer:
     def _known(self, common: bool) -> NDArray[np.int64]:
         return np.flatnonzero(_levels_known(self.inputs, self.alignment)[0 if common else 1])
 
+    @torch.no_grad()
+    def _expect(self) -> None:
+        """Of every common level, what its codes let one expect of an own vector: the mean of those it stands for."""
+        both = np.intersect1d(self._first, self._second)
+        codes, rest = self._common_codes(self._common[both]), self._own[both]
+        self._expected = []
+        for code, codebook in zip(codes, self.model.codebook, strict=True):
+            chosen = F.one_hot(code, len(codebook)).to(rest.dtype)  # [N, K]
+            self._expected.append(chosen.T @ rest / chosen.sum(dim=0).clamp_min(1)[:, None])
+            rest = rest - chosen @ self._expected[-1]
+
+    @torch.no_grad()
+    def _beyond(self, inputs: CodeInputs) -> Tensor:
+        """Own vectors [N, o] less what the common codes, where they are known, let one expect of them."""
+        common, own = (torch.from_numpy(part).to(self.device) for part in (inputs.common, inputs.own))
+        known = torch.from_numpy(np.ascontiguousarray(inputs.known[:, :1])).to(self.device)  # [N, 1]
+        codes = self._common_codes(common) if self._expected else []
+        for code, expected in zip(codes, self._expected, strict=True):
+            own = own - known * expected[code]
+        return own
+
+    def _common_codes(self, common: Tensor) -> list[Tensor]:
+        """Of inputs [N, c] under ``gram`` and ``layered``: the codes [N] of each common level."""
+        codebook = self.model.codebook
+        return list(quantise(self.model.encoder(common), codebook).codes.T) if codebook else []
+
     def _epoch(
         self,
         optimiser: torch.optim.Optimizer,
         rows: NDArray[np.int64],
         purpose: tuple[str | int, ...],
-        common_levels_only: bool = False,
+        own: Tensor | None = None,
     ) -> float:
+        """With ``own`` [N, o] for the own levels, without it for the common ones alone; the mean loss."""
         self.model.train()
         total = 0.0
         for batch in self._batches(rows, purpose):
-            known = self._own_known[batch]
-            loss = self.model(self._common[batch], self._own[batch], common_levels_only, known).loss
+            known, vectors = self._own_known[batch], self._own if own is None else own
+            loss = self.model(self._common[batch], vectors[batch], own is None, known).loss
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
             total += float(loss.detach()) * len(batch)
         return total / max(len(rows), 1)
 
-    def _warm(self, optimiser: torch.optim.Optimizer, epoch: int) -> None:
+    def _warm(self, optimiser: torch.optim.Optimizer, epoch: int, own: Tensor) -> None:
         """The own encoder and decoder alone, before there is anything to quantise by."""
         for batch in self._batches(self._second, ("warm up", epoch)):
-            own = self._own[batch]
-            loss = torch.nn.functional.mse_loss(self.model.own_decoder(self.model.own_encoder(own)), own)
+            loss = F.mse_loss(self.model.own_decoder(self.model.own_encoder(own[batch])), own[batch])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -253,18 +289,18 @@ class CodeTrainer:
         return list(torch.split(torch.from_numpy(order), self.settings.batch_size))
 
     @torch.no_grad()
-    def _start_own_levels(self) -> None:
+    def _start_own_levels(self, own: Tensor) -> None:
         """Every own level by k-means on what the levels before it leave."""
-        _, _, rest, _ = self.model.levels(self._common[self._second], self._own[self._second], True)
+        _, _, rest, _ = self.model.levels(self._common[self._second], own[self._second], True)
         for level, codebook in enumerate(self.model.own_codebook):
             seed = derive_seed(self.seed, self.market, "k-means", level)
             codebook.copy_(torch.from_numpy(initial_codebook(rest.cpu().numpy(), len(codebook), seed)))
             rest = rest - codebook[nearest(rest, codebook)]
 
     @torch.no_grad()
-    def _reseed(self, epoch: int) -> None:
+    def _reseed(self, epoch: int, own: Tensor) -> None:
         """Own codes that nobody uses move onto random residuals of their level."""
-        _, _, _, private = self.model.levels(self._common[self._second], self._own[self._second])
+        _, _, _, private = self.model.levels(self._common[self._second], own[self._second])
         if private is None:
             return
         for level, codebook in enumerate(self.model.own_codebook):
@@ -303,6 +339,15 @@ def rotation(own: Floats, anchor: Floats) -> Floats:
     return np.asarray(left @ right, np.float32)
 
 
+def turned(own: Floats, anchor: Floats, weights: NDArray[np.floating]) -> Floats:
+    """``own`` [N, o] moved and turned onto ``anchor`` [N, c], each row counting as much as its weight [N] says."""
+    if not weights.any():
+        return own @ rotation(own[:0], anchor[:0])
+    centres = [np.average(part, axis=0, weights=weights).astype(np.float32) for part in (own, anchor)]
+    left, right = own - centres[0], anchor - centres[1]
+    return np.asarray(left @ rotation(left * weights[:, None], right) + centres[1], np.float32)
+
+
 def _scaled(vectors: Floats, known: NDArray[np.bool_]) -> Floats:
     """Divided by the root mean square of the known rows' numbers, so that all inputs have about the same size."""
     size = float(np.sqrt(np.mean(np.square(vectors[known], dtype=np.float64)))) if known.any() else 1.0
@@ -315,5 +360,5 @@ def _levels_known(inputs: CodeInputs, alignment: Alignment) -> tuple[NDArray[np.
     if alignment == "none":
         return own, own
     if alignment in LAYERED:
-        return common, common & own
+        return common, own
     return common, common

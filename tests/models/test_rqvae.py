@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fedrec.models.rqvae import RqVae, build_rqvae, first_codebooks
+from fedrec.models.rqvae import LAYERED, RqVae, build_rqvae, first_codebooks
 from fedrec.recipe import CodesSettings
 
 ALIGNMENTS = ["gram", "layered", "semantic", "procrustes", "none"]
@@ -146,15 +146,15 @@ def by_loops(model: RqVae, alignment: str, common: np.ndarray, own: np.ndarray) 
     for number in range(len(common)):
         first = own[number] * 2.0 if alignment == "none" else common[number] * 1.5
         codes_c, base, errors_c = by_level(first, shared)
-        second = own[number] * 2.0 if alignment in {"gram", "layered"} else first
-        codes_o, beyond, errors_o = by_level(second - base, private)
+        second = own[number] * 2.0 if alignment in LAYERED else first
+        codes_o, beyond, errors_o = by_level(second if alignment in LAYERED else second - base, private)
         codes.append(codes_c + codes_o)
         distances.append(errors_c + errors_o)
         bases.append(base if shared else first)
-        totals.append(base + beyond)
+        totals.append(beyond if alignment in LAYERED else base + beyond)
     loss = 1.25 * np.mean(distances, axis=0).sum()
     bases, totals = np.array(bases), np.array(totals)
-    if alignment in {"gram", "layered"}:
+    if alignment in LAYERED:
         errors = [relative_error(bases * 0.5, common)]
         if private:
             errors.append(relative_error(totals * 0.25, own))

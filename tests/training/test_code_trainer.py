@@ -13,7 +13,7 @@ from scipy.linalg import orthogonal_procrustes
 
 from fedrec.recipe import CodesSettings
 from fedrec.semantics.base import ItemVectors
-from fedrec.training.codes import CodeInputs, CodeTable, CodeTrainer, MarketCodes, rotation, train_codes_alone
+from fedrec.training.codes import CodeInputs, CodeTable, CodeTrainer, MarketCodes, rotation, train_codes_alone, turned
 from fedrec.training.collaborative import CollaborativeVectors
 
 ALIGNMENTS = ["gram", "layered", "semantic", "procrustes", "none"]
@@ -82,11 +82,40 @@ def changed(before: Bytes, after: Bytes) -> set[str]:
 
 def first_and_second(trainer: CodeTrainer, inputs: CodeInputs) -> tuple[np.ndarray, np.ndarray]:
     """What the common levels are given; what the own levels are given before the common codes are taken off."""
-    model, common, own = trainer.model, torch.from_numpy(inputs.common), torch.from_numpy(inputs.own)
+    model, common = trainer.model, torch.from_numpy(inputs.common)
+    own = torch.from_numpy(inputs.own)
+    if trainer.alignment in LAYERED:
+        own = own - torch.tensor(np.array(expected(trainer, inputs)), dtype=torch.float32)
     with torch.no_grad():
         first = model.own_encoder(own) if trainer.alignment == "none" else model.encoder(common)
         second = model.own_encoder(own) if trainer.alignment in LAYERED else first
     return first.double().numpy(), second.double().numpy()
+
+
+def expected(trainer: CodeTrainer, inputs: CodeInputs) -> list[np.ndarray]:
+    """What the common codes of ``inputs`` let one expect of their own vectors, from what the market was trained on: the
+    mean of the items of the same first code, then of what that leaves, of the same second code."""
+    shared, _ = in_double(trainer)
+
+    def codes_of(which: CodeInputs) -> list[list[int]]:
+        with torch.no_grad():
+            encoded = trainer.model.encoder(torch.from_numpy(which.common)).double().numpy()
+        return [greedy(vector, shared)[0] for vector in encoded]
+
+    mine, asked = codes_of(trainer.inputs), codes_of(inputs)
+    left = {row: trainer.inputs.own[row].astype(float) for row in range(N) if trainer.inputs.known[row].all()}
+    found = [np.zeros(O) for _ in asked]
+    for level in range(len(shared)):
+        means = {
+            code: np.mean([left[row] for row in left if mine[row][level] == code], axis=0)
+            for code in {mine[row][level] for row in left}
+        }
+        left = {row: vector - means[mine[row][level]] for row, vector in left.items()}
+        found = [
+            sum_ + means.get(code[level], 0) * known
+            for sum_, code, known in zip(found, asked, inputs.known[:, 0], strict=True)
+        ]
+    return found
 
 
 def known_levels(alignment: str, known: np.ndarray) -> tuple[bool, bool]:
@@ -94,8 +123,8 @@ def known_levels(alignment: str, known: np.ndarray) -> tuple[bool, bool]:
     common, own = map(bool, known)
     return {
         "none": (own, own),
-        "gram": (common, common and own),
-        "layered": (common, common and own),
+        "gram": (common, own),
+        "layered": (common, own),
         "semantic": (common, common),
         "procrustes": (common, common),
     }[alignment]
@@ -164,7 +193,28 @@ def test_into_a_narrower_space_columns_are_orthonormal():
     np.testing.assert_allclose(found.T @ found, np.eye(3), rtol=0, atol=1e-5)
 
 
+def test_what_counts_nothing_turns_nothing():
+    """A row of weight zero may hold anything; a whole weight counts like a row that comes as often."""
+    own, anchor = gaussian(1, 12, 4), gaussian(2, 12, 4)
+    weights = np.array([1, 2, 3, 0, 1, 1, 2, 1, 0, 1, 1, 3])
+    found = turned(own, anchor, weights)
+    spoilt = anchor.copy()
+    spoilt[weights == 0] = 1e3
+    np.testing.assert_array_equal(turned(own, spoilt, weights), found)
+    rows = np.repeat(np.arange(12), weights)
+    np.testing.assert_allclose(turned(own[rows], anchor[rows], np.ones(len(rows))), found[rows], atol=1e-4)
+
+
+def test_moved_and_turned_vectors_come_back():
+    anchor = gaussian(1, 20, 4)
+    turn = np.linalg.qr(gaussian(2, 4, 4))[0]
+    own = ((anchor - 3) @ turn).astype(np.float32)
+    np.testing.assert_allclose(turned(own, anchor, np.ones(20)), anchor, atol=1e-4)
+
+
 # inputs
+
+MET = np.array([5, 1, 0, 9, 2, 7, 4, 3, 1])
 
 
 def vectors_of(users: int = 7, items: int = 9, width: int = 4) -> CollaborativeVectors:
@@ -193,14 +243,20 @@ def scale(vectors: np.ndarray, known: np.ndarray) -> float:
 def test_inputs_of_items_by_loops(alignment):
     """Both have numbers of about one; turned onto the anchor, own vectors are what all markets share."""
     semantics, vectors = semantics_of(), vectors_of()
-    found = CodeInputs.of_items(semantics, vectors, alignment)
+    found = CodeInputs.of_items(semantics, vectors, alignment, MET)
     own = vectors.items / scale(vectors.items, vectors.known_items)
     common = semantics.vectors * 2.0  # square root of the width: of four numbers each is then about one
     known = [[bool(a), bool(b)] for a, b in zip(semantics.known, vectors.known_items, strict=True)]
     if alignment == "procrustes":
         both = [row for row in range(9) if known[row] == [True, True]]
-        turn, _ = orthogonal_procrustes(own[both], common[both])
-        common = own @ turn
+        total = sum(MET[row] ** 0.5 for row in both)
+        centres = [sum(part[row] * MET[row] ** 0.5 for row in both) / total for part in (own, common)]
+        repeated = [
+            [(part[row] - centre) * MET[row] ** 0.25 for row in both]
+            for part, centre in zip((own, common), centres, strict=True)
+        ]
+        turn, _ = orthogonal_procrustes(*map(np.array, repeated))
+        common = (own - centres[0]) @ turn + centres[1]
         known = [[bool(b), bool(b)] for b in vectors.known_items]
     np.testing.assert_allclose(found.common, common, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.own, own, rtol=1e-5, atol=1e-7)
@@ -213,7 +269,8 @@ def test_inputs_of_nothing_known_stay_finite():
     vectors = CollaborativeVectors(np.zeros((2, 4), np.float32), np.zeros((3, 4), np.float32), *map(np.zeros, (2, 3)))
     vectors = CollaborativeVectors.read(vectors.arrays())
     for alignment in ("layered", "procrustes"):
-        found = CodeInputs.of_items(ItemVectors(semantics_of(3).vectors, np.zeros(3, bool)), vectors, alignment)
+        semantics = ItemVectors(semantics_of(3).vectors, np.zeros(3, bool))
+        found = CodeInputs.of_items(semantics, vectors, alignment, np.zeros(3, np.int64))
         assert np.isfinite(found.common).all()
         assert np.isfinite(found.own).all()
         assert not found.known.any()
@@ -225,7 +282,7 @@ def test_inputs_of_users_by_loops(histories):
     """The mean of what is known of the items they met; who met none such is not known. Items 2 and 6 have no own
     vector and item 4 no common one; users 1 and 4 have none of their own."""
     vectors = vectors_of()
-    items = CodeInputs.of_items(semantics_of(), vectors, "layered")
+    items = CodeInputs.of_items(semantics_of(), vectors, "layered", MET)
     matrix = np.zeros((7, 9))
     for user, history in enumerate(histories):
         matrix[user, sorted(history)] = 1
@@ -422,7 +479,8 @@ def test_codes_by_loops_and_what_is_not_known(alignment, common_levels, own_leve
     shared, own = in_double(trainer)
     for row in range(18):
         codes, _, left = greedy(first[row], shared)
-        beyond, _, _ = greedy(second[row] - (first[row] - left), own)
+        taken = 0 if alignment in LAYERED else first[row] - left
+        beyond, _, _ = greedy(second[row] - taken, own)
         told = known_levels(alignment, asked.known[row])
         wanted = [*(codes if told[0] else common_levels), *(beyond if told[1] else own_levels)]
         assert table.codes[row].tolist() == wanted
