@@ -218,7 +218,7 @@ class CodesSettings(Section):
     refine: int = Field(default=5, ge=0, le=1000, description="first rounds that move only the codebook")
     epochs: int = Field(default=5, ge=1, le=1000, description="passes over the market's items per round")
     batch_size: int = Field(default=256, ge=1, le=65536)
-    learning_rate: Positive = 0.01
+    learning_rate: Positive = 5e-3
     decay: Probability = Field(default=0.0, description="moving average of counts and sums; 0 takes each round's own")
     least_count: int = Field(default=3, ge=1, description="a code of fewer items of a market is not told")
     dead: Literal["reseed", "keep"] = Field(default="reseed", description="what becomes of codes that nobody uses")

@@ -70,7 +70,7 @@ def test_the_ledger_holds_encoders_and_statistics_and_no_vector(finished: Path, 
     """No array has as many rows as there are users or items, and no vector of either lies in what a peer receives."""
     entries = read_json_lines(finished / "ledger.jsonl")
     rounds = [entry for entry in entries if entry["action"] == "train.codebook" and entry["kind"] == "array"]
-    assert {entry["name"] for entry in rounds} >= {"statistics.count.0", "statistics.sum.0", "encoder.0.weight"}
+    assert {entry["name"] for entry in rounds} >= {"statistics.count.0", "statistics.sum.0", "encoder.linear.weight"}
     assert all(entry["name"].startswith(("encoder.", "decoder.", "statistics.")) for entry in rounds)
     others = {entry["action"] for entry in entries if entry["kind"] == "array"} - {"train.codebook"}
     assert others == {"query.catalogue"}  # the counts of pairs
@@ -189,7 +189,7 @@ def spoil(name: str, change: object) -> object:
         ("statistics.count.0", lambda a: a - 1000, "cannot be"),
         ("statistics.count.0", lambda a: a[:-1], "shape"),
         ("statistics.sum.0", lambda a: a * 1e9, "longer than"),
-        ("encoder.0.weight", lambda a: a + np.float32(np.inf), "not finite"),
+        ("encoder.linear.weight", lambda a: a + np.float32(np.inf), "not finite"),
     ],
 )
 def test_a_market_that_lies_is_left_out(name: str, change: object, words: str, synthetic: Path, tmp_path: Path) -> None:

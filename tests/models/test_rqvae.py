@@ -27,8 +27,12 @@ def random(seed: int, *shape: int) -> Tensor:
 
 
 def model_of(alignment: str, common: int = C, own: int = O, seed: int = 0, **changes: object) -> RqVae:
-    """With codebooks of random vectors, as after a round."""
+    """With codebooks of random vectors and no layer at zero, as after a round."""
     model = build_rqvae(settings(**changes), alignment, common, own, seed)
+    with torch.no_grad():
+        for number, (name, layer) in enumerate(sorted(model.named_parameters())):
+            if ".output." in name:
+                layer.copy_(random(60 + number, *layer.shape) * 0.3)
     model.codebook = [random(20 + level, *codebook.shape) * 0.5 for level, codebook in enumerate(model.codebook)]
     with torch.no_grad():
         for level, codebook in enumerate(model.own_codebook):
