@@ -209,9 +209,33 @@ def codes_grid(metric: str) -> str:
     return markdown(lines)
 
 
+def codes_alignments() -> str:
+    """One seed, seven markets: AUC of every alignment."""
+    lines = [["alignment", "codes", *MARKETS, "**mean**"]]
+    for run in read_rows("codes_use_runs"):
+        for method in ("local", "federated", "pooled"):
+            rows = codes_rows("use", alignment=run["alignment"], method=method)
+            cells = [mean([float(row["auc"]) for row in rows if row["market"] == market]) for market in MARKETS]
+            lines.append([run["alignment"], method, *(f"{cell:.4f}" for cell in [*cells, mean(cells)])])
+    return markdown(lines)
+
+
 def codes_use() -> str:
     """What the codes of each alignment are like: one seed, seven markets, means over the markets."""
-    lines = [["alignment", "agreement", "by chance", "purity", "by chance", "explained", "perplexity", "dead"]]
+    lines = [
+        [
+            "alignment",
+            "agreement",
+            "by chance",
+            "of items well known",
+            "by chance",
+            "purity",
+            "by chance",
+            "explained",
+            "perplexity",
+            "dead",
+        ]
+    ]
     uses = [row for row in read_rows("codes_use_use") if row["what"].startswith("federated.")]
     for run in read_rows("codes_use_runs"):
         figures = {
@@ -227,7 +251,8 @@ def codes_use() -> str:
         lines.append(
             [
                 run["alignment"],
-                *(f"{float(run[name]):.2f}" for name in ("agreement", "chance")),
+                *(f"{float(run[name]):.3f}" for name in ("agreement", "chance")),
+                *(f"{float(run[name]):.3f}" for name in ("agreement_well_known", "chance_well_known")),
                 *(f"{float(run[name]):.2f}" for name in ("purity_federated", "purity_federated_chance")),
                 f"{figures['explained']:.2f}",
                 f"{figures['perplexity.0']:.0f} of 64, {figures['perplexity.1']:.0f} of 32",
@@ -379,6 +404,19 @@ TABLES: dict[str, Callable[[], str]] = {
     "retail basket differences": lambda: retail_differences("basket"),
     "sensitivity": sensitivity,
     "newcomers": newcomers,
+    "codes sampled": lambda: codes_markets("auc", "sampled"),
+    "codes sampled gauc": lambda: codes_markets("gauc", "sampled"),
+    "codes sampled logloss": lambda: codes_markets("logloss", "sampled"),
+    "codes sampled differences": lambda: codes_differences("auc", "sampled"),
+    "codes ratings": lambda: codes_markets("auc", "ratings"),
+    "codes ratings gauc": lambda: codes_markets("gauc", "ratings"),
+    "codes ratings logloss": lambda: codes_markets("logloss", "ratings"),
+    "codes ratings differences": lambda: codes_differences("auc", "ratings"),
+    "codes grid": lambda: codes_grid("auc"),
+    "codes grid gauc": lambda: codes_grid("gauc"),
+    "codes grid logloss": lambda: codes_grid("logloss"),
+    "codes alignments": codes_alignments,
+    "codes use": codes_use,
     "losses": losses,
     "parts": parts,
     "weights": weights,

@@ -13,12 +13,14 @@ from clients.contenders import codes_of
 from clients.memory import FileMemory
 from clients.messages import Instruction
 from clients.node import MarketNode
+from clients.privacy import derived
 from fedrec.errors import RunError
 from fedrec.exchange.codebook import LEVEL, statistics_arrays
 from fedrec.exchange.payload import Payload
-from fedrec.files import write_atomic
+from fedrec.files import write_atomic, write_json
 from fedrec.metrics.ctr import Predictions
 from fedrec.models.quantiser import usage
+from fedrec.models.rqvae import LAYERED
 from fedrec.recipe import Recipe, recipe_json
 from fedrec.seeds import numpy_generator
 from fedrec.semantics.base import ItemVectors
@@ -45,16 +47,17 @@ def codebook(node: MarketNode, instruction: Instruction) -> Payload:
     private = FileMemory(node.folder, "private")
     trainer.load_private(private.load(number))
     statistics = [level.suppressed(recipe.codes.least_count) for level in trainer.statistics()]
-    scalars = {"validation": trainer.explained(), "interactions": float(len(trainer.inputs.known))}
+    scalars = {"validation": trainer.explained(), "weight": float(len(trainer.inputs.known))}
     scalars["loss"] = trainer.train_round(number) if number > recipe.codes.refine else 0.0
     private.save(number, trainer.private())
     update = {name: value.numpy() for name, value in trainer.model.shared_state().items()}
-    return Payload(
+    payload = Payload(
         update,
         {**scalars, "seconds": time.perf_counter() - started},
         base={name: instruction.arrays[name] for name in update},
         statistics={name: np.asarray(array) for name, array in statistics_arrays(statistics).items()},
     )
+    return derived(payload) if recipe.privacy.on and recipe.alignment in LAYERED else payload
 
 
 def judge_codebook(node: MarketNode, instruction: Instruction) -> Payload:
@@ -104,6 +107,7 @@ def report_ctr(node: MarketNode, instruction: Instruction) -> Payload:
     kept = {f"{method}.predicted": found.in_order(found.predicted) for method, found in predictions.items()}
     test = node.prepare(recipe).ctr.test
     write_atomic(node.per_user, save_arrays({"users": test.users, "labels": test.labels, **kept}))
+    write_json(node.report, scalars)
     return Payload(scalars=scalars)
 
 

@@ -2,11 +2,14 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file as load_tensors
+from scipy import sparse
 
 from clients.node import MarketNode
 from fedrec.errors import RunError
+from fedrec.exchange.noised_pairs import PAIRS, RIDGE, read_ridged, symmetric
 from fedrec.exchange.pairs import read_summed
 from fedrec.floors.ease import ease_weights
 from fedrec.models.adaptor import ItemCodes
@@ -70,16 +73,24 @@ def shared_ease(node: MarketNode, recipe: Recipe) -> ItemItem | None:
     """EASE on the counts of all markets, where they were summed; hyper-parameters chosen on this market's validation.
 
     ``restrict: before``: the counts received are those among this market's items. ``after``: among all items, so that
-    the inverse knows of items sold elsewhere; then the market's own rows and columns are taken.
+    the inverse knows of items sold elsewhere; then the market's own rows and columns are taken. Under privacy the
+    counts are noised pairs, and every lambda is so much larger as noise may make an eigenvalue negative.
     """
     if not recipe.sums_counts:
         return None
     prepared = node.prepare(recipe)
-    summed = read_summed(load_arrays(node.gram), prepared.train.item_count)
-    counts, own = summed.counts.matrix(), summed.own
+    arrays, items, ridge = load_arrays(node.gram), prepared.train.item_count, 0.0
+    counts: sparse.csr_matrix | NDArray[np.float64]
+    if recipe.privacy.on:
+        noised = read_ridged(arrays, items)
+        counts, own = symmetric(noised[PAIRS], items).astype(np.float64), np.arange(items)
+        ridge = float(noised[RIDGE][0])
+    else:
+        summed = read_summed(arrays, items)
+        counts, own = summed.counts.matrix(), summed.own
     settings = EaseSettings(lambdas=recipe.fedease.lambdas, popularity_weights=recipe.ease.popularity_weights)
     try:
-        return fit_ease(lambda lam: ease_weights(counts, lam)[np.ix_(own, own)], prepared.validation, settings)
+        return fit_ease(lambda lam: ease_weights(counts, lam + ridge)[np.ix_(own, own)], prepared.validation, settings)
     except np.linalg.LinAlgError:
         raise RunError(
             f"the summed counts have no inverse at any of fedease.lambdas {recipe.fedease.lambdas}: "

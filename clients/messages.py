@@ -15,6 +15,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricR
 
 from clients.memory import FileMemory
 from clients.node import MarketNode, open_node
+from clients.privacy import guard_stage
 from fedrec.errors import RunError
 from fedrec.exchange.declaration import CODEBOOK
 from fedrec.exchange.ledger import CountStage
@@ -64,7 +65,10 @@ def answer(message: Message, context: Context, task: Task) -> Message:
         with single_threaded():
             payload = task(node, instruction)
         memory = FileMemory(node.folder)
-        pipeline = UpdatePipeline([*update_stages(instruction.recipe.update, memory), _count_stage(node, action)])
+        stages = [*update_stages(instruction.recipe.update, memory), _count_stage(node, action)]
+        if instruction.recipe.privacy.on:
+            stages.insert(-1, guard_stage(node, instruction.recipe))
+        pipeline = UpdatePipeline(stages)
         return Message(_records(pipeline.outgoing(payload, origin)), reply_to=message)
     except Exception as error:
         reason = safe_reason(error)

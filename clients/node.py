@@ -95,9 +95,24 @@ class MarketNode:
         """Every metric of every method per test user: for intervals over several runs, on this host only."""
         return self.folder / "per_user.safetensors"
 
+    @property
+    def report(self) -> Path:
+        """The figures of every method here: what is reported, or would be, where figures stay."""
+        return self.folder / "report.json"
+
     def model(self, name: str) -> Path:
         """A finished model, private parameters included."""
         return self.folder / f"{name}.safetensors"
+
+    @property
+    def secret(self) -> Path:
+        """What all noise of this market in this run is drawn from."""
+        return self.folder / "secret"
+
+    @property
+    def budget(self) -> Path:
+        """What was released under noise, and what it cost."""
+        return self.folder / "privacy.json"
 
     def check(self, recipe: Recipe) -> None:
         """Refuse a text encoder that the coordinator names and this host's operator did not: it is foreign code."""

@@ -15,12 +15,15 @@ from clients.codes import report_ctr
 from clients.contenders import finished_contenders, make_trainer
 from clients.messages import Instruction
 from clients.node import MarketNode
+from clients.privacy import noised_pairs, private_steps
 from fedrec.data.splits import own_items
 from fedrec.errors import RunError
 from fedrec.exchange.keys import read_keys
+from fedrec.exchange.noised_pairs import PAIRS, read_ridged
 from fedrec.exchange.pairs import count_pairs, read_summed
 from fedrec.exchange.payload import Payload
 from fedrec.files import write_atomic, write_json
+from fedrec.privacy.noise import digest
 from fedrec.recipe import Recipe, recipe_json
 from fedrec.semantics.cooccurrence import CooccurrenceSemantics
 from fedrec.semantics.factory import make_semantics
@@ -59,6 +62,8 @@ def catalogue(node: MarketNode, instruction: Instruction) -> Payload:
     semantics = make_semantics(instruction.recipe, instruction.recipe.semantics.kind)
     if not isinstance(semantics, CooccurrenceSemantics):
         raise RunError(f"semantics {instruction.recipe.semantics.kind!r} exchanges nothing; no catalogue is sent")
+    if instruction.recipe.privacy.on:
+        return noised_pairs(node, instruction.recipe)
     return Payload(semantics.statistic(market.evidence).arrays(), texts={"items": market.items})
 
 
@@ -66,6 +71,8 @@ def gram(node: MarketNode, instruction: Instruction) -> Payload:
     """Item keys and the Gram matrix of the train histories: how many users had each item, and each two."""
     if not instruction.recipe.sums_counts:
         raise RunError("this recipe sums no counts; none are sent")
+    if instruction.recipe.privacy.on:
+        return noised_pairs(node, instruction.recipe)
     market = node.prepare(instruction.recipe)
     counts = count_pairs(market.train.matrix(), instruction.recipe.fedease.min_count, diagonal=True)
     return Payload(counts.arrays(), texts={"items": market.items})
@@ -86,6 +93,9 @@ def install(node: MarketNode, instruction: Instruction) -> Payload:
         if vectors.shape != (items, instruction.recipe.semantics.dimension) or not np.isfinite(vectors).all():
             raise RunError(f"semantic vectors of shape {vectors.shape} do not fit {items} items")
         write_atomic(node.semantics, save_arrays({"semantics": np.asarray(vectors, np.float32)}))
+    if PAIRS in arrays:
+        items = node.prepare(instruction.recipe).train.item_count
+        write_atomic(node.gram, save_arrays(_sound(lambda: read_ridged(arrays, items))))
     if "own" in arrays:
         summed = _sound(lambda: read_summed(arrays, node.prepare(instruction.recipe).train.item_count))
         write_atomic(node.gram, save_arrays({k: np.ascontiguousarray(v) for k, v in summed.arrays().items()}))
@@ -104,18 +114,30 @@ def pretrain(node: MarketNode, instruction: Instruction) -> Payload:
     """One federated round: judge the model that came, then train it."""
     started = time.perf_counter()
     trainer = _start(_pretrainer(node, instruction.recipe), instruction)
+    if instruction.recipe.privacy.on:
+        return _pretrain_privately(node, instruction, trainer)
     validation = trainer.validation()
     result = trainer.pretrain_round(instruction.round)
     scalars = {
         "validation": validation,
         "loss": result.loss,
-        "interactions": float(len(trainer.market.train.items)),
+        "weight": float(len(trainer.market.train.items)),
         "seconds": time.perf_counter() - started,
     }
     if trainer.soft is not None:
         scalars["perplexity"] = trainer.soft.perplexity
     update = {name: value.numpy() for name, value in trainer.model.shared_state().items()}
     return Payload(update, scalars, base=instruction.arrays)
+
+
+def _pretrain_privately(node: MarketNode, instruction: Instruction, trainer: LocalTrainer) -> Payload:
+    """One federated round under noise. Nothing leaves but the update, and the market's public size."""
+    purpose = digest(instruction.arrays)
+    steps, provenance = private_steps(node, instruction.recipe, instruction.round, purpose)
+    trainer.pretrain_privately(instruction.round, steps)
+    update = {name: value.numpy() for name, value in trainer.model.shared_state().items()}
+    scalars = {"weight": float(node.store.users)}
+    return Payload(update, scalars, base=instruction.arrays, provenance={"*": provenance})
 
 
 def validate(node: MarketNode, instruction: Instruction) -> Payload:
@@ -160,6 +182,7 @@ def report(node: MarketNode, instruction: Instruction) -> Payload:
         for metric, values in ranking.users.items()
     }
     write_atomic(node.per_user, save_arrays({"users": market.test.users, **per_user}))
+    write_json(node.report, result.scalars)
     return Payload(scalars=result.scalars)
 
 

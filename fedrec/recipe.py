@@ -249,6 +249,27 @@ class CtrSettings(Section):
     patience: int = Field(default=3, ge=1, description="epochs without better validation before stopping")
 
 
+class PrivacySettings(Section):
+    """Differential privacy of every user. ``epsilon`` or ``noise_multiplier`` turns it on."""
+
+    epsilon: Positive | None = Field(default=None, description="of everything that leaves a market; null is off")
+    noise_multiplier: Positive | None = Field(default=None, description="of every release, instead of solving for it")
+    delta: float = Field(default=1e-5, gt=0, lt=1, description="must be below one in the users of every market")
+    accountant: Literal["pld", "rdp"] = "pld"
+    clip_norm: Positive = Field(default=1.0, description="largest L2 norm of one user's gradient")
+    batch_size: int = Field(default=256, ge=1, le=65536, description="users expected in a step, drawn by Poisson")
+    trains: Literal["encoder", "everything"] = Field(default="encoder", description="what rounds train")
+    pairs_share: float = Field(default=0.3, gt=0, lt=1, description="of epsilon, for the release of item pairs")
+    reports: Literal["outside", "withheld"] = Field(
+        default="outside", description="figures of validation and test leave outside epsilon, or stay"
+    )
+
+    @property
+    def on(self) -> bool:
+        """Whether anything is noised at all."""
+        return self.epsilon is not None or self.noise_multiplier is not None
+
+
 class EngineSettings(Section):
     """Where the clients run."""
 
@@ -285,6 +306,7 @@ class Recipe(Section):
     collaborative: CollaborativeSettings = CollaborativeSettings()
     codes: CodesSettings = CodesSettings()
     ctr: CtrSettings = CtrSettings()
+    privacy: PrivacySettings = PrivacySettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     engine: EngineSettings = EngineSettings()
     ray: RaySettings = RaySettings()
@@ -317,6 +339,11 @@ class Recipe(Section):
         return bool({"federated", "local_shared_semantics", "pooled"} & methods)
 
     @property
+    def releases_pairs(self) -> bool:
+        """Whether statistics of item pairs leave."""
+        return self.sends_keys or self.sums_counts
+
+    @property
     def sums_counts(self) -> bool:
         """Whether the markets' item-item counts are summed."""
         mixed = self.prior.federated and {"federated", "pooled"} & set(self.evaluation.methods)
@@ -347,7 +374,7 @@ class Recipe(Section):
 
     def contradiction(self) -> str | None:
         """What no single key shows to be wrong: the keys at odds, and the remedy."""
-        return self._ctr_contradiction() or self._contradiction()
+        return self._ctr_contradiction() or self._contradiction() or self._privacy_contradiction()
 
     def _ctr_contradiction(self) -> str | None:
         evaluation, codes, kind = self.evaluation, self.codes, self.semantics.kind
@@ -372,6 +399,23 @@ class Recipe(Section):
             return "codes.share_keys false: counts over item keys are all these markets have in common; share the keys"
         if codes.alignment == "layered" and kind == "cooccurrence":
             return "codes.alignment layered needs texts; on counts (semantics.kind cooccurrence) it is called gram"
+        return None
+
+    def _privacy_contradiction(self) -> str | None:
+        if not self.privacy.on:
+            return None
+        federated = "federated" in self.evaluation.methods
+        if self.uses_codes and federated and self.codes.alignment in {"semantic", "procrustes", "none"}:
+            return (
+                f"codes.alignment {self.codes.alignment!r} makes codes of single users' vectors, which is not private; "
+                "set it to gram or layered"
+            )
+        if self.training.proximal:
+            return "training.proximal: a private step has no such term; set it to 0"
+        if self.fedease.restrict == "after" and self.sums_counts:
+            return (
+                "fedease.restrict 'after' needs counts of all markets in every market; under privacy set it to before"
+            )
         return None
 
     def _contradiction(self) -> str | None:

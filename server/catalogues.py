@@ -4,6 +4,7 @@ Every exchange is one question and one answer to it: markets send keys (and coun
 the union of the keys, and each market gets back what concerns it. All markets must take part.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from fedrec.errors import RunError
 from fedrec.exchange.declaration import CATALOGUE, GRAM, INSTALL, VOCABULARY
 from fedrec.exchange.keys import read_keys
+from fedrec.exchange.noised_pairs import PAIRS, RIDGE, noise_edge, read_triangle, symmetric, triangle_of
 from fedrec.exchange.pairs import PairCounts, SummedCounts, read_pairs, sum_pairs
 from fedrec.exchange.payload import Payload
 from fedrec.recipe import FedEaseSettings
@@ -54,14 +56,24 @@ def share_vocabulary(federation: Federation) -> int:
     return len(union.items)
 
 
-def share_semantics(federation: Federation, semantics: CooccurrenceSemantics) -> SharedSemantics:
-    """Factorise the summed counts of item pairs and give each market the vectors of its own items."""
-    union, total = _sum_counts(federation, CATALOGUE, semantics.min_count, diagonal=False)
-    vectors = semantics.vectors(total)  # [union, e]
+def share_semantics(
+    federation: Federation, semantics: CooccurrenceSemantics, noise: Mapping[str, float]
+) -> SharedSemantics:
+    """Factorise the summed counts of item pairs and give each market the vectors of its own items.
+
+    ``noise``: under privacy the standard deviation of each market's; then what comes is noised and dense.
+    """
+    if noise:
+        union, matrix = _sum_noised(federation, CATALOGUE)
+        vectors = semantics.vectors_of_noised(matrix, noise_edge(union.index, noise, len(union.items)))
+        pairs = len(union.items) * (len(union.items) + 1) // 2
+    else:
+        union, total = _sum_counts(federation, CATALOGUE, semantics.min_count, diagonal=False)
+        vectors, pairs = semantics.vectors(total), len(total.count)  # [union, e]
     federation.require(
         INSTALL, {market: array_record({"semantics": vectors[index]}) for market, index in union.index.items()}
     )
-    return SharedSemantics(union.items, vectors, len(total.count))
+    return SharedSemantics(union.items, vectors, pairs)
 
 
 def install_semantics(federation: Federation, items: SharedItems) -> dict[str, int]:
@@ -73,8 +85,13 @@ def install_semantics(federation: Federation, items: SharedItems) -> dict[str, i
     return {"items": sum(map(len, vectors.values())), "known_items": known, "pairs": 0}
 
 
-def share_gram(federation: Federation, settings: FedEaseSettings) -> dict[str, int]:
-    """Sum the Gram matrices and give each market the part its EASE needs; returns what is worth an event."""
+def share_gram(federation: Federation, settings: FedEaseSettings, noise: Mapping[str, float]) -> dict[str, int]:
+    """Sum the Gram matrices and give each market the part its EASE needs; returns what is worth an event.
+
+    ``noise``: as of :func:`share_semantics`.
+    """
+    if noise:
+        return _share_noised(federation, noise)
     union, total = _sum_counts(federation, GRAM, settings.min_count, diagonal=True)
     parts = {}
     for market, index in union.index.items():
@@ -83,6 +100,35 @@ def share_gram(federation: Federation, settings: FedEaseSettings) -> dict[str, i
         parts[market] = array_record(part.arrays())
     federation.require(INSTALL, parts)
     return {"items": len(union.items), "pairs": len(total.count)}
+
+
+def _share_noised(federation: Federation, noise: Mapping[str, float]) -> dict[str, int]:
+    union, matrix = _sum_noised(federation, GRAM)
+    parts = {}
+    for market, index in union.index.items():
+        position = np.full(len(union.items), -1, np.int64)
+        position[index] = np.arange(len(index))
+        among = {other: found[found >= 0] for other, found in ((m, position[i]) for m, i in union.index.items())}
+        ridge = np.array([noise_edge(among, noise, len(index))], np.float32)
+        parts[market] = array_record({PAIRS: triangle_of(matrix[np.ix_(index, index)]), RIDGE: ridge})
+    federation.require(INSTALL, parts)
+    return {"items": len(union.items), "pairs": len(union.items) * (len(union.items) + 1) // 2}
+
+
+def _sum_noised(federation: Federation, action: str) -> tuple[Union, NDArray[np.float32]]:
+    """The sum of the markets' noised pairs over the union of their items, [N, N]."""
+    answers = federation.require(action)
+    catalogues = {market: _keys(market, answer.payload) for market, answer in answers.items()}
+    union = Union.of(catalogues)
+    total = np.zeros((len(union.items), len(union.items)), np.float32)
+    for market in federation.markets:
+        try:
+            triangle = read_triangle(answers[market].payload.arrays, len(catalogues[market]))
+        except ValueError as error:
+            raise RunError(f"market {market!r}: {error}") from None
+        index = union.index[market]
+        total[np.ix_(index, index)] += symmetric(triangle, len(index))
+    return union, total
 
 
 def _sum_counts(federation: Federation, action: str, min_count: int, diagonal: bool) -> tuple[Union, PairCounts]:

@@ -22,9 +22,8 @@ def codebook_rounds(grid: Grid, federation: Federation, run: RunFolder, items: S
     recipe = federation.recipe
     strategy = CodebookAverage(federation.node_of, recipe)
     rounds = recipe.codes.rounds
-    return run_rounds(
-        grid, federation, strategy, first_arrays(recipe, items), run, Schedule(STAGE, rounds, patience=rounds + 1)
-    )
+    schedule = Schedule(STAGE, rounds, patience=rounds + 1, judged=not recipe.privacy.on)
+    return run_rounds(grid, federation, strategy, first_arrays(recipe, items), run, schedule)
 
 
 def first_arrays(recipe: Recipe, items: SharedItems | None) -> dict[str, Array]:

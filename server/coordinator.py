@@ -18,6 +18,7 @@ from fedrec.exchange.payload import Array
 from fedrec.exchange.reply import reason_to_distrust
 from fedrec.models.adaptor import ItemCodes
 from fedrec.models.sequential import build_model
+from fedrec.privacy.plan import PrivacyPlan, plan_market
 from fedrec.recipe import Recipe
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.journal import Journal
@@ -58,6 +59,7 @@ class Coordinator:
         self.deadline_seconds = deadline_seconds
         self.federation = Federation(grid, run.path.name, recipe)
         self.journal = Journal()
+        self.plans: dict[str, PrivacyPlan] = {}  # of a private run
 
     def lead(self, expected: list[str], engine: str, dataset: str) -> dict[str, Any]:
         """Run every stage the recipe's methods need; write and return the summary."""
@@ -69,6 +71,7 @@ class Coordinator:
         self.federation.discover(expected, self.deadline_seconds)
         self._resolve()
         self._restore()
+        self._plan()
         self._add_seconds("setup", started)
         recipe = self.federation.recipe
         methods: set[str] = set(recipe.evaluation.methods)
@@ -92,6 +95,7 @@ class Coordinator:
             other_bytes=(self.journal.bytes_up, self.journal.bytes_down),
             seconds=self.journal.seconds,
             peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            privacy={market: plan.describe() for market, plan in self.plans.items()},
         )
         self.run.write_summary(summary)
         self.run.event("finished", seconds=self.journal.seconds["total"])
@@ -143,6 +147,14 @@ class Coordinator:
             semantics=recipe.semantics.kind,
         )
 
+    def _plan(self) -> None:
+        """Under privacy: what every market will release, and at what epsilon."""
+        recipe = self.federation.recipe
+        if recipe.privacy.on and self.start_from is None:  # to adapt a model releases nothing
+            members = sorted(self.federation.members.items())
+            self.plans = {market: plan_market(recipe, member.users) for market, member in members}
+            self.run.event("privacy", markets={market: plan.describe() for market, plan in self.plans.items()})
+
     def _restore(self) -> None:
         """Take up what an earlier start of this run has finished. Its hello is not counted twice."""
         self.journal = self.run.read_journal()
@@ -177,7 +189,7 @@ class Coordinator:
         semantics = make_semantics(recipe, recipe.semantics.kind)
         if not isinstance(semantics, CooccurrenceSemantics):
             raise RunError(f"semantics {recipe.semantics.kind!r} are not made of counts")
-        shared = share_semantics(self.federation, semantics)
+        shared = share_semantics(self.federation, semantics, self._noise())
         write_items(self.run.shared, SharedItems(shared.items, shared.vectors))
         known = int(np.count_nonzero(shared.vectors.any(axis=1)))
         figures = {"items": len(shared.items), "known_items": known, "pairs": shared.pairs}
@@ -191,8 +203,12 @@ class Coordinator:
         self.run.event("semantics", **figures)
         return figures
 
+    def _noise(self) -> dict[str, float]:
+        """By market, the standard deviation of the noise on its item pairs; empty where they come as they are."""
+        return {market: plan.pairs.noise_multiplier for market, plan in self.plans.items() if plan.pairs is not None}
+
     def _share_gram(self) -> dict[str, int]:
-        figures = share_gram(self.federation, self.federation.recipe.fedease)
+        figures = share_gram(self.federation, self.federation.recipe.fedease, self._noise())
         self.run.event("gram", **figures)
         return figures
 
@@ -205,12 +221,24 @@ class Coordinator:
             codes = ItemCodes(nothing, tuple(recipe.codes.global_levels), nothing, tuple(recipe.codes.local_levels))
         model = build_model(recipe.model, empty, recipe.loss.tau, recipe.seed, codes)
         initial: dict[str, Array] = {name: value.numpy() for name, value in model.shared_state().items()}
-        schedule = Schedule("pretrain", recipe.federation.rounds, recipe.federation.patience)
+        schedule = Schedule("pretrain", self._rounds(), recipe.federation.patience, judged=not recipe.privacy.on)
         rounds = run_rounds(self.grid, self.federation, strategy, initial, self.run, schedule)
         best = rounds.watch.best or initial
         write_shared_model(self.run.shared, recipe, best, rounds.best_round)
         self.run.event("pretrained", best_round=rounds.best_round, rounds=len(rounds.records))
         return rounds.records
+
+    def _rounds(self) -> int:
+        """The recipe's rounds, or as many as the tightest market's privacy has room for."""
+        rounds = self.federation.recipe.federation.rounds
+        if self.plans:
+            market, plan = min(self.plans.items(), key=lambda entry: (entry[1].rounds, entry[0]))
+            if plan.rounds < rounds:
+                rounds = plan.rounds
+                self.run.event(
+                    "stop", round=rounds, reason=f"the privacy budget of {market} ends after {rounds} rounds"
+                )
+        return rounds
 
     def _codebook(self) -> list[dict[str, Any]]:
         recipe = self.federation.recipe

@@ -25,7 +25,7 @@ class Member:
     node: int
     users: int
     items: int
-    interactions: int
+    interactions: int | None  # None where the market keeps it
     has_text: bool
     has_families: bool
     device: str
@@ -155,7 +155,7 @@ class Federation:
 
     def _welcome(self, answer: Answer, node: int) -> None:
         scalars, texts = answer.payload.scalars, answer.payload.texts
-        missing = sorted({"users", "items", "interactions", "has_text", "has_families"} - set(scalars))
+        missing = sorted({"users", "items", "has_text", "has_families"} - set(scalars))
         if missing or "device" not in texts:
             raise RunError(f"node {node}: its hello says nothing of {', '.join(missing) or 'its device'}")
         name = market_name(str(texts.get("market", "")), f"node {node}")
@@ -165,7 +165,7 @@ class Federation:
             node=node,
             users=int(scalars["users"]),
             items=int(scalars["items"]),
-            interactions=int(scalars["interactions"]),
+            interactions=int(scalars["interactions"]) if "interactions" in scalars else None,
             has_text=bool(scalars["has_text"]),
             has_families=bool(scalars["has_families"]),
             device=str(texts["device"]),

@@ -30,6 +30,7 @@ class Schedule:
     stage: str
     rounds: int
     patience: int  # rounds without better validation before stopping
+    judged: bool = True  # whether markets say how good a model is; if not, all rounds are done and the last one counts
 
 
 @dataclass
@@ -42,6 +43,12 @@ class Rounds:
     best_round: int = 0
     skipped: int = 0  # in a row
     records: list[dict[str, Any]] = field(default_factory=list)
+
+    def accept(self, shared: Shared, server_round: int, judged: bool) -> None:
+        """Go on from the aggregate of a round; where nobody judges, it is the best there is."""
+        self.shared, self.made_in = shared, server_round
+        if not judged:
+            self.watch.best, self.watch.score, self.best_round = shared, 0.0, server_round
 
     def judge(self, validation: float | None) -> bool:
         """Take note of how good ``shared`` is; True when it is time to stop."""
@@ -112,19 +119,20 @@ def run_rounds(
                 raise RunError(f"round {server_round}: below quorum {_FAILED_ROUNDS} times in a row{_first(outcome)}")
         else:
             rounds.skipped = 0
-            validation = outcome.validation
-            if list(outcome.accepted) != federation.markets:
+            validation = outcome.validation if schedule.judged else None
+            if schedule.judged and list(outcome.accepted) != federation.markets:
                 validation = _ask_validation(grid, federation, strategy, rounds.shared)
             if rounds.judge(validation):
                 reason = f"no better validation in {schedule.patience} rounds"
                 run.event("stop", round=server_round, reason=reason)
                 break
-            rounds.shared, rounds.made_in = outcome.shared, server_round
+            rounds.accept(outcome.shared, server_round, schedule.judged)
         run.checkpoint(rounds.checkpoint(schedule.stage, strategy, federation.traffic))
     else:
-        validation = _ask_validation(grid, federation, strategy, rounds.shared)
-        rounds.judge(validation)
-        run.event("validated", round=rounds.made_in, validation=validation)
+        if schedule.judged:
+            validation = _ask_validation(grid, federation, strategy, rounds.shared)
+            rounds.judge(validation)
+            run.event("validated", round=rounds.made_in, validation=validation)
     if rounds.watch.best is None:
         raise RunError("no shared model could be validated; see events.jsonl")
     return rounds

@@ -61,6 +61,7 @@ class SharedAverage(Strategy):
     def __init__(self, node_of: Mapping[str, int], recipe: Recipe) -> None:
         self.seat(node_of)
         self.federation = recipe.federation
+        self.judged = not recipe.privacy.on  # under privacy no figure of the users leaves in a round
         self.seed = recipe.seed
         self.pipeline = UpdatePipeline(update_stages(recipe.update))
         self.optimiser = ServerOptimiser(recipe.federation.optimiser)
@@ -105,7 +106,7 @@ class SharedAverage(Strategy):
         for answer in answers:
             answer = self._undone(answer)
             reason = self._reason(answer, accepted, server_round) or self._reason_to_reject(answer.payload)
-            if reason is None and "validation" not in answer.payload.scalars:
+            if reason is None and self.judged and "validation" not in answer.payload.scalars:
                 reason = "validation: missing"
             if reason:
                 rejected.append(Rejection(answer.origin.market, reason))
@@ -189,16 +190,16 @@ class SharedAverage(Strategy):
     def _next(self, accepted: list[Answer]) -> dict[str, Array]:
         """What the next round starts from."""
         updates = [answer.payload.arrays for answer in accepted]
-        interactions = [answer.payload.scalars["interactions"] for answer in accepted]
-        return self.optimiser.step(self.parameters, self._aggregate(updates, interactions))
+        weights = [answer.payload.scalars["weight"] for answer in accepted]
+        return self.optimiser.step(self.parameters, self._aggregate(updates, weights))
 
-    def _aggregate(self, updates: list[Mapping[str, Array]], interactions: list[float]) -> dict[str, Array]:
+    def _aggregate(self, updates: list[Mapping[str, Array]], weights: list[float]) -> dict[str, Array]:
         settings = self.federation
         if settings.aggregation == "median":
             return coordinate_median(updates)
         if settings.aggregation == "trimmed_mean":
             return trimmed_mean(updates, settings.trim)
-        return weighted_average(updates, relative_weights(settings.weights, interactions))
+        return weighted_average(updates, relative_weights(settings.weights, weights))
 
 
 def mean_validation(answers: Iterable[Answer]) -> float | None:

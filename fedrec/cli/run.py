@@ -10,7 +10,7 @@ from rich.console import Console
 from fedrec.errors import FedrecError, RunError, UserError
 from fedrec.recipe import HEADLINES, load_recipe, recipe_names, recipe_text
 from fedrec.report.progress import ProgressView
-from fedrec.report.tables import differences_table, print_table, results_table
+from fedrec.report.tables import differences_table, print_table, privacy_lines, results_table
 
 if TYPE_CHECKING:
     from fedrec.simulation.run import Simulation
@@ -80,7 +80,7 @@ def report(
     summary = RunFolder.open(path).read_summary()
     known = sorted({name for metrics in summary["mean"].values() for name in metrics})
     metric = metric or _headline(summary)
-    if metric not in known:
+    if known and metric not in known:
         raise UserError(f"--metric {metric!r}: {path} has {', '.join(known)}")
     console = Console(markup=False)
     _print_results(console, summary, metric)
@@ -89,7 +89,7 @@ def report(
         if rows:
             print_table(console, f"{metric.upper()}: {method} minus ...", header, rows, _DIFFERENCES_NOTE)
     rounds = summary["rounds"]
-    lines = []
+    lines = privacy_lines(summary)
     if rounds:
         rejected = sum(len(record["rejected"]) for record in rounds)
         seconds = sum(record["seconds"] for record in rounds) / len(rounds)
@@ -167,6 +167,7 @@ def _lead(simulation: "Simulation", hints: list[str] | None = None) -> None:
     lines = [
         f"run folder: {out} ({summary['seconds']['total']:.0f} s); differences and bytes: fedrec report {out}",
         f"what left the markets, item by item: {out}/ledger.jsonl",
+        *privacy_lines(summary),
     ]
     _print_lines(console, lines + (hints or []))
 
@@ -176,6 +177,11 @@ def _headline(summary: dict[str, Any]) -> str:
 
 
 def _print_results(console: Console, summary: dict[str, Any], metric: str) -> None:
+    if not summary["mean"]:
+        console.print(
+            "no figures of users left the markets; each has its own in markets/*/report.json", highlight=False
+        )
+        return
     header, rows = results_table(summary, metric)
     title = f"{metric.upper()} per market, protocol {summary['protocol']}, seed {summary['seed']}"
     print_table(console, title, header, rows, _NOTE if "gain" in header else "")

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 from fedrec.exchange.groups import ParameterGroups
-from fedrec.exchange.payload import Payload
+from fedrec.exchange.payload import OUTSIDE, PUBLIC, Payload, Provenance
 
 HELLO = "query.hello"  # who is there: sizes of the market, whether items have text
 VOCABULARY = "query.vocabulary"  # item keys alone, for a protocol that ranks the union of all catalogues
@@ -43,12 +43,17 @@ _TRAINED = r"loss|seconds|epochs|validation"
 
 @dataclass(frozen=True)
 class Declaration:
-    """Patterns of names that may leave. ``shared`` lets the shared parameter group through."""
+    """Patterns of names that may leave. ``shared`` lets the shared parameter group through.
+
+    ``public`` names the scalars and texts that tell nothing of any user (a shop's size and offer are taken to be public
+    knowledge); all others stand outside epsilon.
+    """
 
     arrays: str = _NOTHING
     scalars: str = _NOTHING
     texts: str = _NOTHING
     shared: bool = False
+    public: str = _NOTHING
 
     def undeclared(self, payload: Payload, groups: ParameterGroups) -> list[str]:
         """What of the payload may not leave, in words."""
@@ -60,6 +65,10 @@ class Declaration:
         ]
         return refused + self.undeclared_words(payload)
 
+    def provenance_of(self, word: str) -> Provenance:
+        """Of a scalar or text."""
+        return PUBLIC if re.fullmatch(self.public, word) else OUTSIDE
+
     def undeclared_words(self, payload: Payload) -> list[str]:
         """The scalars and texts of the payload that may not leave."""
         refused = [f"scalar {name!r}" for name in payload.scalars if not re.fullmatch(self.scalars, name)]
@@ -67,16 +76,20 @@ class Declaration:
 
 
 DECLARATIONS = {
-    HELLO: Declaration(scalars="users|items|interactions|has_text|has_families", texts="market|device"),
-    VOCABULARY: Declaration(texts="items"),
-    CATALOGUE: Declaration(arrays="first|second|count", texts="items"),
-    GRAM: Declaration(arrays="first|second|count", texts="items"),
+    HELLO: Declaration(
+        scalars="users|items|interactions|has_text|has_families",
+        texts="market|device",
+        public="users|items|has_text|has_families|market|device",
+    ),
+    VOCABULARY: Declaration(texts="items", public="items"),
+    CATALOGUE: Declaration(arrays="first|second|count|pairs", texts="items", public="items"),
+    GRAM: Declaration(arrays="first|second|count|pairs", texts="items", public="items"),
     INSTALL: Declaration(),
-    PRETRAIN: Declaration(shared=True, scalars=f"interactions|perplexity|{_TRAINED}"),
+    PRETRAIN: Declaration(shared=True, scalars=f"weight|perplexity|{_TRAINED}", public="weight"),
     VALIDATE: Declaration(scalars="validation"),
     COLLABORATIVE: Declaration(scalars="loss|seconds"),
     CODEBOOK: Declaration(
-        shared=True, arrays=r"statistics\.(count|sum)\.\d+", scalars="interactions|validation|loss|seconds"
+        shared=True, arrays=r"statistics\.(count|sum)\.\d+", scalars="weight|validation|loss|seconds", public="weight"
     ),
     JUDGE_CODEBOOK: Declaration(scalars="validation"),
     CODES: Declaration(scalars=r"(federated|local)\.(explained|(perplexity|dead)\.\d+)|seconds"),

@@ -21,7 +21,8 @@ def ledger_entries(payload: Payload, origin: Origin) -> Iterator[dict[str, Any]]
     common = {"market": origin.market, "round": origin.round, "action": origin.action}
     for name, array in sorted(payload.sent.items()):
         entry = {"kind": "array", "name": name, "shape": list(array.shape), "dtype": str(array.dtype)}
-        yield common | entry | {"bytes": array.nbytes} | _rows(array, payload.base.get(name))
+        rows = _rows(array, payload.base.get(name))
+        yield common | entry | {"bytes": array.nbytes} | rows | _provenance(payload, name)
     for name in sorted(payload.scalars):
         yield common | {
             "kind": "scalar",
@@ -29,11 +30,13 @@ def ledger_entries(payload: Payload, origin: Origin) -> Iterator[dict[str, Any]]
             "shape": [],
             "dtype": "float64",
             "bytes": SCALAR_BYTES,
+            **_provenance(payload, name),
         }
     for name, text in sorted(payload.texts.items()):
         parts = [text] if isinstance(text, str) else list(text)
         size = sum(len(part.encode()) for part in parts)
-        yield common | {"kind": "text", "name": name, "shape": [len(parts)], "dtype": "utf-8", "bytes": size}
+        words = {"kind": "text", "name": name, "shape": [len(parts)], "dtype": "utf-8", "bytes": size}
+        yield common | words | _provenance(payload, name)
 
 
 class CountStage(Stage):
@@ -56,6 +59,12 @@ class CountStage(Stage):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         for entry in ledger_entries(payload, origin):
             append_json_line(self.path, entry)
+
+
+def _provenance(payload: Payload, name: str) -> dict[str, str]:
+    """Under privacy: what it was made of."""
+    provenance = payload.provenance_of(name)
+    return {} if provenance is None else {"provenance": provenance.describe()}
 
 
 def _rows(array: Array, base: Array | None) -> dict[str, int]:

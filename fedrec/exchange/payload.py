@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fedrec.privacy.release import Release
 
 Array = NDArray[np.generic]
 Text = str | Sequence[str]
@@ -15,12 +18,40 @@ ARRAYS, SCALARS, TEXTS, CONFIG = "arrays", "scalars", "texts", "config"
 
 
 @dataclass(frozen=True)
+class Provenance:
+    """What something that leaves was made of, as privacy sees it.
+
+    ``public``: nothing of any user. ``released``: noised as ``release`` says, and charged once for each ``key``;
+    without a release, made of such things alone. ``outside``: of users, without noise, and said to be so.
+    """
+
+    kind: Literal["public", "released", "outside"]
+    release: Release | None = None
+    key: str = ""
+
+    def describe(self) -> str:
+        """In a few words, for the ledger."""
+        if self.kind == "outside":
+            return "outside epsilon"
+        if self.release is None:
+            return "public" if self.kind == "public" else "made of noised releases"
+        return (
+            f"noised: multiplier {self.release.noise_multiplier:.4g}, {self.release.steps} x sampling "
+            f"{self.release.sampling:.4g}"
+        )
+
+
+PUBLIC, DERIVED, OUTSIDE = Provenance("public"), Provenance("released"), Provenance("outside")
+
+
+@dataclass(frozen=True)
 class Payload:
     """Arrays, scalars and texts by name.
 
     ``statistics`` are arrays that are no parameters (counts, sums): they travel beside the arrays, and stages that work
     on an update leave them alone. ``base`` holds the values an update started from, as the server sent them. It is
     never sent back; stages that work on the change (clipping, the ledger's count of changed rows) need it.
+    ``provenance`` of an array, by name or by "*" for all others; what has none is not private.
     """
 
     arrays: Mapping[str, Array] = field(default_factory=dict)
@@ -28,6 +59,11 @@ class Payload:
     texts: Mapping[str, Text] = field(default_factory=dict)
     base: Mapping[str, Array] = field(default_factory=dict)
     statistics: Mapping[str, Array] = field(default_factory=dict)
+    provenance: Mapping[str, Provenance] = field(default_factory=dict)
+
+    def provenance_of(self, name: str) -> Provenance | None:
+        """Of what leaves under ``name``."""
+        return self.provenance.get(name, self.provenance.get("*"))
 
     @property
     def sent(self) -> dict[str, Array]:

@@ -41,7 +41,7 @@ class ReplySchema:
                 return f"{name}: not finite"
         if math.sqrt(square) > self.norm_bound:
             return f"norm of the change {math.sqrt(square):.3g} above the bound {self.norm_bound:.3g}"
-        weight = payload.scalars.get("interactions", math.nan)
+        weight = payload.scalars.get("weight", math.nan)
         if not 0 < weight <= WEIGHT_CAP:
             return f"weight {weight} not in (0, {WEIGHT_CAP:g}]"
         return reason_to_distrust(payload, PRETRAIN)

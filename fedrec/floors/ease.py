@@ -17,7 +17,7 @@ def ease_weights(counts: "sparse.csr_matrix | NDArray[np.float64]", lam: float) 
     ``lam`` > 0. Scores of a history x [I] are x B. Items that nobody has do not enter the inverse: their rows and
     columns of B are zero.
     """
-    dense = np.asarray(sparse.csr_matrix(counts).toarray(), dtype=np.float64)
+    dense = np.array(counts.toarray() if isinstance(counts, sparse.csr_matrix) else counts, np.float64)
     bought = np.flatnonzero(np.diag(dense))
     regularised = dense[np.ix_(bought, bought)]
     regularised[np.diag_indices_from(regularised)] += lam

@@ -38,6 +38,13 @@ class SoftTargets(NamedTuple):
         return float(entropy.mean().exp())
 
 
+class Alike(NamedTuple):
+    """Items that share their key with others: D keys for I items."""
+
+    place: Tensor  # [I] which key is an item's
+    log_counts: Tensor  # [D] logarithm of how many items have it
+
+
 def semantic_neighbours(
     semantics: Tensor, k: int, tau_s: float, known: Tensor | None = None, chunk: int = 2048
 ) -> SoftTargets:
@@ -67,8 +74,9 @@ def semantic_neighbours(
     return SoftTargets(torch.cat(indices), weights * known[:, None])
 
 
-class _MeanLogPartition(torch.autograd.Function):
-    """Mean logsumexp(queries @ keys.T), some rows at a time; their gradients are made while their scores are at hand.
+class _LogPartition(torch.autograd.Function):
+    """Weighted sum of logsumexp(queries @ keys.T), some rows at a time; their gradients are made while their scores are
+    at hand.
 
     Every score is computed once and exponentiated once, in a block that stays in the cache; kept for the backward pass
     are two arrays of the size of the inputs, not the scores. (The same idea for language models: Liger Kernel, Hsu et
@@ -76,7 +84,7 @@ class _MeanLogPartition(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, queries: Tensor, keys: Tensor, scores_held: int) -> Tensor:
+    def forward(ctx: Any, queries: Tensor, keys: Tensor, row_weights: Tensor, scores_held: int) -> Tensor:
         total = queries.new_zeros(())
         query_gradient, key_gradient = torch.empty_like(queries), torch.zeros_like(keys)
         rows = max(scores_held // len(keys), 1)
@@ -85,29 +93,33 @@ class _MeanLogPartition(torch.autograd.Function):
             probability = queries[block] @ keys.T  # [n, I] scores, turned into probabilities in place
             highest = probability.amax(dim=-1, keepdim=True)
             mass = probability.sub_(highest).exp_().sum(dim=-1, keepdim=True)
-            total += (highest + mass.log()).sum()
-            probability /= mass
+            weights = row_weights[block, None]  # [n, 1]
+            total += (weights * (highest + mass.log())).sum()
+            probability *= weights / mass
             torch.mm(probability, keys, out=query_gradient[block])
             key_gradient.addmm_(probability.T, queries[block])
         ctx.save_for_backward(query_gradient, key_gradient)
-        return total / len(queries)
+        return total
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
         query_gradient, key_gradient = ctx.saved_tensors
-        scale = gradients[0] / len(query_gradient)
-        return query_gradient * scale, key_gradient * scale, None
+        return query_gradient * gradients[0], key_gradient * gradients[0], None, None
 
 
-def mean_log_partition(queries: Tensor, keys: Tensor, scores_held: int | None = None) -> Tensor:
+def mean_log_partition(
+    queries: Tensor, keys: Tensor, scores_held: int | None = None, weights: Tensor | None = None
+) -> Tensor:
     """Mean over ``queries`` [N, d], N >= 1, of the exact logsumexp of their scores with all ``keys`` [I, d]; a scalar.
 
     ``scores_held``: how many of the N x I scores exist at a time, at least a row of them; default: what suits the
-    device's cache or memory.
+    device's cache or memory. ``weights`` [N]: what each query counts instead of one in N; they need not sum to one.
     """
     held = _SCORES_HELD[queries.device.type] if scores_held is None else scores_held
-    result: Tensor = _MeanLogPartition.apply(queries, keys, held)  # type: ignore[no-untyped-call]
+    if weights is None:
+        weights = queries.new_full((len(queries),), 1 / len(queries))
+    result: Tensor = _LogPartition.apply(queries, keys, weights, held)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -118,6 +130,8 @@ def s2ce(
     soft: SoftTargets | None,
     lam: float,
     scores_held: int | None = None,
+    weights: Tensor | None = None,
+    alike: Alike | None = None,
 ) -> Tensor:
     """Mean S2CE of N interactions, N >= 1.
 
@@ -128,12 +142,19 @@ def s2ce(
         soft: the soft targets q; not needed when ``lam`` is 0.
         lam: mass moved from the target to its neighbours, in [0, 1).
         scores_held: see :func:`mean_log_partition`.
+        weights: [N], what each interaction counts instead of one in N.
+        alike: then ``keys`` are [D, d], the distinct ones, and the last number of every query is one; the loss is what
+            it would be with a key per item.
     """
-    barycentre = keys[targets]  # [N, d]: sum_i y_i key_i
+    barycentre = keys[targets if alike is None else alike.place[targets]]  # [N, d]: sum_i y_i key_i
     if lam > 0:
         if soft is None:
             raise ValueError("lam > 0 needs soft targets")
-        weights = lam * soft.weights[targets].to(keys.dtype)  # [N, k]
-        near = F.embedding_bag(soft.neighbours[targets], keys, per_sample_weights=weights, mode="sum")  # [N, d]
-        barycentre = (1 - weights.sum(dim=-1, keepdim=True)) * barycentre + near
-    return mean_log_partition(queries, keys, scores_held) - (queries * barycentre).sum(dim=-1).mean()
+        moved = lam * soft.weights[targets].to(keys.dtype)  # [N, k]
+        neighbours = soft.neighbours[targets] if alike is None else alike.place[soft.neighbours[targets]]
+        near = F.embedding_bag(neighbours, keys, per_sample_weights=moved, mode="sum")  # [N, d]
+        barycentre = (1 - moved.sum(dim=-1, keepdim=True)) * barycentre + near
+    if alike is not None:  # k items of one key have the mass of one whose bias is larger by log k
+        keys = torch.cat([keys[:, :-1], keys[:, -1:] + alike.log_counts[:, None]], dim=1)
+    own = (queries * barycentre).sum(dim=-1)  # [N]
+    return mean_log_partition(queries, keys, scores_held, weights) - (own.mean() if weights is None else own @ weights)

@@ -7,6 +7,7 @@ residual adapters, embeddings of its own codes) is added in the second stage and
 untouched by it.
 """
 
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedrec.exchange.groups import ParameterGroups
+from fedrec.losses.s2ce import Alike
 from fedrec.models.adaptor import CodeAdaptor, ItemCodes, SemanticAdaptor
 from fedrec.models.encoder import SequenceEncoder
 from fedrec.recipe import ModelSettings
@@ -85,6 +87,14 @@ class SequentialModel(nn.Module):
         self.register_buffer("codes", None if codes is None else codes.common, persistent=False)  # [I, L_c]
         self.own_codes: Tensor | None
         self.register_buffer("own_codes", None if codes is None else codes.own, persistent=False)  # [I, L_o]
+
+    @cached_property
+    def distinct(self) -> tuple[Tensor, Alike | None]:
+        """What the adaptor sees of the items, [D, ...], and which items look alike to it: those of the same codes."""
+        if self.codes is None:
+            return self.semantics, None
+        inputs, place, counts = torch.unique(self.codes, dim=0, return_inverse=True, return_counts=True)
+        return inputs, Alike(place, counts.to(self.semantics.dtype).log())
 
     def catalogue(self) -> Catalogue:
         """All items under the current parameters."""

@@ -76,6 +76,18 @@ def results_table(summary: Mapping[str, Any], metric: str) -> tuple[Row, list[Ro
     return header, rows
 
 
+def privacy_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Epsilon with all that it means; nothing where nothing was noised."""
+    privacy = summary["privacy"]
+    if privacy["epsilon"] is None:
+        return []
+    figures = "figures of validation and test stand outside it" if summary["mean"] else "nothing stands outside it"
+    return [
+        f"privacy: epsilon {privacy['epsilon']:.3g} at delta {privacy['delta']:g} for a {privacy['unit']}, "
+        f"{privacy['relation']}, {privacy['sampling']} sampling, by {privacy['accountant'].upper()}; {figures}"
+    ]
+
+
 def differences_table(summary: Mapping[str, Any], method: str, metric: str) -> tuple[Row, list[Row]]:
     """One row a market: ``method`` minus each other method, with its interval; no rows where it was not compared."""
     markets = {name: figures["differences"].get(method, {}) for name, figures in summary["markets"].items()}

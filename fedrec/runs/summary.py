@@ -25,14 +25,18 @@ def build_summary(
     other_bytes: tuple[int, int],
     seconds: Mapping[str, float],
     peak_rss_mb: float,
+    privacy: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Assemble the summary from the scalars that the markets reported.
 
     ``results`` maps market to ``{method}.{metric}`` and ``difference.{method}.{other}.{metric}.{mean,low,high}``, of
     which federated minus local is the ``gain``; ``failed`` lists the stages that a market could not
-    finish; ``other_bytes`` are (up, down) outside the rounds.
+    finish; ``other_bytes`` are (up, down) outside the rounds; ``privacy`` is each market's plan, empty without any.
     """
-    markets = {name: _market(member, results.get(name, {})) for name, member in sorted(members.items())}
+    markets = {
+        name: _market(member, results.get(name, {})) | ({"privacy": dict(privacy[name])} if name in privacy else {})
+        for name, member in sorted(members.items())
+    }
     return {
         "schema": SCHEMA,
         "recipe": recipe.name,
@@ -52,7 +56,7 @@ def build_summary(
         },
         "seconds": dict(seconds),
         "peak_rss_mb": peak_rss_mb,
-        "privacy": {"unit": None, "epsilon": None, "delta": None, "accountant": None, "mechanisms": []},
+        "privacy": _privacy(privacy),
     }
 
 
@@ -88,6 +92,17 @@ def _market(member: Mapping[str, Any], scalars: Mapping[str, float]) -> dict[str
         "gain": differences.get("federated", {}).get("local", {}),
         "differences": differences,
         "chosen": chosen,
+    }
+
+
+def _privacy(plans: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What holds for all markets, at the epsilon of the worst."""
+    names = ("unit", "delta", "accountant", "relation", "sampling")
+    first: Mapping[str, Any] = next(iter(plans.values()), {})
+    return {
+        **{name: first.get(name) for name in names},
+        "epsilon": max((plan["epsilon"] for plan in plans.values()), default=None),
+        "mechanisms": sorted({name for plan in plans.values() for name in plan["releases"]}),
     }
 
 

@@ -52,6 +52,26 @@ class CooccurrenceSemantics(Semantics):
             result[np.diff(matrix.indptr) == 0] = 0.0  # an item in no pair has no evidence, only round-off
         return result.astype(np.float32)
 
+    def vectors_of_noised(self, matrix: NDArray[np.float32], edge: float) -> NDArray[np.float32]:
+        """Raw vectors [size, dimension] of noised pairs ``matrix`` [size, size] (see ``exchange.noised_pairs``).
+
+        Eigenvectors scaled as elsewhere, of eigenvalues above ``edge`` only: below it there is nothing but noise, and
+        where all are below, no item has any evidence. Pointwise mutual information would divide by noise.
+        """
+        size = len(matrix)
+        rank = min(self.dimension, size)
+        result = np.zeros((size, self.dimension), np.float32)
+        if size <= max(_DENSE_SIZE, 2 * rank):
+            values, basis = np.linalg.eigh(matrix.astype(np.float64))
+        else:
+            generator = numpy_generator(self.seed, "cooccurrence")
+            start = generator.standard_normal(size).astype(np.float32)
+            values, basis = eigsh(matrix, k=rank, which="LA", v0=start, rng=generator)
+        values, basis = values[::-1][:rank], basis[:, ::-1][:, :rank]  # largest first
+        basis = basis * np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(rank)])
+        result[:, :rank] = basis * np.sqrt(np.where(values > edge, values, 0.0))
+        return result
+
     def alone(self, evidence: ItemEvidence) -> NDArray[np.float32]:
         """Raw vectors [I, dimension] of the market's own counts."""
         return self.vectors(self.statistic(evidence))

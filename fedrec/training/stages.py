@@ -28,6 +28,7 @@ from fedrec.training.loop import (
     train_epoch,
 )
 from fedrec.training.prepared import PreparedMarket
+from fedrec.training.private import PrivateSteps, private_round
 
 State = dict[str, Tensor]
 
@@ -97,6 +98,16 @@ class LocalTrainer:
             for epoch in range(training.epochs):
                 result = self._epoch(optimiser, soft, ("pretrain", server_round, epoch), anchor)
         return result
+
+    def pretrain_privately(self, server_round: int, steps: PrivateSteps) -> None:
+        """Stage one under differential privacy, from the parameters as they are: steps of noised sums over users."""
+        training = self.recipe.training
+        self.freeze(private=True, shared=False)
+        if self.recipe.privacy.trains == "encoder":
+            self.model.adaptor.requires_grad_(False)
+        optimiser = make_optimiser(self.model, training, training.learning_rate)
+        with seeded_torch(self.recipe.seed, self.name, "pretrain", server_round):
+            private_round(self.model, self.market.train, optimiser, self.soft, self.recipe.loss.lam, steps)
 
     def train_everything(self, epochs: int) -> float:
         """Shared and private parameters together, by plain cross-entropy, for so many epochs; the last one's loss."""

@@ -29,7 +29,7 @@ def arrays(**changes):
 
 
 def reason(update, interactions=7.0, schema=SCHEMA):
-    return schema.reason_to_reject(Payload(arrays=update, scalars={"interactions": interactions, "loss": 1.0}))
+    return schema.reason_to_reject(Payload(arrays=update, scalars={"weight": interactions, "loss": 1.0}))
 
 
 def assert_rejected(answer):

@@ -89,11 +89,11 @@ def test_a_short_change_is_left_bit_by_bit(size):
     base = {name: np.zeros(shape, np.float32) for name, shape in SHAPES.items()}
     arrays = {name: np.full(shape, -0.0, np.float32) for name, shape in SHAPES.items()}
     arrays["a.bias"][2], arrays["b.weight"][1, 1] = 3 * size, -4 * size
-    clipped = ClipStage(5.0).outgoing(Payload(arrays, {"interactions": 3.0}, base=base), origin())
+    clipped = ClipStage(5.0).outgoing(Payload(arrays, {"weight": 3.0}, base=base), origin())
     assert {name: array.tobytes() for name, array in clipped.arrays.items()} == {
         name: array.tobytes() for name, array in arrays.items()
     }
-    assert clipped.scalars == {"interactions": 3.0}
+    assert clipped.scalars == {"weight": 3.0}
 
 
 def test_the_norm_is_of_all_arrays_together():

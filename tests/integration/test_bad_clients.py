@@ -30,7 +30,7 @@ def spoil_array(change: object) -> object:
 def spoil_weight(weight: float) -> object:
     def spoil(question: Message, reply: Message) -> Message:
         if question.metadata.message_type == "train.pretrain":
-            reply.content.metric_records["scalars"]["interactions"] = weight
+            reply.content.metric_records["scalars"]["weight"] = weight
         return reply
 
     return spoil
@@ -70,7 +70,7 @@ def no_arrays(question: Message, reply: Message) -> Message:
 
 def a_word_for_a_weight(question: Message, reply: Message) -> Message:
     if question.metadata.message_type == "train.pretrain":
-        reply.content["scalars"] = MetricRecord({"interactions": [1.0, 2.0]})
+        reply.content["scalars"] = MetricRecord({"weight": [1.0, 2.0]})
     return reply
 
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fedrec.exchange.codebook import CodeStatistics, statistics_arrays
 from fedrec.models.rqvae import LAYERED, RqVae, build_rqvae, first_codebooks
-from fedrec.recipe import CodesSettings
+from fedrec.recipe import CodesSettings, load_recipe
 
 ALIGNMENTS = ["gram", "layered", "semantic", "procrustes", "none"]
 ENCODERS = ("encoder.", "decoder.")
@@ -344,3 +345,16 @@ def test_no_common_level_has_no_first_codebook(alignment):
     model = build_rqvae(settings(global_levels=[]), alignment, C, O, 0)
     assert first_codebooks(model, None, 0) == []
     assert first_codebooks(model, random(1, 9, C), 0) == []
+
+
+def test_a_round_sends_far_less_than_a_table_of_items():
+    """XMarket has 8,304 items and the sequential model 64 dimensions; single precision throughout."""
+    recipe = load_recipe("fedmm")
+    model = build_rqvae(recipe.codes, "gram", recipe.semantics.dimension, recipe.collaborative.dimension, 0)
+    size, width = recipe.codes.global_levels[0], recipe.codes.dimension
+    told = CodeStatistics(np.zeros(size, np.int64), np.zeros((size, width)))
+    codebook = sum(array.nbytes for array in statistics_arrays([told]).values())
+    encoder = sum(value.numpy().nbytes for value in model.shared_state().values())
+    table = 8304 * recipe.model.dimension * 4
+    assert table > 30 * (encoder + codebook)
+    assert table > 100 * codebook

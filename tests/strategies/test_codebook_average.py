@@ -85,7 +85,7 @@ def sent(market: str, current: Arrays, number: int = 1) -> Arrays:
 def reply(market: str, arrays: Arrays, number: int = 1, **scalars: float) -> SimpleNamespace:
     """Of a message the strategy uses its content, who sent it, and in answer to what; making one needs a running
     task."""
-    told = {"interactions": float(len(vectors(market))), "validation": 0.5, "loss": 1.0, "seconds": 0.1, **scalars}
+    told = {"weight": float(len(vectors(market))), "validation": 0.5, "loss": 1.0, "seconds": 0.1, **scalars}
     content = RecordDict(
         {
             "arrays": ArrayRecord({name: Array(value) for name, value in arrays.items()}),
@@ -319,8 +319,8 @@ def test_a_reply_that_cannot_be_leaves_no_trace(lie, dead):
 @pytest.mark.parametrize(
     ("scalars", "number"),
     [
-        ({"interactions": 0.0}, 1),
-        ({"interactions": float("nan")}, 1),
+        ({"weight": 0.0}, 1),
+        ({"weight": float("nan")}, 1),
         ({"validation": 1.5}, 1),
         ({"secret": 1.0}, 1),
         ({}, 7),

@@ -1,0 +1,79 @@
+"""What a market needs for privacy: its secret, its account, its plan, and the statistics that it noises."""
+
+import os
+import secrets
+
+import numpy as np
+
+from clients.node import MarketNode
+from fedrec.errors import RunError
+from fedrec.exchange.guard import GuardStage
+from fedrec.exchange.noised_pairs import PAIRS, pair_statistic
+from fedrec.exchange.payload import DERIVED, Payload, Provenance
+from fedrec.privacy.budget import PrivacyBudget
+from fedrec.privacy.noise import SECRET_BYTES, SecretNoise, digest
+from fedrec.privacy.plan import PrivacyPlan, plan_market
+from fedrec.privacy.release import Release
+from fedrec.recipe import Recipe
+from fedrec.training.private import PrivateSteps
+
+
+def guard_stage(node: MarketNode, recipe: Recipe) -> GuardStage:
+    """The stage that every payload of a private run passes."""
+    budget = PrivacyBudget(node.budget, recipe.privacy)
+    return GuardStage(budget.charge, recipe.privacy.reports == "outside")
+
+
+def secret_noise(node: MarketNode) -> SecretNoise:
+    """Noise from the market's secret, which is made on first use and never leaves its folder."""
+    if not node.secret.is_file():
+        node.folder.mkdir(parents=True, exist_ok=True)
+        scratch = node.secret.with_suffix(f".{secrets.token_hex(4)}")
+        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(secrets.token_bytes(SECRET_BYTES))
+            stream.flush()
+            os.fsync(stream.fileno())
+        scratch.replace(node.secret)
+    return SecretNoise(node.secret.read_bytes(), node.folder.parents[1].name)
+
+
+def noised_pairs(node: MarketNode, recipe: Recipe) -> Payload:
+    """Item keys, and the market's item pairs under noise: the same numbers as long as its histories are the same."""
+    market = node.prepare(recipe)
+    plan = market_plan(node, recipe)
+    release = _planned(plan.pairs, "item pairs")
+    statistic = pair_statistic(market.train.matrix())
+    purpose = f"{release.what}:{digest({'statistic': statistic})}"
+    noise = secret_noise(node).gaussian(statistic.shape, purpose)
+    noised = (statistic + release.noise_multiplier * noise).astype(np.float32)
+    return Payload({PAIRS: noised}, texts={"items": market.items}, provenance={PAIRS: _charged(purpose, release)})
+
+
+def private_steps(node: MarketNode, recipe: Recipe, number: int, purpose: str) -> tuple[PrivateSteps, Provenance]:
+    """How round ``number`` trains on what ``purpose`` stands for, and what its update then is."""
+    release = _planned(market_plan(node, recipe).update, "an update")
+    key = f"{release.what}:{number}:{purpose}"
+    steps = PrivateSteps(recipe.privacy.clip_norm, release, node.store.users, secret_noise(node), key)
+    return steps, _charged(key, release)
+
+
+def derived(payload: Payload) -> Payload:
+    """The same, made of releases alone."""
+    return Payload(payload.arrays, payload.scalars, payload.texts, payload.base, payload.statistics, {"*": DERIVED})
+
+
+def market_plan(node: MarketNode, recipe: Recipe) -> PrivacyPlan:
+    """The market's plan, remembered: to solve for the noise takes seconds."""
+    made_of = recipe.privacy.model_dump_json() + recipe.model_dump_json(include={"federation", "training"})
+    return node.remember("privacy plan", made_of, lambda: plan_market(recipe, node.store.users))
+
+
+def _planned(release: Release | None, what: str) -> Release:
+    if release is None:
+        raise RunError(f"the privacy plan of this recipe has no room for {what}; none is sent")
+    return release
+
+
+def _charged(key: str, release: Release) -> Provenance:
+    return Provenance("released", release, key)

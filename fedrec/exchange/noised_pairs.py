@@ -1,0 +1,67 @@
+"""Item pairs as a market may tell them under differential privacy: one linear statistic, noised once, of many uses.
+
+Every user adds x x' / |x| for the set x of items they met. Over the upper triangle that has an L2 norm of
+sqrt((|x| + 1) / (2 |x|)) <= 1, however long the history, so Gaussian noise on every number (met or not) protects the
+whole user. Being a sum over users, it adds up over markets: to shared item vectors (Dwork et al., STOC 2014, "Analyze
+Gauss"), and to federated EASE on histories scaled to unit length.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from fedrec.exchange.payload import Array
+
+PAIRS, RIDGE = "pairs", "ridge"
+Floats = NDArray[np.float32]
+
+
+def pair_statistic(histories: sparse.csr_matrix) -> NDArray[np.float64]:
+    """Sum over users of x x' / |x|: the upper triangle of [I, I], diagonal included, row by row."""
+    met = sparse.csr_matrix((histories != 0).astype(np.float64))
+    lengths = np.maximum(np.diff(met.indptr), 1)
+    scaled = sparse.diags(1 / np.sqrt(lengths)) @ met
+    return np.asarray((scaled.T @ scaled).toarray()[np.triu_indices(met.shape[1])])
+
+
+def symmetric(triangle: Floats, size: int) -> Floats:
+    """The whole matrix [size, size] of an upper triangle."""
+    whole = np.zeros((size, size), np.float32)
+    whole[np.triu_indices(size)] = triangle
+    return whole + np.triu(whole, 1).T
+
+
+def triangle_of(matrix: Floats) -> Floats:
+    """The way back."""
+    return np.ascontiguousarray(matrix[np.triu_indices(len(matrix))], np.float32)
+
+
+def read_triangle(arrays: Mapping[str, Array], size: int) -> Floats:
+    """Noised pairs as they came from the other side; raises ``ValueError`` in words for what cannot be such."""
+    values = arrays.get(PAIRS)
+    cells = size * (size + 1) // 2
+    if values is None or values.dtype != np.float32 or values.shape != (cells,):
+        found = "nothing" if values is None else f"{values.dtype} of shape {values.shape}"
+        raise ValueError(f"noised pairs of {size} items are float32 of shape ({cells},), not {found}")
+    if not np.isfinite(values).all():
+        raise ValueError("noised pairs are not finite")
+    return np.asarray(values, np.float32)
+
+
+def read_ridged(arrays: Mapping[str, Array], size: int) -> dict[str, Floats]:
+    """Summed noised pairs of a market's items, with the ridge that makes them a matrix with an inverse."""
+    ridge = arrays.get(RIDGE)
+    if ridge is None or ridge.dtype != np.float32 or ridge.shape != (1,) or not 0 <= float(ridge[0]) < np.inf:
+        raise ValueError("noised pairs come with one finite ridge")
+    return {PAIRS: read_triangle(arrays, size), RIDGE: np.asarray(ridge, np.float32)}
+
+
+def noise_edge(items: Mapping[str, NDArray[np.int64]], multipliers: Mapping[str, float], size: int) -> float:
+    """About the largest eigenvalue that noise alone has in the sum over markets, of whose ``items`` each market's noise
+    lies on the pairs: 2 sqrt(max_i sum_j variance_ij) (Bandeira & van Handel, Annals of Probability 2016)."""
+    variance = np.zeros(size)
+    for market, index in items.items():
+        variance[index] += multipliers[market] ** 2 * len(index)
+    return float(2 * np.sqrt(variance.max(initial=0.0)))

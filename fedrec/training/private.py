@@ -1,0 +1,195 @@
+"""Training under differential privacy: one user, with the whole history, is the unit (DP-SGD with per-user gradients).
+
+Abadi et al., CCS 2016, with users for examples as in McMahan et al., ICLR 2018: each step draws users by Poisson
+sampling, clips every user's gradient over all trained numbers together, sums, adds Gaussian noise to every number
+(touched or not), and divides by the expected, not the actual, number of users. What the optimiser makes of it costs
+nothing more. A user's loss is the mean over the own next-item positions, so that nobody weighs more for a longer
+history. The private adaptation is not in the model here: it is zero in stage one.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.func import functional_call, vmap
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from fedrec.data.batches import Batch, pad
+from fedrec.data.sequences import Sequences
+from fedrec.losses.s2ce import Alike, SoftTargets, s2ce
+from fedrec.models.sequential import SequentialModel
+from fedrec.privacy.noise import SecretNoise
+from fedrec.privacy.release import Release
+
+_ADAPTOR, _ENCODER = "adaptor.", "encoder."
+_TOGETHER, _OWN_CATALOGUES = 128, 8  # users whose gradients exist at a time
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class PrivateSteps:
+    """How a round's private steps go, as ``release`` has them accounted for."""
+
+    clip_norm: float
+    release: Release
+    users: int  # of the market, which is known: what a sum is divided by does not depend on who is in it
+    noise: SecretNoise
+    purpose: str  # what the numbers are drawn for: the release, and what went into it
+
+    @property
+    def expected(self) -> float:
+        """Users expected in a step."""
+        return self.release.sampling * self.users
+
+    def sample(self, users: int, step: int) -> NDArray[np.int64]:
+        """Who takes part in a step: each of ``users`` with the same chance, independently."""
+        return np.flatnonzero(self.noise.uniform(users, self.purpose, "users", step) < self.release.sampling)
+
+    def noised(self, total: State, step: int) -> State:
+        """The sum over users plus noise on every number, over the expected number of users."""
+        scale = self.clip_norm * self.release.noise_multiplier
+        result = {}
+        for name, value in sorted(total.items()):
+            noise = torch.from_numpy(self.noise.gaussian(tuple(value.shape), self.purpose, "noise", step, name))
+            result[name] = ((value.double() + scale * noise.to(value.device)) / self.expected).to(value.dtype)
+        return result
+
+
+def private_round(
+    model: SequentialModel,
+    sequences: Sequences,
+    optimiser: torch.optim.Optimizer,
+    soft: SoftTargets | None,
+    lam: float,
+    steps: PrivateSteps,
+) -> None:
+    """One optimiser step per noised sum over ``sequences`` [U]. What trains is what requires gradients."""
+    model.train()
+    for step in range(steps.release.steps):
+        chosen = steps.sample(len(sequences), step)
+        private_step(model, _batches(model, sequences, chosen), optimiser, soft, lam, steps, step)
+
+
+def private_step(
+    model: SequentialModel,
+    batches: Iterable[Batch],
+    optimiser: torch.optim.Optimizer,
+    soft: SoftTargets | None,
+    lam: float,
+    steps: PrivateSteps,
+    step: int,
+) -> None:
+    """One optimiser step on the noised sum over the users of ``batches``, who are all that a step has drawn."""
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    total = {name: torch.zeros_like(value) for name, value in parameters.items()}
+    for batch in batches:
+        gradients = per_user_gradients(model, batch, soft, lam)
+        for name, value in clipped_sum(gradients, steps.clip_norm).items():
+            total[name] += value
+    for name, gradient in steps.noised(total, step).items():
+        parameters[name].grad = gradient
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+
+
+def per_user_gradients(model: SequentialModel, batch: Batch, soft: SoftTargets | None, lam: float) -> dict[str, Tensor]:
+    """The gradient of every user's own mean loss, [B, *shape] by name of each parameter that requires one.
+
+    Every user gets parameters of their own, which all have the same values; one backward pass then tells them apart.
+    Where the adaptor trains, every user also gets a catalogue of their own: that is what makes it slow.
+    """
+    device = model.semantics.device
+    items = torch.from_numpy(batch.items).to(device)  # [B, L + 1]
+    lengths = torch.from_numpy(batch.lengths).to(device) - 1  # [B] positions that have a next item
+    valid = torch.arange(items.shape[1] - 1, device=device) < lengths[:, None]  # [B, L]
+    own = {
+        name: value.detach().expand(len(items), *value.shape).requires_grad_()
+        for name, value in model.named_parameters()
+        if value.requires_grad
+    }
+    encoders, adaptors = _part(model, own, _ENCODER, len(items)), _part(model, own, _ADAPTOR, len(items))
+    inputs, alike = model.distinct
+    places = items[:, :-1] if alike is None else alike.place[items[:, :-1]]  # [B, L] rows of ``inputs``
+    everyones = not any(name.startswith(_ADAPTOR) for name in own)
+    if everyones:
+        with torch.no_grad():
+            vectors = model.adaptor(inputs)  # [D, d]
+        histories = vectors[places]  # [B, L, d]
+    else:
+        vectors = vmap(lambda state: functional_call(model.adaptor, state, (inputs,)))(adaptors)  # [B, D, d]
+        histories = torch.stack([own_vectors[row] for own_vectors, row in zip(vectors, places, strict=True)])
+    with sdpa_kernel(SDPBackend.MATH):  # the fused one would run user by user under vmap
+        states = vmap(lambda state, x: functional_call(model.encoder, state, (x[None],))[0], randomness="different")(
+            encoders, histories
+        )  # [B, L, d]
+    share = (valid / lengths[:, None]).to(states.dtype)  # [B, L] every user's positions sum to one
+    if everyones:
+        queries = model.queries(states[valid])
+        loss = s2ce(queries, _keys(vectors), items[:, 1:][valid], soft, lam, weights=share[valid], alike=alike)
+    else:
+        queries = model.queries(states.flatten(0, 1)).view(*states.shape[:2], -1)  # [B, L, d + 1]
+        scores = queries @ _keys(vectors).transpose(1, 2)  # [B, L, D]
+        loss = (share * _losses(scores, items[:, 1:], soft, lam, alike)).sum()
+    return dict(zip(own, torch.autograd.grad(loss, list(own.values())), strict=True))
+
+
+def clipped_sum(gradients: Mapping[str, Tensor], clip_norm: float) -> State:
+    """Sum over users of gradients [B, *shape], each user's scaled down to ``clip_norm`` over all parameters together.
+
+    A gradient that is not finite counts as zero: it must not become everyone's.
+    """
+    parts = [
+        torch.linalg.vector_norm(value.reshape(len(value), math.prod(value.shape[1:])), dim=1).double()
+        for value in gradients.values()
+    ]  # each [B]
+    norms = torch.linalg.vector_norm(torch.stack(parts), dim=0)  # [B]
+    factors = (clip_norm / norms).clamp(max=1.0).float()  # [B]
+    finite = torch.isfinite(norms)
+    if not finite.all():
+        gradients, factors = {name: value[finite] for name, value in gradients.items()}, factors[finite]
+    return {name: torch.tensordot(factors, value, dims=1) for name, value in gradients.items()}
+
+
+def users_together(model: SequentialModel) -> int:
+    """How many users' gradients exist at a time: few, where each of them has a catalogue of many items."""
+    own_catalogue = any(parameter.requires_grad for parameter in model.adaptor.parameters())
+    return _OWN_CATALOGUES if own_catalogue and model.codes is None else _TOGETHER
+
+
+def _batches(model: SequentialModel, sequences: Sequences, users: NDArray[np.int64]) -> Iterator[Batch]:
+    """Those of ``users`` who have a next item, some at a time, users of like length together."""
+    able = users[sequences.lengths[users] >= 2]
+    able = able[np.argsort(sequences.lengths[able], kind="stable")]
+    size = users_together(model)
+    for start in range(0, len(able), size):
+        yield pad(sequences, able[start : start + size], model.encoder.position.num_embeddings + 1)
+
+
+def _losses(scores: Tensor, targets: Tensor, soft: SoftTargets | None, lam: float, alike: Alike | None) -> Tensor:
+    """S2CE of every position, [B, L], from ``scores`` [B, L, D]: where each user has keys of their own."""
+    whole = scores if alike is None else scores + alike.log_counts
+    own = scores.gather(2, (targets if alike is None else alike.place[targets])[..., None])[..., 0]  # [B, L]
+    if soft is not None and lam > 0:
+        moved = lam * soft.weights[targets]  # [B, L, k]
+        neighbours = soft.neighbours[targets] if alike is None else alike.place[soft.neighbours[targets]]
+        own = (1 - moved.sum(dim=-1)) * own + (moved * scores.gather(2, neighbours)).sum(dim=-1)
+    return whole.logsumexp(dim=-1) - own
+
+
+def _part(model: SequentialModel, own: Mapping[str, Tensor], prefix: str, users: int) -> State:
+    """All parameters below ``prefix``, without it: the users' own, else the model's, which stay as they are."""
+    return {
+        name.removeprefix(prefix): own.get(name, value.detach().expand(users, *value.shape))
+        for name, value in model.named_parameters()
+        if name.startswith(prefix)
+    }
+
+
+def _keys(vectors: Tensor) -> Tensor:
+    """What queries are compared with, [I, d + 1]: directions, and no bias."""
+    return F.pad(F.normalize(vectors, dim=-1), (0, 1))

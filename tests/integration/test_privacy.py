@@ -1,0 +1,142 @@
+"""Private runs end to end: what leaves, what it costs, that it repeats, and what is refused."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+from fedrec.files import read_json_lines
+from fedrec.privacy.accounting import epsilon
+from fedrec.privacy.release import Release
+from fedrec.recipe import Recipe, load_recipe
+from fedrec.runs.summary import comparable
+from fedrec.simulation.run import prepare_simulation
+from tests.conftest import QUICK
+from tests.integration.test_codes import fedmm
+
+MARKETS = ("alfa", "bravo", "charlie")
+PRIVATE = ["privacy.epsilon=8", "privacy.accountant=rdp", "privacy.batch_size=20"]
+
+
+def private(*overrides: str) -> Recipe:
+    return load_recipe("fecosr", [*QUICK, *PRIVATE, "evaluation.methods=[federated, local, fedease]", *overrides])
+
+
+def start(recipe: Recipe, data: Path, out: Path, secrets: Path | None = None) -> dict:
+    """Run it, with the secrets of another run where there is one."""
+    prepared = prepare_simulation(recipe, data, out)
+    for market in MARKETS if secrets else ():
+        target = out / "markets" / market / "secret"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((secrets / "markets" / market / "secret").read_bytes())
+    return prepared.start()
+
+
+@pytest.fixture(scope="module")
+def finished(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("private") / "run"
+    start(private("semantics.kind=cooccurrence"), synthetic, out)
+    return out
+
+
+def test_every_array_that_leaves_was_noised(finished: Path) -> None:
+    entries = read_json_lines(finished / "ledger.jsonl")
+    arrays = [entry for entry in entries if entry["kind"] == "array"]
+    assert {entry["action"] for entry in arrays} == {"query.catalogue", "query.gram", "train.pretrain"}
+    assert all(entry["provenance"].startswith("noised: multiplier") for entry in arrays)
+    assert all("provenance" in entry for entry in entries)
+    public = {entry["name"] for entry in entries if entry["provenance"] == "public"}
+    assert public == {"users", "items", "has_text", "has_families", "market", "device", "weight"}
+    in_rounds = {entry["name"] for entry in entries if entry["action"] == "train.pretrain" and entry["kind"] != "array"}
+    assert in_rounds == {"weight"}  # no validation, no loss, no duration
+
+
+def test_what_was_charged_is_what_was_planned(finished: Path) -> None:
+    """The pairs once, though semantics and EASE both have them; one update a round. Epsilon is that of all of it."""
+    summary = json.loads((finished / "summary.json").read_text())
+    for market in MARKETS:
+        account = json.loads((finished / "markets" / market / "privacy.json").read_text())
+        charges = [Release(**values) for values in account["charges"].values()]
+        assert [charge.what for charge in charges] == ["item pairs", *["update"] * 3]
+        assert account["epsilon"] == pytest.approx(epsilon(charges, 1e-5, "rdp"), rel=1e-9)
+        plan = summary["markets"][market]["privacy"]
+        assert account["epsilon"] == pytest.approx(plan["epsilon"], rel=1e-9)
+        assert 7.9 < plan["epsilon"] <= 8
+        assert plan["unit"].startswith("user")
+    assert summary["privacy"]["epsilon"] == max(summary["markets"][m]["privacy"]["epsilon"] for m in MARKETS)
+    assert summary["privacy"]["unit"] == "user within a market"
+    assert summary["privacy"]["relation"] == "add or remove one user"
+    assert summary["privacy"]["mechanisms"] == ["item pairs", "update, every round"]
+    assert summary["mean"]["federated"]["ndcg@10"] > 0
+
+
+def test_secrets_are_the_markets_own(finished: Path) -> None:
+    secrets = {}
+    for market in MARKETS:
+        path = finished / "markets" / market / "secret"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        secrets[market] = path.read_bytes()
+    assert len(set(secrets.values())) == 3
+    assert {len(secret) for secret in secrets.values()} == {32}
+
+
+@pytest.mark.parametrize("engine", ["engine.workers=2", pytest.param("engine.kind=ray", marks=pytest.mark.slow)])
+def test_the_same_secrets_give_the_same_run_and_others_another(
+    engine: str, finished: Path, synthetic: Path, tmp_path: Path
+) -> None:
+    first = json.loads((finished / "summary.json").read_text())
+    recipe = private("semantics.kind=cooccurrence", engine)
+    again = start(recipe, synthetic, tmp_path / "again" / "run", finished)
+    assert comparable(again) == comparable(first)
+    model = Path("shared") / "model.safetensors"
+    assert (tmp_path / "again" / "run" / model).read_bytes() == (finished / model).read_bytes()
+    other = start(recipe, synthetic, tmp_path / "other" / "run")
+    assert (tmp_path / "other" / "run" / model).read_bytes() != (finished / model).read_bytes()
+    assert comparable(other)["mean"]["local"] == comparable(first)["mean"]["local"]  # has nothing to do with it
+
+
+def test_figures_may_stay(synthetic: Path, tmp_path: Path) -> None:
+    """Then nothing leaves but public figures and what was noised; every market still has its report."""
+    summary = start(private("semantics.kind=hashing", "privacy.reports=withheld"), synthetic, tmp_path / "run")
+    entries = read_json_lines(tmp_path / "run" / "ledger.jsonl")
+    assert {entry["provenance"].split(":")[0] for entry in entries} == {"public", "noised"}
+    assert summary["mean"] == {}
+    assert all(figures["interactions"] is None for figures in summary["markets"].values())
+    for market in MARKETS:
+        report = json.loads((tmp_path / "run" / "markets" / market / "report.json").read_text())
+        assert 0 < report["federated.ndcg@10"] < 1
+
+
+def test_the_adaptor_trains_only_where_it_is_said(synthetic: Path, tmp_path: Path) -> None:
+    kinds = ["semantics.kind=hashing", "evaluation.methods=[federated]", "federation.rounds=1"]
+    untrained = load_file_of(tmp_path / "a", private(*kinds, "privacy.noise_multiplier=1e4"), synthetic)
+    for trains in ("encoder", "everything"):
+        recipe = private(*kinds, f"privacy.trains={trains}")
+        found = load_file_of(tmp_path / trains, recipe, synthetic)
+        same = {name for name in found if (found[name] == untrained[name]).all()}
+        adaptors = {name for name in found if name.startswith("adaptor.")}
+        assert same == (adaptors if trains == "encoder" else set())
+
+
+def load_file_of(out: Path, recipe: Recipe, data: Path) -> dict:
+    start(recipe, data, out / "run")
+    return load_file(out / "run" / "shared" / "model.safetensors")
+
+
+@pytest.mark.parametrize("overrides", [["codes.alignment=gram"], ["codes.alignment=layered"]])
+def test_codes_are_made_of_one_release_or_of_none(overrides: list[str], synthetic: Path, tmp_path: Path) -> None:
+    """Under `gram` the pairs alone are charged, with all of epsilon; texts are public, so `layered` costs nothing."""
+    start(fedmm(*overrides, "privacy.epsilon=4", "evaluation.methods=[federated]"), synthetic, tmp_path / "run")
+    entries = read_json_lines(tmp_path / "run" / "ledger.jsonl")
+    rounds = {e["provenance"] for e in entries if e["action"] == "train.codebook" and e["kind"] == "array"}
+    assert rounds == {"made of noised releases"}
+    for market in MARKETS:
+        path = tmp_path / "run" / "markets" / market / "privacy.json"
+        if overrides == ["codes.alignment=layered"]:
+            assert not path.exists()
+        else:
+            account = json.loads(path.read_text())
+            assert [Release(**values).what for values in account["charges"].values()] == ["item pairs"]
+            assert 3.9 < account["epsilon"] <= 4
