@@ -13,7 +13,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +44,38 @@ class ActorLostError(Exception):
 
 
 class ReplacingPool(BasicActorPool):
-    """Flower's pool, but a dead actor is replaced instead of being given the next market."""
+    """Flower's pool, but a dead actor is replaced instead of being given the next market, and ``ended`` is obeyed.
+
+    After ``ended`` no thread of Flower's may touch Ray: it would start a new Ray behind the one that was shut down, or
+    wait for ever for an actor that the interruption killed.
+    """
+
+    def __init__(self, *args: Any, ended: threading.Event, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self._ended = ended
+
+    def submit(self, actor_fn: Any, job: Any) -> Any:
+        """Give the job to an idle actor; raises :class:`ActorLostError` after the run's end."""
+        self._check_goes_on()
+        return super().submit(actor_fn, job)
 
     def fetch_result_and_return_actor_to_pool(self, future: Any) -> tuple[Message, Context]:
-        """The answer; raises :class:`ActorLostError` when the actor died over it."""
+        """The answer; raises :class:`ActorLostError` when the actor died over it, or the run ended."""
+        self._check_goes_on()
+        while not ray.wait([future], timeout=_POLL_SECONDS)[0]:
+            self._check_goes_on()
         try:
             return super().fetch_result_and_return_actor_to_pool(future)
         except ray.exceptions.RayActorError:
+            self._check_goes_on()
             # Flower's backend puts the future's actor back into the pool next: let that be a new one.
             self._future_to_actor[future] = self.create_actor_fn()  # type: ignore[no-untyped-call]
             reason = "the Ray actor that served this market died, or missed the deadline; it was replaced"
             raise ActorLostError(reason) from None
+
+    def _check_goes_on(self) -> None:
+        if self._ended.is_set():
+            raise ActorLostError("the run has ended")
 
 
 def run_on_ray(
@@ -84,8 +105,11 @@ def run_on_ray(
         grids.append(OffWireGrid(grid, wire, heard))
         lead(grids[0], config)
 
+    ended = threading.Event()
+
     def stop() -> None:
-        """Tell the coordinator's thread that no more answers will come."""
+        """Tell the coordinator's thread and Flower's that no more answers will come."""
+        ended.set()
         for grid in grids:
             grid.stopped.set()
 
@@ -96,7 +120,7 @@ def run_on_ray(
     if options.address is not None:
         init_args["address"] = options.address
     resources = {"num_cpus": options.cpus, "num_gpus": options.gpus}
-    with _mended(), _quiet():
+    with _mended(ended), _quiet():
         try:
             _interruptible(
                 run_simulation,
@@ -120,21 +144,23 @@ def _interruptible(function: Callable[..., None], stop: Callable[[], None], **ar
     An interruption calls ``stop`` and gives the engine a while to end what its actors are computing.
     """
     raised: list[BaseException] = []
+    returned = threading.Event()  # not Thread.join: Python 3.11 takes a thread whose join was interrupted for dead
 
     def call() -> None:
         try:
             function(**arguments)
         except BaseException as error:
             raised.append(error)
+        finally:
+            returned.set()
 
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
+    threading.Thread(target=call, daemon=True).start()
     try:
-        while thread.is_alive():
-            thread.join(_POLL_SECONDS)
+        while not returned.wait(_POLL_SECONDS):
+            pass
     except KeyboardInterrupt:
         stop()
-        thread.join(_END_SECONDS)
+        returned.wait(_END_SECONDS)
         raise
     if raised:
         raise raised[0]
@@ -185,11 +211,11 @@ def _ending_after(seconds: float | None) -> Iterator[None]:
 
 
 @contextmanager
-def _mended() -> Iterator[None]:
-    """Flower's engine with our pool."""
+def _mended(ended: threading.Event) -> Iterator[None]:
+    """Flower's engine with our pool, until the run has ``ended``."""
     name = "BasicActorPool"
     original = getattr(raybackend, name)
-    setattr(raybackend, name, ReplacingPool)
+    setattr(raybackend, name, partial(ReplacingPool, ended=ended))
     try:
         yield
     finally:
