@@ -417,6 +417,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "codes grid logloss": lambda: codes_grid("logloss"),
     "codes alignments": codes_alignments,
     "codes use": codes_use,
+    "codes recipe": lambda: results(select("xmarket_codes", "family", HEADLINE)),
+    "private steps": lambda: rows_of("private_steps"),
     "losses": losses,
     "parts": parts,
     "weights": weights,
