@@ -3,12 +3,10 @@
 import os
 import secrets
 
-import numpy as np
-
 from clients.node import MarketNode
 from fedrec.errors import RunError
 from fedrec.exchange.guard import GuardStage
-from fedrec.exchange.noised_pairs import PAIRS, pair_statistic
+from fedrec.exchange.noised_pairs import PAIRS, noised_statistic, pair_statistic
 from fedrec.exchange.payload import DERIVED, Payload, Provenance
 from fedrec.privacy.budget import PrivacyBudget
 from fedrec.privacy.noise import SECRET_BYTES, SecretNoise, digest
@@ -45,8 +43,7 @@ def noised_pairs(node: MarketNode, recipe: Recipe) -> Payload:
     release = _planned(plan.pairs, "item pairs")
     statistic = pair_statistic(market.train.matrix())
     purpose = f"{release.what}:{digest({'statistic': statistic})}"
-    noise = secret_noise(node).gaussian(statistic.shape, purpose)
-    noised = (statistic + release.noise_multiplier * noise).astype(np.float32)
+    noised = noised_statistic(statistic, release, secret_noise(node), purpose)
     return Payload({PAIRS: noised}, texts={"items": market.items}, provenance={PAIRS: _charged(purpose, release)})
 
 

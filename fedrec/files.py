@@ -61,6 +61,17 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_atomic(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object that this software wrote; raises :class:`UserError` for what is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable as JSON ({error}); is the run folder damaged?") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: holds a {type(value).__name__}, not an object; is the run folder damaged?")
+    return value
+
+
 def append_json_line(path: Path, value: Mapping[str, Any]) -> None:
     """Append one JSON object as one line, in one call. A line that was torn before is ended first."""
     with path.open("ab+") as stream:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import typer
 
-from fedrec.cli import data, run
+from fedrec.cli import data, privacy, run
 from fedrec.errors import FedrecError
 
 _INTERRUPTED = 130
@@ -20,9 +20,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (run.run, run.adapt, run.report, run.recommend, run.recipes):
+for command in (run.run, run.adapt, run.report, run.recommend, run.recipes, privacy.audit):
     app.command(command.__name__)(command)
 app.add_typer(data.app, name="data")
+app.add_typer(privacy.sweeps, name="sweep")
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 from fedrec.errors import FedrecError, RunError, UserError
 from fedrec.recipe import HEADLINES, load_recipe, recipe_names, recipe_text
 from fedrec.report.progress import ProgressView
-from fedrec.report.tables import differences_table, print_table, privacy_lines, results_table
+from fedrec.report.tables import differences_table, print_lines, print_table, privacy_lines, results_table
 
 if TYPE_CHECKING:
     from fedrec.simulation.run import Simulation
@@ -100,7 +100,7 @@ def report(
         f"recipe {summary['recipe']}, engine {summary['engine']}, device {summary['device']}, "
         f"{summary['seconds']['total']:.0f} s, peak memory {summary['peak_rss_mb']:.0f} MB"
     )
-    _print_lines(console, lines)
+    print_lines(console, lines)
 
 
 def recommend(
@@ -129,7 +129,7 @@ def recommend(
         rows,
         "bought by: users in training" + ("" if any(row[-1] for row in rows) else "; this catalogue has no texts"),
     )
-    _print_lines(console, [f"note: {note}" for note in found.notes])
+    print_lines(console, [f"note: {note}" for note in found.notes])
 
 
 def recipes(
@@ -169,7 +169,7 @@ def _lead(simulation: "Simulation", hints: list[str] | None = None) -> None:
         f"what left the markets, item by item: {out}/ledger.jsonl",
         *privacy_lines(summary),
     ]
-    _print_lines(console, lines + (hints or []))
+    print_lines(console, lines + (hints or []))
 
 
 def _headline(summary: dict[str, Any]) -> str:
@@ -185,8 +185,3 @@ def _print_results(console: Console, summary: dict[str, Any], metric: str) -> No
     header, rows = results_table(summary, metric)
     title = f"{metric.upper()} per market, protocol {summary['protocol']}, seed {summary['seed']}"
     print_table(console, title, header, rows, _NOTE if "gain" in header else "")
-
-
-def _print_lines(console: Console, lines: list[str]) -> None:
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -8,7 +8,7 @@ held out of the rows: :mod:`fedrec.data.protocols`; what each protocol is for: `
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -70,6 +70,7 @@ class Split:
     users: list[str]  # private
     items: list[str]  # [I], sorted keys
     train: Sequences
+    learners: NDArray[np.int64]  # which user each history of ``train`` is of
     validation: Holdout
     test: Holdout
 
@@ -103,13 +104,8 @@ def split_market(
         raise UserError(f"{store.path}: {_why_empty(settings, user_share)}; leave this market out with data.markets")
     if settings.protocol == "acmr":
         generator = numpy_generator(seed, store.name, "negatives")
-        return Split(
-            split.users,
-            split.items,
-            split.train,
-            _with_negatives(split.validation, rows, generator),
-            _with_negatives(split.test, rows, generator),
-        )
+        validation = _with_negatives(split.validation, rows, generator)
+        return replace(split, validation=validation, test=_with_negatives(split.test, rows, generator))
     return split
 
 
@@ -243,10 +239,12 @@ def _assemble(
         )
 
     learned = (labels == TRAIN) & belongs
+    learners = np.unique(rows.users[learned])
     return Split(
         users=users,
         items=items,
-        train=sequences(learned, np.unique(rows.users[learned])),
+        train=sequences(learned, learners),
+        learners=learners,
         validation=holdout(VALIDATION, (TRAIN,), belongs),
         test=holdout(TEST, (TRAIN, VALIDATION), np.ones(len(labels), dtype=bool)),
     )

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from fedrec.exchange.payload import Array
+from fedrec.privacy.noise import SecretNoise
+from fedrec.privacy.release import Release
 
 PAIRS, RIDGE = "pairs", "ridge"
 Floats = NDArray[np.float32]
@@ -24,6 +26,12 @@ def pair_statistic(histories: sparse.csr_matrix) -> NDArray[np.float64]:
     lengths = np.maximum(np.diff(met.indptr), 1)
     scaled = sparse.diags(1 / np.sqrt(lengths)) @ met
     return np.asarray((scaled.T @ scaled).toarray()[np.triu_indices(met.shape[1])])
+
+
+def noised_statistic(statistic: NDArray[np.float64], release: Release, noise: SecretNoise, purpose: str) -> Floats:
+    """The statistic as it leaves: noise of the release's multiplier on every number, for one user weighs 1 at most."""
+    drawn = noise.gaussian(statistic.shape, purpose)
+    return (statistic + release.noise_multiplier * drawn).astype(np.float32)
 
 
 def symmetric(triangle: Floats, size: int) -> Floats:

@@ -46,6 +46,12 @@ def print_table(console: Console, title: str, header: Row, rows: Sequence[Row], 
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
+def print_lines(console: Console, lines: Sequence[str]) -> None:
+    """Print lines as they are, however long."""
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def _boxed(title: str, lines: Sequence[Row], note: str) -> Table:
     table = Table(title=title, caption=note or None, title_justify="left", caption_justify="left")
     for index, name in enumerate(lines[0]):

@@ -18,7 +18,7 @@ from safetensors.numpy import save as save_arrays
 
 from fedrec.errors import UserError
 from fedrec.exchange.payload import Array
-from fedrec.files import append_json_line, read_json_lines, refuse_occupied, write_atomic, write_json
+from fedrec.files import append_json_line, read_json, read_json_lines, refuse_occupied, write_atomic, write_json
 from fedrec.recipe import Recipe
 from fedrec.runs.journal import Journal
 from fedrec.runs.manifest import SCHEMA
@@ -102,7 +102,7 @@ class RunFolder:
     def read_manifest(self) -> dict[str, Any]:
         """What the run is made of; raises :class:`UserError` for a run of another version's form."""
         path = self.path / "manifest.json"
-        manifest = _read_json(path)
+        manifest = read_json(path)
         if manifest.get("schema") != SCHEMA:
             raise UserError(
                 f"{path}: schema {manifest.get('schema')!r} is not {SCHEMA}; use the version that made the run"
@@ -120,7 +120,7 @@ class RunFolder:
     def read_journal(self) -> Journal:
         """What is finished; nothing in a new run."""
         path = self.path / "journal.json"
-        return Journal.from_json(_read_json(path)) if path.is_file() else Journal()
+        return Journal.from_json(read_json(path)) if path.is_file() else Journal()
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Write ``checkpoints/STAGE/round-NNNNNN``: a safetensors file a group, then ``state.json`` with hashes."""
@@ -142,7 +142,7 @@ class RunFolder:
         """A stage's latest checkpoint that is whole; one that was being written, or fails its hashes, is passed."""
         for entry in sorted(self.path.glob(f"checkpoints/{stage}/round-*"), reverse=True):
             try:
-                description = _read_json(entry / "state.json")
+                description = read_json(entry / "state.json")
                 hashes = dict(description.pop("sha256"))
                 if hashes.pop(_STATE) != _digest(description):
                     continue
@@ -164,7 +164,7 @@ class RunFolder:
             raise UserError(
                 f"{self.path}: not finished (no summary.json); go on with `fedrec run --resume {self.path}`"
             )
-        return _read_json(self.summary)
+        return read_json(self.summary)
 
     def gather_ledgers(self) -> None:
         """Copy the markets' ledgers into one ``ledger.jsonl``, market by market (where they lie on this machine)."""
@@ -182,16 +182,6 @@ class RunFolder:
             except BlockingIOError:
                 raise UserError(f"{self.path}: another process is running it; wait for it or stop it") from None
             yield
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}); is the run folder damaged?") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: holds a {type(value).__name__}, not an object; is the run folder damaged?")
-    return value
 
 
 def _digest(content: Mapping[str, Any]) -> str:

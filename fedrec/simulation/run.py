@@ -128,6 +128,30 @@ def resume_simulation(path: Path) -> Simulation:
     return Simulation(recipe, SYNTHETIC if folder == run.data else folder.name, stores, run, start_from)
 
 
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that is over, and the data it was made of."""
+
+    run: RunFolder
+    recipe: Recipe
+    stores: list[MarketStore]
+    summary: dict[str, Any]
+
+
+def open_finished(path: Path) -> FinishedRun:
+    """Raises :class:`UserError` for a run that is not finished, and where the data are not what it was trained on."""
+    run = RunFolder.open(path)
+    summary = run.read_summary()
+    manifest = run.read_manifest()
+    hashes = manifest["data"]["hashes"]
+    folder = run.data if run.data.is_dir() else Path(manifest["data"]["folder"])
+    stores = open_stores(folder, sorted(hashes))
+    for store in stores:
+        if store.fingerprint != hashes[store.name]:
+            raise UserError(f"{store.path}: not the data that {path} was trained on; import it again or run again")
+    return FinishedRun(run, load_recipe(str(path / "recipe.yaml")), stores, summary)
+
+
 def _resolved(recipe: Recipe, stores: list[MarketStore]) -> Recipe:
     resolved = recipe.resolved(
         all(store.families is not None for store in stores), all(store.has_text for store in stores)

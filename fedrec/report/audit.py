@@ -1,0 +1,65 @@
+"""What an audit found, as rows: one an attack and observer, a column a market."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fedrec.report.tables import Row
+
+# The figure that an attack is known by, and what it is compared with.
+HEADLINES = {
+    "best sellers": ("precision@50", "precision@50 by popularity"),
+    "catalogue": ("auc", "auc by popularity"),
+    "items behind codes": ("top 1", "top 1 by popularity"),
+    "items of a user": ("recall@10", "by popularity"),
+}
+_MEMBERSHIP = ("auc", "")
+
+
+def headline(attack: str) -> tuple[str, str]:
+    """The figure an attack is known by, and the one it must beat (empty: chance, .5)."""
+    return HEADLINES.get(attack, _MEMBERSHIP)
+
+
+def attack_rows(result: Mapping[str, Any], controls: bool) -> tuple[Row, list[Row]]:
+    """Every attack's figure in every market; where something simpler guesses too, its figure after a slash.
+
+    ``controls``: the checks of the audit instead of the attacks, with what must come out.
+    """
+    findings = [finding for finding in result["findings"] if bool(finding["control"]) == controls]
+    markets = sorted({finding["market"] for finding in findings})
+    lines: dict[tuple[str, ...], dict[str, str]] = {}
+    for finding in findings:
+        figure, rival = headline(finding["attack"])
+        text = f"{finding['figures'][figure]:.3f}"
+        if rival:
+            text += f" / {finding['figures'][rival]:.3f}"
+        key = (finding["attack"], finding["observer"], finding["by"], figure, finding["control"])
+        lines.setdefault(key, {})[finding["market"]] = text
+    header = ["attack", "seen by", "made of", "figure", *(["expected"] if controls else []), *markets]
+    rows: list[Row] = [
+        [*key[:4], *([key[4]] if controls else []), *(found.get(market, "") for market in markets)]
+        for key, found in lines.items()
+    ]
+    return header, rows
+
+
+def strongest(result: Mapping[str, Any], attack: str = "membership of a user") -> dict[str, float]:
+    """The highest AUC of an attack on each market, whoever sees it; controls do not count."""
+    best: dict[str, float] = {}
+    for finding in result["findings"]:
+        if finding["attack"] == attack and not finding["control"]:
+            best[finding["market"]] = max(best.get(finding["market"], 0.0), finding["figures"]["auc"])
+    return best
+
+
+def audit_lines(result: Mapping[str, Any]) -> list[str]:
+    """What stands below the tables."""
+    lines = [f"replay: {result['replay']}; {result['users_left_out']:.0%} of the users were left out by chance"]
+    if result["mechanism"] is not None:
+        found = result["mechanism"]
+        verdict = "holds" if found["epsilon_at_least"] <= found["epsilon_stated"] else "IS BROKEN"
+        lines.append(
+            f"noise: {found['canaries']} users made to be seen prove epsilon {found['epsilon_at_least']:.2f} at least, "
+            f"{found['epsilon_stated']:.2f} is stated: it {verdict}"
+        )
+    return lines

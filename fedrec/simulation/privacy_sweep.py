@@ -1,0 +1,105 @@
+"""``fedrec sweep privacy``: one recipe at several epsilons, each run attacked; what was bought, and what it cost."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fedrec.errors import UserError
+from fedrec.files import read_json
+from fedrec.recipe import load_recipe
+from fedrec.report.audit import headline, strongest
+from fedrec.report.tradeoff import write_tradeoff
+from fedrec.simulation.audit import CODES, INTERACTION, ITEM_SET, SEQUENCE, USER, audit
+from fedrec.simulation.sweep import Done, Point, Progress, sweep
+
+_ONCE = ("local", "popularity", "ease")  # what epsilon does not touch: measured at the first point alone
+_SENDING = ("federated", "fedease")
+
+
+def sweep_privacy(
+    reference: str,
+    epsilons: Sequence[float],
+    seeds: int,
+    overrides: Sequence[str],
+    data: Path | None,
+    out: Path,
+    left_out: float,
+    progress: Progress,
+) -> Path:
+    """Run, attack, tabulate; returns the page. ``epsilons`` may hold infinity, which is no noise at all.
+
+    Users left out of training, a share ``left_out``, are the ones that membership is told from; they are tested too.
+    """
+    if len(set(epsilons)) < len(epsilons) or not all(value > 0 for value in epsilons):
+        raise UserError(f"--epsilon {','.join(map(str, epsilons))}: positive numbers or inf, each once")
+    if not 0 < left_out < 1:
+        raise UserError(f"--left-out {left_out:g}: a share of the users between 0 and 1")
+    recipe = load_recipe(reference, overrides)
+    if recipe.privacy.on:
+        raise UserError("privacy.epsilon, privacy.noise_multiplier: are what the sweep sets; leave them out")
+    if recipe.privacy.reports == "withheld":
+        raise UserError("privacy.reports withheld: a sweep compares figures of test users; set it to outside")
+    methods = recipe.evaluation.methods
+    sending = [method for method in methods if method in _SENDING]
+    if not sending:
+        raise UserError(f"evaluation.methods {methods}: none of them sends anything; add federated or fedease")
+    points: list[Point] = []
+    for value in sorted(epsilons, reverse=True):
+        first = not points
+        kept = [method for method in methods if method in sending or (first and method in _ONCE)]
+        changes = [f"evaluation.methods=[{', '.join(kept)}]", f"data.user_share={1 - left_out:g}"]
+        changes += [f"privacy.epsilon={value:g}"] if math.isfinite(value) else []
+        points.append(Point(f"epsilon-{value:g}", tuple(changes)))
+    rows = []
+    for done in sweep(reference, points, seeds, overrides, data, out, progress):
+        path = done.run.path / "audit.json"
+        if not path.is_file():
+            audit(done.run.path, left_out, partial(_said, progress, done.run.path.name))
+        rows += _rows(done, read_json(path))
+        write_tradeoff(out, recipe.name, rows, done.summary["privacy"])
+    return out / "index.html"
+
+
+def _said(progress: Progress, run: str, text: str) -> None:
+    progress(f"{run}: {text}")
+
+
+def _rows(done: Done, audited: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row a market of a run."""
+    summary = done.summary
+    metric = "auc" if summary["protocol"] == "ctr" else "ndcg@10"
+    epsilon = float(done.point.label.removeprefix("epsilon-"))
+    users, interactions = strongest(audited, USER), strongest(audited, INTERACTION)
+    rows = []
+    for market, figures in summary["markets"].items():
+        accuracy = {method: values[metric] for method, values in figures["results"].items() if metric in values}
+        findings = [found for found in audited["findings"] if found["market"] == market and not found["control"]]
+        rows.append(
+            {
+                "epsilon": epsilon,
+                "seed": done.seed,
+                "market": market,
+                "users": figures["users"],
+                "metric": metric,
+                **accuracy,
+                "user_membership_auc": users.get(market),
+                "user_membership_tpr": _best(findings, USER, "tpr at 1% fpr"),
+                "interaction_membership_auc": interactions.get(market),
+                "best_sellers_precision": _best(findings, ITEM_SET, headline(ITEM_SET)[0]),
+                "best_sellers_by_popularity": _best(findings, ITEM_SET, headline(ITEM_SET)[1]),
+                "user_items_recall": _best(findings, SEQUENCE, headline(SEQUENCE)[0]),
+                "code_inversion": _best(findings, CODES, headline(CODES)[0]),
+                "epsilon_at_least": (audited["mechanism"] or {}).get("epsilon_at_least"),
+                "rounds": len(summary["rounds"]),
+                "megabytes_up": summary["bytes"]["up"] / 1e6,
+                "seconds": summary["seconds"]["total"],
+            }
+        )
+    return rows
+
+
+def _best(findings: list[dict[str, Any]], attack: str, figure: str) -> float | None:
+    """The highest figure of an attack, whoever sees it."""
+    return max((found["figures"][figure] for found in findings if found["attack"] == attack), default=None)

@@ -1,0 +1,149 @@
+"""A simulated run once more, with an observer attached: for audits. Nothing that is observed is ever stored.
+
+The markets' noise secrets lie in the run's folder and are lent to the replay, so that a run is replayed to the bit. It
+is made in a folder of its own, which is deleted; it ends when what comes next shows the server nothing but figures.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import Context, Message, RecordDict
+
+from clients.app import app as client_app
+from clients.node import MarketNode
+from fedrec.attacks.observation import Observation, Round
+from fedrec.exchange.declaration import CATALOGUE, CODEBOOK, CTR, FINETUNE, GRAM, INSTALL, PRETRAIN, REPORT, TWINS
+from fedrec.exchange.payload import Origin, Payload
+from fedrec.exchange.pipeline import UpdatePipeline
+from fedrec.exchange.update import update_stages
+from fedrec.recipe import Recipe, load_recipe, recipe_json
+from fedrec.runs.folder import RunFolder
+from fedrec.runs.shared import read_shared_model
+from fedrec.simulation.inline import InlineGrid
+from fedrec.simulation.nodes import RUN_ID, Seat
+from fedrec.simulation.run import FinishedRun
+from server.app import app as server_app
+from strategies.records import read_answer
+
+_STAGES = {PRETRAIN: "pretrain", CODEBOOK: "codebook"}
+_AFTERWARDS = {FINETUNE, CTR, REPORT, *TWINS.values()}
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What was observed, and the markets as they stood when it was over (as long as the replay lasts)."""
+
+    observation: Observation
+    recipe: Recipe  # resolved
+    nodes: dict[str, MarketNode]
+    identical: bool | None  # to the run's own shared parameters; None where the replay had other users
+
+
+class _RoundsAreOverError(Exception):
+    """Raised inside the replay: there is nothing left to observe."""
+
+
+class _ObservedGrid(InlineGrid):
+    """Everything the server sends and receives, as the server decodes it."""
+
+    def __init__(self, seats: list[Seat], recipe: Recipe) -> None:
+        super().__init__(client_app, seats)
+        self.observation = Observation()
+        self._pipeline = UpdatePipeline(update_stages(recipe.update))
+
+    def push_messages(self, messages: Any) -> Any:
+        """End the replay before the first message of what comes after the rounds."""
+        messages = list(messages)
+        if any(message.metadata.message_type in _AFTERWARDS for message in messages):
+            raise _RoundsAreOverError
+        return super().push_messages(messages)
+
+    def _deliver(self, identifier: str, question: Message, reply: Message) -> None:
+        super()._deliver(identifier, question, reply)
+        market, action = self.seats[question.metadata.dst_node_id].market, question.metadata.message_type
+        if action == INSTALL:
+            sent = read_answer(question, market).payload.arrays
+            if "semantics" in sent:
+                self.observation.vectors[market] = np.array(sent["semantics"])
+            return
+        answer = read_answer(reply, market)
+        if answer.error is not None:
+            return
+        if action in {CATALOGUE, GRAM}:
+            self.observation.pairs[market] = answer.payload
+        elif action in _STAGES:
+            sent = read_answer(question, market).payload.arrays
+            self._note(_STAGES[action], answer.origin.round, sent, market, answer.payload)
+
+    def _note(self, stage: str, number: int, sent: Any, market: str, payload: Payload) -> None:
+        rounds = self.observation.rounds
+        if not rounds or (rounds[-1].stage, rounds[-1].number) != (stage, number):
+            rounds.append(Round(stage, number, sent, {}))
+        base = {name: array for name, array in sent.items() if name in payload.arrays}
+        whole = Payload(payload.arrays, payload.scalars, base=base, statistics=payload.statistics)
+        rounds[-1].uploads[market] = self._pipeline.incoming(whole, Origin(market, number, stage))
+
+
+@contextmanager
+def replayed(finished: FinishedRun, left_out: float) -> Iterator[Replay]:
+    """The run again; where all users took part in it, without a random share ``left_out`` of them."""
+    recipe, exact = finished.recipe, finished.recipe.data.user_share < 1
+    kept = recipe.data.user_share if exact else 1 - left_out
+    methods = [m for m in recipe.evaluation.methods if m in {"federated", "fedease"}]
+    recipe = recipe.model_copy(
+        update={
+            "data": recipe.data.model_copy(update={"user_share": kept}),
+            "evaluation": recipe.evaluation.model_copy(update={"methods": methods}),
+        }
+    )
+    with tempfile.TemporaryDirectory(prefix="fedrec-audit-") as scratch:
+        run = RunFolder.create(Path(scratch) / finished.run.path.resolve().name, recipe)
+        folders = {store.name: run.markets / store.name for store in finished.stores}
+        for market, folder in folders.items():
+            secret = finished.run.markets / market / "secret"
+            if secret.is_file():
+                folder.mkdir(parents=True)
+                shutil.copy2(secret, folder / "secret")
+        state = {"state-path": scratch, "text-model": recipe.semantics.model or ""}
+        seats = [
+            Seat({**state, "market": store.name, "data-path": str(store.path.resolve())}, store.count)
+            for store in finished.stores
+        ]
+        config = {
+            "recipe": recipe_json(recipe),
+            "run-folder": str(run.path),
+            "markets": ",".join(sorted(folders)),
+            "engine": "inline",
+            "dataset": finished.summary["dataset"],
+        }
+        grid = _ObservedGrid(seats, recipe)
+        with suppress(_RoundsAreOverError):
+            server_app(grid, Context(RUN_ID, 0, {}, RecordDict(), config))
+        shared = _shared(run)
+        grid.observation.final = shared or {}
+        own = _shared(finished.run)
+        identical = _equal(shared, own) if exact else None
+        nodes = {
+            store.name: MarketNode(store, folders[store.name], recipe.semantics.model) for store in finished.stores
+        }
+        yield Replay(grid.observation, load_recipe(str(run.path / "recipe.yaml")), nodes, identical)
+
+
+def _shared(run: RunFolder) -> dict[str, Any] | None:
+    """The shared parameters in the end: the model's, else the codebook's; None of a run that shares none."""
+    for folder in (run.shared, run.codebook):
+        if (folder / "model.json").is_file():
+            return read_shared_model(folder).parameters
+    return None
+
+
+def _equal(left: dict[str, Any] | None, right: dict[str, Any] | None) -> bool:
+    if left is None or right is None:
+        return left is right
+    return set(left) == set(right) and all(np.array_equal(left[name], right[name]) for name in left)

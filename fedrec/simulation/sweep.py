@@ -1,0 +1,80 @@
+"""Many runs of one recipe that differ in a key: point by point, seed by seed, each in a folder of its own.
+
+A sweep that was interrupted goes on where it stopped: what is finished is not done again, what was begun is resumed.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedrec.errors import UserError
+from fedrec.files import read_json, write_json
+from fedrec.recipe import Recipe, load_recipe, recipe_json
+from fedrec.runs.folder import RunFolder
+from fedrec.simulation.run import prepare_simulation, resume_simulation
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting of what is swept: its name in folders and tables, and what it changes."""
+
+    label: str
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Done:
+    """One finished run of a sweep."""
+
+    point: Point
+    seed: int
+    run: RunFolder
+    summary: dict[str, Any]
+
+
+def sweep(
+    reference: str,
+    points: Sequence[Point],
+    seeds: int,
+    overrides: Sequence[str],
+    data: Path | None,
+    out: Path,
+    progress: Progress,
+) -> Iterator[Done]:
+    """Run what is missing; every run, in order. Raises :class:`UserError` where ``out`` holds something else."""
+    recipes = {
+        (point, seed): load_recipe(reference, [*overrides, *point.overrides, f"seed={seed}"])
+        for seed in range(seeds)
+        for point in points
+    }
+    _claim(out, recipes, data)
+    for number, ((point, seed), recipe) in enumerate(recipes.items(), start=1):
+        path = out / "runs" / f"{point.label}-seed-{seed}"
+        progress(f"run {number} of {len(recipes)}: {point.label}, seed {seed}")
+        if not (path / "summary.json").is_file():
+            begun = (path / "manifest.json").is_file()
+            simulation = resume_simulation(path) if begun else prepare_simulation(recipe, data, path)
+            simulation.start()
+        run = RunFolder.open(path)
+        yield Done(point, seed, run, run.read_summary())
+
+
+def _claim(out: Path, recipes: dict[tuple[Point, int], Recipe], data: Path | None) -> None:
+    """Write down what the sweep is made of; more points or seeds may be added later, but none may change."""
+    path = out / "sweep.json"
+    wanted = {f"{point.label}-seed-{seed}": recipe_json(recipe) for (point, seed), recipe in recipes.items()}
+    folder = str(data.resolve()) if data is not None else None
+    if path.is_file():
+        known = read_json(path)
+        if known["data"] != folder:
+            raise UserError(f"{path}: was begun on {known['data']}, not {folder}; choose another --out")
+        changed = sorted(name for name, recipe in wanted.items() if known["runs"].get(name, recipe) != recipe)
+        if changed:
+            raise UserError(f"{path}: {changed[0]} was begun with another recipe; choose another --out")
+        wanted = {**known["runs"], **wanted}
+    elif out.exists() and any(out.iterdir()):
+        raise UserError(f"{out}: not empty, and no sweep; choose another --out")
+    write_json(path, {"data": folder, "runs": wanted})
