@@ -4,7 +4,7 @@ from functools import partial
 
 from flwr.clientapp import ClientApp
 
-from clients import codes, tasks
+from clients import codes, masks, tasks
 from clients.messages import Task, answer
 from fedrec.exchange import declaration
 
@@ -15,6 +15,9 @@ TASKS: dict[str, Task] = {
     declaration.VOCABULARY: tasks.vocabulary,
     declaration.CATALOGUE: tasks.catalogue,
     declaration.GRAM: tasks.gram,
+    declaration.MASK_KEYS: masks.announce,
+    declaration.MASK_SHARES: masks.share,
+    declaration.UNMASK: masks.open_shares,
     declaration.INSTALL: tasks.install,
     declaration.PRETRAIN: tasks.pretrain,
     declaration.VALIDATE: tasks.validate,

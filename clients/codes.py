@@ -10,8 +10,8 @@ from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save as save_tensors
 
 from clients.contenders import codes_of
+from clients.instruction import Instruction
 from clients.memory import FileMemory
-from clients.messages import Instruction
 from clients.node import MarketNode
 from clients.privacy import derived
 from fedrec.errors import RunError

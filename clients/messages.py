@@ -7,12 +7,13 @@ node that does not know its own market yet has no ledger: it sends nothing but t
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 
+from clients.instruction import Instruction
+from clients.masks import MASKED, mask_stage
 from clients.memory import FileMemory
 from clients.node import MarketNode, open_node
 from clients.privacy import guard_stage
@@ -28,16 +29,6 @@ from fedrec.recipe import Recipe
 from fedrec.threads import single_threaded
 
 CLIENT_ERROR = 1000  # Flower keeps lower codes for its own errors
-
-
-@dataclass(frozen=True)
-class Instruction:
-    """What the server asks of this market."""
-
-    recipe: Recipe
-    round: int
-    arrays: dict[str, Array]
-    texts: dict[str, list[str]]
 
 
 Task = Callable[[MarketNode, Instruction], Payload]
@@ -68,6 +59,8 @@ def answer(message: Message, context: Context, task: Task) -> Message:
         stages = [*update_stages(instruction.recipe.update, memory), _count_stage(node, action)]
         if instruction.recipe.privacy.on:
             stages.insert(-1, guard_stage(node, instruction.recipe))
+        if instruction.recipe.masks.on and action in MASKED:
+            stages.insert(-1, mask_stage(node, instruction))
         pipeline = UpdatePipeline(stages)
         return Message(_records(pipeline.outgoing(payload, origin)), reply_to=message)
     except Exception as error:

@@ -46,6 +46,8 @@ class MarketNode:
     store: MarketStore
     folder: Path  # private state and the market's own ledger; never read by anyone else
     text_model: str | None = None  # the encoder that this host's operator allows beside the packages' defaults
+    identity: Path | None = None  # the market's private node key (OpenSSH), which signs for masked sums
+    market_keys: Path | None = None  # folder of all markets' public node keys, NAME.pub
 
     @property
     def ledger(self) -> Path:
@@ -141,7 +143,8 @@ def open_node(context: Context, run: str) -> MarketNode:
     """Read the node's configuration.
 
     ``data-path`` (a market store or a folder of them), ``market``, ``state-path``, and where the recipe's text encoder
-    is not the default, ``text-model``.
+    is not the default, ``text-model``. For masked sums: ``identity-key`` (the node's private key) and
+    ``market-keys`` (a folder of all markets' public keys).
 
     ``run`` comes from the coordinator, so it is checked before it becomes part of a path.
     """
@@ -154,4 +157,6 @@ def open_node(context: Context, run: str) -> MarketNode:
     store = open_store(path if (path / "market.yaml").is_file() else path / name)
     if store.name != name:
         raise UserError(f"node config: market {name!r}, but {store.path} holds {store.name!r}")
-    return MarketNode(store, Path(config["state-path"]) / run_name(run) / "markets" / name, config.get("text-model"))
+    folder = Path(config["state-path"]) / run_name(run) / "markets" / name
+    keys = (Path(config[key]) if config.get(key) else None for key in ("identity-key", "market-keys"))
+    return MarketNode(store, folder, config.get("text-model"), *keys)

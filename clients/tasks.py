@@ -13,7 +13,7 @@ from safetensors.torch import save as save_tensors
 
 from clients.codes import report_ctr
 from clients.contenders import finished_contenders, make_trainer
-from clients.messages import Instruction
+from clients.instruction import Instruction
 from clients.node import MarketNode
 from clients.privacy import noised_pairs, private_steps
 from fedrec.data.splits import own_items

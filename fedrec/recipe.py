@@ -270,6 +270,14 @@ class PrivacySettings(Section):
         return self.epsilon is not None or self.noise_multiplier is not None
 
 
+class MasksSettings(Section):
+    """Secure aggregation: the server learns sums over markets and no single market's part."""
+
+    on: bool = False
+    threshold: float = Field(default=0.7, gt=0.5, le=1, description="share of the markets that must stay to the end")
+    range: Positive = Field(default=16.0, description="largest change of one number; a market with more stays away")
+
+
 class EngineSettings(Section):
     """Where the clients run."""
 
@@ -307,6 +315,7 @@ class Recipe(Section):
     codes: CodesSettings = CodesSettings()
     ctr: CtrSettings = CtrSettings()
     privacy: PrivacySettings = PrivacySettings()
+    masks: MasksSettings = MasksSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     engine: EngineSettings = EngineSettings()
     ray: RaySettings = RaySettings()
@@ -374,7 +383,12 @@ class Recipe(Section):
 
     def contradiction(self) -> str | None:
         """What no single key shows to be wrong: the keys at odds, and the remedy."""
-        return self._ctr_contradiction() or self._contradiction() or self._privacy_contradiction()
+        return (
+            self._ctr_contradiction()
+            or self._contradiction()
+            or self._privacy_contradiction()
+            or self._masks_contradiction()
+        )
 
     def _ctr_contradiction(self) -> str | None:
         evaluation, codes, kind = self.evaluation, self.codes, self.semantics.kind
@@ -416,6 +430,22 @@ class Recipe(Section):
             return (
                 "fedease.restrict 'after' needs counts of all markets in every market; under privacy set it to before"
             )
+        return None
+
+    def _masks_contradiction(self) -> str | None:
+        if not self.masks.on:
+            return None
+        if self.federation.aggregation != "mean":
+            return (
+                f"federation.aggregation {self.federation.aggregation!r} looks at every market's numbers, which masks "
+                "hide; set it to mean"
+            )
+        if self.update.compression != "none":
+            return (
+                f"update.compression {self.update.compression!r}: what is masked cannot be compressed; set it to none"
+            )
+        if self.federation.faults.late:
+            return "federation.faults.late: an answer to an earlier sum fits no later one; set it to 0"
         return None
 
     def _contradiction(self) -> str | None:

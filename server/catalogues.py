@@ -14,12 +14,14 @@ from fedrec.errors import RunError
 from fedrec.exchange.declaration import CATALOGUE, GRAM, INSTALL, VOCABULARY
 from fedrec.exchange.keys import read_keys
 from fedrec.exchange.noised_pairs import PAIRS, RIDGE, noise_edge, read_triangle, symmetric, triangle_of
-from fedrec.exchange.pairs import PairCounts, SummedCounts, read_pairs, sum_pairs
+from fedrec.exchange.pairs import PairCounts, SummedCounts, pairs_of, read_pairs, sum_pairs
 from fedrec.exchange.payload import Payload
 from fedrec.recipe import FedEaseSettings
 from fedrec.runs.shared import SharedItems
 from fedrec.semantics.cooccurrence import CooccurrenceSemantics
 from server.federation import Federation
+from server.masks import MaskedSum
+from strategies.masked import MaskedRound
 from strategies.records import array_record
 
 
@@ -115,8 +117,38 @@ def _share_noised(federation: Federation, noise: Mapping[str, float]) -> dict[st
     return {"items": len(union.items), "pairs": len(union.items) * (len(union.items) + 1) // 2}
 
 
+def _sum_masked(federation: Federation, action: str, noised: bool) -> tuple[Union, NDArray[np.float64]]:
+    """The sum of the markets' pairs over the union of their items, of which nobody sees a part: its upper triangle.
+
+    Item keys are exchanged before, because masked numbers must mean the same everywhere. All markets must take part.
+    """
+    told = federation.require(VOCABULARY)
+    union = Union.of({market: _keys(market, answer.payload) for market, answer in told.items()})
+    under = MaskedSum.open(federation, action, 0, federation.markets)
+    if under.members != federation.markets:
+        market, why = next(iter(sorted(under.failed.items())))
+        raise RunError(f"{action}: market {market!r} failed: {why}")
+    masked = MaskedRound(under.weights, federation.recipe.masks.range, noised, under.reveal)
+    asked = {market: {**under.texts(market), "union": union.items} for market in under.members}
+    replies = federation.ask_each(action, asked)
+    payloads: dict[str, Payload] = {}
+    cells = len(union.items) * (len(union.items) + 1) // 2
+    for market in federation.markets:
+        answer = replies.get(market)
+        if answer is None or answer.error is not None:
+            raise RunError(f"{action}: market {market!r} failed: {answer.error if answer else 'no reply'}")
+        reason = masked.reason_to_reject(answer.payload, {PAIRS: (cells,)}, action)
+        if reason is not None:
+            raise RunError(f"market {market!r}: {reason}")
+        payloads[market] = answer.payload
+    return union, masked.sums(payloads)[PAIRS]
+
+
 def _sum_noised(federation: Federation, action: str) -> tuple[Union, NDArray[np.float32]]:
     """The sum of the markets' noised pairs over the union of their items, [N, N]."""
+    if federation.recipe.masks.on:
+        union, summed = _sum_masked(federation, action, noised=True)
+        return union, symmetric(np.asarray(summed, np.float32), len(union.items))
     answers = federation.require(action)
     catalogues = {market: _keys(market, answer.payload) for market, answer in answers.items()}
     union = Union.of(catalogues)
@@ -132,6 +164,9 @@ def _sum_noised(federation: Federation, action: str) -> tuple[Union, NDArray[np.
 
 
 def _sum_counts(federation: Federation, action: str, min_count: int, diagonal: bool) -> tuple[Union, PairCounts]:
+    if federation.recipe.masks.on:
+        union, triangle = _sum_masked(federation, action, noised=False)
+        return union, pairs_of(triangle, len(union.items))
     answers = federation.require(action)
     catalogues: dict[str, list[str]] = {}
     counts: dict[str, PairCounts] = {}

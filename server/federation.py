@@ -130,6 +130,18 @@ class Federation:
                 answers[market] = read_answer(reply, market)
         return answers
 
+    def ask_each(
+        self, action: str, texts: Mapping[str, Mapping[str, list[str]]], server_round: int = 0
+    ) -> dict[str, Answer]:
+        """Ask some markets, each with texts of its own; answers by market, errors included."""
+        messages = [
+            instruction(self.members[market].node, action, server_round, self.config(server_round), None, own)
+            for market, own in sorted(texts.items())
+        ]
+        replies = self._exchange(messages, self.recipe.federation.stage_deadline_seconds)
+        found = {market: replies.get(self.members[market].node) for market in sorted(texts)}
+        return {market: read_answer(reply, market) for market, reply in found.items() if reply is not None}
+
     def require(
         self,
         action: str,

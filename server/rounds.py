@@ -6,16 +6,19 @@ cannot be resumed.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from flwr.app import ConfigRecord, Message
 from flwr.serverapp import Grid
 
 from fedrec.errors import RunError
-from fedrec.exchange.payload import Array
+from fedrec.exchange.payload import TEXTS, Array
 from fedrec.runs.folder import Checkpoint, RunFolder
 from fedrec.stopping import EarlyStopping
 from server.federation import Federation, Traffic
+from server.masks import MaskedSum
+from strategies.masked import MaskedRound
 from strategies.records import array_record
 from strategies.shared_average import RoundOutcome, SharedAverage
 
@@ -152,16 +155,49 @@ def _exchange(
     federation.welcome_back()
     strategy.seat(federation.node_of)
     shared = array_record(rounds.shared)
-    messages = strategy.configure_train(server_round, shared, federation.config(server_round), grid)
+    messages = list(strategy.configure_train(server_round, shared, federation.config(server_round), grid))
+    failed: dict[str, str] = {}
+    if federation.recipe.masks.on:
+        messages, failed = _under_masks(federation, strategy, messages, server_round)
     replies = grid.send_and_receive(messages, timeout=federation.recipe.federation.deadline_seconds)
     strategy.aggregate_train(server_round, replies)
+    strategy.masked = None
     outcome = strategy.outcome
     if outcome is None:
         raise RunError(f"round {server_round}: the strategy left no outcome")
+    outcome = _with_reasons(outcome, failed)
     record = {"stage": schedule.stage, **_record(server_round, outcome, time.perf_counter() - started)}
     rounds.records.append(record)
     run.event("round", total=schedule.rounds, judged=rounds.made_in, **record)
     return outcome
+
+
+def _under_masks(
+    federation: Federation, strategy: SharedAverage, messages: list[Message], server_round: int
+) -> tuple[list[Message], dict[str, str]]:
+    """Let the sampled markets agree on masks; the questions for those who did, and why others did not."""
+    recipe, action = federation.recipe, strategy.train_action
+    try:
+        started = MaskedSum.open(federation, action, server_round, strategy.sampled)
+    except RunError as error:
+        return [], dict.fromkeys(strategy.sampled, str(error))
+    strategy.masked = MaskedRound(started.weights, recipe.masks.range, recipe.privacy.on, started.reveal)
+    asked = []
+    for message in messages:
+        market = strategy.market_of[message.metadata.dst_node_id]
+        if market in started.weights:
+            message.content[TEXTS] = ConfigRecord(dict(started.texts(market)))
+            asked.append(message)
+    return asked, started.failed
+
+
+def _with_reasons(outcome: RoundOutcome, failed: Mapping[str, str]) -> RoundOutcome:
+    """The outcome with what is known of markets that never came to their answer."""
+    rejected = tuple(
+        replace(rejection, reason=failed[rejection.market]) if rejection.market in failed else rejection
+        for rejection in outcome.rejected
+    )
+    return replace(outcome, rejected=rejected)
 
 
 def _ask_validation(

@@ -16,10 +16,11 @@ from fedrec.exchange.codebook import (
     read_statistics,
 )
 from fedrec.exchange.declaration import CODEBOOK, JUDGE_CODEBOOK
-from fedrec.exchange.payload import Array, Payload
+from fedrec.exchange.payload import STATISTICS, Array, Payload
 from fedrec.exchange.reply import ReplySchema
 from fedrec.recipe import Recipe
 from fedrec.seeds import numpy_generator
+from strategies.masked import statistics_of
 from strategies.records import Answer
 from strategies.shared_average import SharedAverage
 
@@ -71,13 +72,23 @@ class CodebookAverage(SharedAverage):
                 return str(error)
         return reason
 
+    def _statistics_like(self) -> dict[str, Array]:
+        codebooks = {level: np.asarray(self.current[LEVEL + level]) for level in self.levels}
+        counts = {STATISTICS + COUNT + level: codebook[:, 0] for level, codebook in codebooks.items()}
+        return counts | {STATISTICS + SUM + level: codebook for level, codebook in codebooks.items()}
+
     def _statistics(self, payload: Payload) -> list[CodeStatistics]:
         codebooks = [np.asarray(self.current[LEVEL + level], np.float32) for level in self.levels]
         return read_statistics(payload.statistics, codebooks, self.federation.norm_bound)
 
     def _next(self, accepted: list[Answer]) -> dict[str, Array]:
-        parts = [self._statistics(answer.payload) for answer in accepted]
-        result = super()._next(accepted)
+        if self.masked is None:
+            parts = [self._statistics(answer.payload) for answer in accepted]
+            result = super()._next(accepted)
+        else:
+            result, sums = self._step_masked(self.masked, accepted)
+            told = statistics_of(sums)
+            parts = [[CodeStatistics(told[COUNT + n].astype(np.int64), told[SUM + n]) for n in self.levels]]
         for number, level in enumerate(self.levels):
             start = CodebookState.start(np.asarray(self.current[LEVEL + level], np.float32))
             count, total = self._moving.get(COUNT + level, start.count), self._moving.get(SUM + level, start.sum)

@@ -1,7 +1,6 @@
 """Which markets take part in a round."""
 
-import math
-
+from fedrec.masking.protocol import sampled_count
 from fedrec.seeds import numpy_generator
 
 
@@ -11,7 +10,7 @@ def sample_markets(markets: list[str], participation: float, seed: int, server_r
     >>> sample_markets(["jp", "in", "de"], 1.0, 0, 1)
     ['de', 'in', 'jp']
     """
-    count = max(1, math.ceil(participation * len(markets) - 1e-9))
+    count = sampled_count(len(markets), participation)
     generator = numpy_generator(seed, "sampling", server_round)
     return sorted(generator.choice(sorted(markets), size=count, replace=False).tolist())
 

@@ -14,6 +14,7 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
+from fedrec.errors import RunError
 from fedrec.exchange.declaration import PRETRAIN, VALIDATE
 from fedrec.exchange.payload import Array, Payload
 from fedrec.exchange.pipeline import UpdatePipeline
@@ -22,6 +23,7 @@ from fedrec.exchange.update import update_stages
 from fedrec.recipe import Recipe
 from strategies.averaging import relative_weights, weighted_average
 from strategies.drift import mean_pairwise_cosine
+from strategies.masked import Floats, MaskedRound
 from strategies.records import Answer, array_record, content_bytes, instruction, read_answers
 from strategies.robust import coordinate_median, trimmed_mean
 from strategies.sampling import sample_markets
@@ -69,6 +71,7 @@ class SharedAverage(Strategy):
         self.sampled: list[str] = []
         self.outcome: RoundOutcome | None = None
         self.bytes_down = 0
+        self.masked: MaskedRound | None = None  # how to sum this round's answers, where they come under masks
 
     def seat(self, node_of: Mapping[str, int]) -> None:
         """Which node speaks for which market; may change when a market comes back."""
@@ -105,7 +108,12 @@ class SharedAverage(Strategy):
         answers = read_answers(replies, self.market_of)
         for answer in answers:
             answer = self._undone(answer)
-            reason = self._reason(answer, accepted, server_round) or self._reason_to_reject(answer.payload)
+            reason = self._reason(answer, accepted, server_round)
+            if reason is None and self.masked is not None:
+                shapes = {name: array.shape for name, array in {**self.parameters, **self._statistics_like()}.items()}
+                reason = self.masked.reason_to_reject(answer.payload, shapes, self.train_action)
+            elif reason is None:
+                reason = self._reason_to_reject(answer.payload)
             if reason is None and self.judged and "validation" not in answer.payload.scalars:
                 reason = "validation: missing"
             if reason:
@@ -149,7 +157,7 @@ class SharedAverage(Strategy):
         return messages
 
     def _undone(self, answer: Answer) -> Answer:
-        if answer.error is not None:
+        if answer.error is not None or self.masked is not None:
             return answer
         try:
             payload = self.pipeline.incoming(replace(answer.payload, base=self.parameters), answer.origin)
@@ -172,13 +180,17 @@ class SharedAverage(Strategy):
         updates = [answer.payload.arrays for answer in accepted]
         shared = None
         if len(accepted) >= max(1, math.ceil(self.federation.quorum * len(self.sampled) - 1e-9)):
-            shared = self._next(accepted)
+            try:
+                shared = self._next(accepted)
+            except RunError as error:  # too few markets helped to open a masked sum: the round reveals nothing
+                rejected = [*rejected, *(Rejection(answer.origin.market, str(error)) for answer in accepted)]
+                accepted = []
         return RoundOutcome(
             accepted=tuple(answer.origin.market for answer in accepted),
             rejected=tuple(rejected),
             shared=shared,
             validation=mean_validation(accepted),
-            drift=mean_pairwise_cosine(self.parameters, updates),
+            drift=None if self.masked is not None else mean_pairwise_cosine(self.parameters, updates),
             train_seconds=math.fsum(answer.payload.scalars.get("seconds", 0.0) for answer in accepted),
             bytes_up=sum(answer.bytes for answer in answers),
             bytes_down=self.bytes_down,
@@ -189,9 +201,21 @@ class SharedAverage(Strategy):
 
     def _next(self, accepted: list[Answer]) -> dict[str, Array]:
         """What the next round starts from."""
+        if self.masked is not None:
+            return self._step_masked(self.masked, accepted)[0]
         updates = [answer.payload.arrays for answer in accepted]
         weights = [answer.payload.scalars["weight"] for answer in accepted]
         return self.optimiser.step(self.parameters, self._aggregate(updates, weights))
+
+    def _step_masked(self, masked: MaskedRound, accepted: list[Answer]) -> tuple[dict[str, Array], dict[str, Floats]]:
+        """The next parameters, and the sums that they were made of."""
+        sums = masked.sums({answer.origin.market: answer.payload for answer in accepted})
+        average = masked.average(sums, self.parameters, [answer.origin.market for answer in accepted])
+        return self.optimiser.step(self.parameters, average), sums
+
+    def _statistics_like(self) -> dict[str, Array]:
+        """Arrays of the shapes of the statistics that come beside the parameters, by the name they travel under."""
+        return {}
 
     def _aggregate(self, updates: list[Mapping[str, Array]], weights: list[float]) -> dict[str, Array]:
         settings = self.federation

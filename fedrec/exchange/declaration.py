@@ -14,6 +14,9 @@ HELLO = "query.hello"  # who is there: sizes of the market, whether items have t
 VOCABULARY = "query.vocabulary"  # item keys alone, for a protocol that ranks the union of all catalogues
 CATALOGUE = "query.catalogue"  # item keys and counts of item pairs, for shared semantics
 GRAM = "query.gram"  # item keys and counts of all item pairs, for federated EASE
+MASK_KEYS = "query.mask_keys"  # fresh public keys for one masked sum, signed by the market's node key
+MASK_SHARES = "query.mask_shares"  # shares of the secrets behind its masks, encrypted for the other markets
+UNMASK = "query.unmask"  # the shares that one sum needs: of own masks of those who came, of keys of those who did not
 INSTALL = "query.install"  # receives what the server made of all markets' answers; sends nothing
 PRETRAIN = "train.pretrain"  # one federated round
 VALIDATE = "evaluate.validate"  # the shared model on the market's validation users
@@ -84,6 +87,13 @@ DECLARATIONS = {
     VOCABULARY: Declaration(texts="items", public="items"),
     CATALOGUE: Declaration(arrays="first|second|count|pairs", texts="items", public="items"),
     GRAM: Declaration(arrays="first|second|count|pairs", texts="items", public="items"),
+    MASK_KEYS: Declaration(
+        scalars="weight",
+        texts="encryption|masking|commitment|signature",
+        public="weight|encryption|masking|commitment|signature",
+    ),
+    MASK_SHARES: Declaration(texts=r"for\..+", public=r"for\..+"),
+    UNMASK: Declaration(texts=r"of\..+", public=r"of\..+"),
     INSTALL: Declaration(),
     PRETRAIN: Declaration(shared=True, scalars=f"weight|perplexity|{_TRAINED}", public="weight"),
     VALIDATE: Declaration(scalars="validation"),

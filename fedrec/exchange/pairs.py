@@ -79,6 +79,15 @@ def sum_pairs(parts: Iterable[PairCounts], size: int) -> PairCounts:
     return PairCounts(summed.row.astype(np.int32), summed.col.astype(np.int32), summed.data.astype(np.int32), size)
 
 
+def pairs_of(triangle: NDArray[np.floating], size: int) -> PairCounts:
+    """The counts of a dense upper triangle over ``size`` items, row by row; pairs that nobody has are left out."""
+    first, second = np.triu_indices(size)
+    there = triangle > 0
+    return PairCounts(
+        first[there].astype(np.int32), second[there].astype(np.int32), triangle[there].astype(np.int32), size
+    )
+
+
 @dataclass(frozen=True)
 class SummedCounts:
     """What a market gets of the counts of all: ``counts``, and which of their items are its own."""

@@ -66,6 +66,11 @@ class RunFolder:
         return self.path / "markets"
 
     @property
+    def keys(self) -> Path:
+        """Public node keys of the markets, where sums are masked."""
+        return self.path / "keys"
+
+    @property
     def data(self) -> Path:
         """Synthetic markets made for this run alone."""
         return self.path / "data"

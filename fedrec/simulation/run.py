@@ -12,6 +12,7 @@ from fedrec.data.store import MarketStore, open_stores
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
 from fedrec.errors import UserError
 from fedrec.files import run_name
+from fedrec.masking.identity import write_identity
 from fedrec.recipe import Recipe, load_recipe, parse_recipe, recipe_json
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.manifest import build_manifest, what_differs
@@ -48,10 +49,9 @@ class Simulation:
 
         state = str(self.run.path.resolve().parent)
         node = {"state-path": state, "text-model": self.recipe.semantics.model or ""}
-        seats = [
-            Seat({**node, "market": store.name, "data-path": str(store.path.resolve())}, store.count)
-            for store in self.stores
-        ]
+        if self.recipe.masks.on:
+            node["market-keys"] = str(self.run.keys.resolve())
+        seats = [Seat({**node, **self._seat(store)}, store.count) for store in self.stores]
         config = {
             "recipe": recipe_json(self.recipe),
             "run-folder": str(self.run.path.resolve()),
@@ -76,6 +76,15 @@ class Simulation:
             finally:
                 self.run.gather_ledgers()
         return self.run.read_summary()
+
+    def _seat(self, store: MarketStore) -> dict[str, str]:
+        """What only this market's node is told; for masked sums it gets a key of its own."""
+        seat = {"market": store.name, "data-path": str(store.path.resolve())}
+        if self.recipe.masks.on:
+            private = self.run.markets / store.name / "identity"
+            write_identity(private, self.run.keys / f"{store.name}.pub")
+            seat["identity-key"] = str(private.resolve())
+        return seat
 
 
 def prepare_simulation(recipe: Recipe, data: Path | None, out: Path, start_from: Path | None = None) -> Simulation:

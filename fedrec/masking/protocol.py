@@ -1,0 +1,324 @@
+"""Sums that reveal nothing but themselves: SecAgg (Bonawitz et al., CCS 2017) over Flower's own primitives.
+
+In four messages: every market announces fresh keys, signed by its node key; sends the others encrypted shares of the
+secrets behind its masks; sends its integers plus a mask of its own and one it has in common with every other market,
+which cancel in the sum; and when all that come have come, gives away its shares: of the own masks of those who came,
+of the keys of those who did not, never both of one market. Fewer than ``threshold`` markets can open nothing.
+
+SecAgg+ (Bell et al., CCS 2020) lets each market share with a few neighbours only; markets are few here, and all of
+them are neighbours. Primitives: Flower's key agreement (ECDH, HKDF), authenticated encryption (Fernet), Shamir shares
+and signatures; masks are keystreams of ChaCha20, where Flower's helper takes a generator that is not cryptographic.
+"""
+
+import hashlib
+import json
+import math
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+from flwr.common.secure_aggregation.crypto.shamir import combine_shares, create_shares
+from flwr.common.secure_aggregation.crypto.symmetric_encryption import decrypt, encrypt, generate_shared_key
+from flwr.supercore.primitives.asymmetric import (
+    bytes_to_private_key,
+    bytes_to_public_key,
+    generate_key_pairs,
+    private_key_to_bytes,
+    public_key_to_bytes,
+    sign_message,
+    verify_signature,
+)
+
+from fedrec.errors import RunError
+from fedrec.masking.ring import Ring
+
+_SEED_BYTES = 32
+_SEED, _KEY = "seed", "key"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Which sum this is. Bound into signatures and masks, so that nothing of one sum is of use in another."""
+
+    run: str
+    action: str
+    round: int
+
+    def bytes(self) -> bytes:
+        """All of it, unambiguously."""
+        return "\x1f".join([self.run, self.action, str(self.round)]).encode()
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """What a market tells everybody: two fresh public keys, a commitment to its own mask, and its signature."""
+
+    market: str
+    encryption: str  # public key (PEM) that shares for it are encrypted under
+    masking: str  # public key that its common masks come from
+    commitment: str  # SHA-256 of its own mask's seed
+    signature: str = ""
+
+    def signed(self, terms: Terms) -> bytes:
+        """What the signature is over."""
+        parts = [terms.bytes().decode(), self.market, self.encryption, self.masking, self.commitment]
+        return "\x1e".join(parts).encode()
+
+
+@dataclass
+class MarketMasks:
+    """One market's part in one sum, from the announcement to the opening; lives on the market's own disk meanwhile."""
+
+    market: str
+    terms: Terms
+    encryption: str  # private keys (PEM)
+    masking: str
+    seed: str
+    announcements: dict[str, Announcement]
+    threshold: int = 0
+    shares: dict[str, dict[str, str]] | None = None  # by market: its shares that this market holds
+    used: str = ""  # digest of what was masked: masks hide one thing only
+
+    @classmethod
+    def begin(cls, market: str, terms: Terms) -> "MarketMasks":
+        """Draw fresh keys and a fresh mask."""
+        encryption, masking = (private_key_to_bytes(generate_key_pairs()[0]).decode() for _ in range(2))
+        return cls(market, terms, encryption, masking, secrets.token_hex(_SEED_BYTES), {})
+
+    def announce(self, identity: ec.EllipticCurvePrivateKey) -> Announcement:
+        """What to tell everybody, signed by the market's node key."""
+        own = Announcement(self.market, _public(self.encryption), _public(self.masking), _commitment(self.seed))
+        return replace(own, signature=sign_message(identity, own.signed(self.terms)).hex())
+
+    def share(
+        self, announcements: Iterable[Announcement], known: Mapping[str, ec.EllipticCurvePublicKey], threshold: int
+    ) -> dict[str, str]:
+        """Encrypted shares for every other market. Raises :class:`RunError` for who did not sign, or too few."""
+        if self.announcements:
+            raise RunError("masks: shares were given out before; begin again")
+        for announcement in announcements:
+            name = announcement.market
+            if name in self.announcements:
+                raise RunError(f"masks: market {name!r} announced itself twice")
+            if name not in known:
+                raise RunError(f"masks: no key of market {name!r} is known here; give its public key to this node")
+            signature = bytes.fromhex(announcement.signature)
+            if not verify_signature(known[name], announcement.signed(self.terms), signature):
+                raise RunError(f"masks: what market {name!r} announced is not signed by its key")
+            self.announcements[name] = announcement
+        count = len(self.announcements)
+        if self.market not in self.announcements or self.announcements[self.market].commitment != _commitment(
+            self.seed
+        ):
+            raise RunError("masks: this market's own announcement came back changed")
+        if not count // 2 < threshold <= count:
+            raise RunError(f"masks: a threshold of {threshold} of {count} markets is refused")
+        self.threshold = threshold
+        names = sorted(self.announcements)
+        parts = {
+            kind: dict(zip(names, create_shares(secret.encode(), threshold, count), strict=True))
+            for kind, secret in ((_SEED, self.seed), (_KEY, self.masking))
+        }
+        bundles = {
+            name: {"from": self.market, "to": name, _SEED: parts[_SEED][name].hex(), _KEY: parts[_KEY][name].hex()}
+            for name in names
+        }
+        self.shares = {self.market: {kind: bundles[self.market][kind] for kind in (_SEED, _KEY)}}
+        return {
+            name: encrypt(self._channel(name), json.dumps(bundle).encode()).decode()
+            for name, bundle in bundles.items()
+            if name != self.market
+        }
+
+    def mask(self, arrays: Mapping[str, Ring], received: Mapping[str, str]) -> dict[str, Ring]:
+        """The arrays under masks. ``received``: by market, its share for this one; who sent none has no part in it.
+
+        Raises :class:`RunError` for a share that is none, too few of them, or a second thing under the same masks.
+        """
+        if self.shares is None:
+            raise RunError("masks: nothing was shared for this sum; begin again")
+        digest = hashlib.sha256()
+        for name in sorted(arrays):
+            digest.update(f"{name}\x1f{arrays[name].dtype.str}\x1f{arrays[name].shape}\x1e".encode())
+            digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+        digest.update("\x1f".join(sorted(received)).encode())
+        if self.used not in {"", digest.hexdigest()}:
+            raise RunError("masks: something else was sent under these masks before; begin again")
+        self.used = digest.hexdigest()
+        own = self.shares[self.market]
+        self.shares = {self.market: own}
+        for name, encrypted in sorted(received.items()):
+            self.shares[name] = self._opened_bundle(name, encrypted)
+        if len(self.shares) < self.threshold:
+            raise RunError(f"masks: {len(self.shares)} markets take part, {self.threshold} are needed")
+        result = dict(arrays)
+        streams = {**{name: self._common(name) for name in received}, self.market: bytes.fromhex(self.seed)}
+        for name in sorted(result):
+            total = np.array(result[name])
+            for other, key in sorted(streams.items()):
+                mask = mask_of(key, self.terms, name, total)
+                total = total - mask if other < self.market else total + mask
+            result[name] = total
+        return result
+
+    def open(self, survivors: Sequence[str]) -> dict[str, str]:
+        """The shares that the sum of ``survivors`` needs: of their own masks, and of the keys of those who dropped out.
+
+        Once only: shares of both kinds of one market would bare what it sent.
+        """
+        if self.shares is None or not self.used:
+            raise RunError("masks: nothing was masked for this sum, there is nothing to open")
+        came = set(survivors)
+        if self.market not in came or not came <= set(self.shares) or len(came) < self.threshold:
+            raise RunError(
+                f"masks: a sum over {len(came)} markets is refused; {self.threshold} of the sharing are needed"
+            )
+        return {name: held[_SEED if name in came else _KEY] for name, held in sorted(self.shares.items())}
+
+    def to_json(self) -> str:
+        """As it lies on the market's disk."""
+        return json.dumps(
+            {
+                **{
+                    name: getattr(self, name)
+                    for name in ("market", "encryption", "masking", "seed", "threshold", "used")
+                },
+                "terms": vars(self.terms),
+                "announcements": {name: vars(found) for name, found in self.announcements.items()},
+                "shares": self.shares,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "MarketMasks":
+        """The way back."""
+        values = json.loads(text)
+        announcements = {name: Announcement(**found) for name, found in values.pop("announcements").items()}
+        return cls(terms=Terms(**values.pop("terms")), announcements=announcements, **values)
+
+    def _opened_bundle(self, name: str, encrypted: str) -> dict[str, str]:
+        if name not in self.announcements or name == self.market:
+            raise RunError(f"masks: a share of market {name!r}, which announced nothing")
+        try:
+            bundle = json.loads(decrypt(self._channel(name), encrypted.encode()))
+        except Exception:
+            raise RunError(f"masks: the share of market {name!r} cannot be read") from None
+        if (bundle.get("from"), bundle.get("to")) != (name, self.market):
+            raise RunError(f"masks: a share from {bundle.get('from')!r} came as one of market {name!r}")
+        return {kind: str(bundle[kind]) for kind in (_SEED, _KEY)}
+
+    def _channel(self, name: str) -> bytes:
+        return _agreed(self.encryption, self.announcements[name].encryption)
+
+    def _common(self, name: str) -> bytes:
+        return _agreed(self.masking, self.announcements[name].masking)
+
+
+def unmask(
+    totals: Mapping[str, Ring],
+    terms: Terms,
+    announcements: Mapping[str, Announcement],
+    survivors: Sequence[str],
+    opened: Mapping[str, Mapping[str, str]],
+    threshold: int,
+) -> dict[str, Ring]:
+    """Take the masks off sums over ``survivors``, at the server.
+
+    ``announcements``: of all who shared; ``opened``: by market that answered, the share of every one of them.
+    Raises :class:`RunError` where too few answered, or what they gave does not fit what was announced.
+    """
+    if len(opened) < threshold:
+        raise RunError(f"masks: {len(opened)} markets opened their shares, {threshold} are needed; nothing is revealed")
+    secret = {name: _combined(name, announcements, survivors, opened, threshold) for name in sorted(announcements)}
+    result = {name: np.array(total) for name, total in totals.items()}
+    for name, total in result.items():
+        for market in sorted(survivors):
+            total -= mask_of(bytes.fromhex(secret[market]), terms, name, total)
+        for dropped in sorted(set(announcements) - set(survivors)):
+            for market in sorted(survivors):
+                common = mask_of(_agreed(secret[dropped], announcements[market].masking), terms, name, total)
+                total += common if dropped < market else -common  # what the survivor did, undone
+    return result
+
+
+def mask_of(key: bytes, terms: Terms, name: str, like: Ring) -> Ring:
+    """The mask that a key gives for an array of that name: uniform integers, of the shape and type of ``like``."""
+    secret = hashlib.sha256(b"\x1e".join([key, terms.bytes(), name.encode()])).digest()
+    stream = Cipher(ChaCha20(secret, bytes(16)), mode=None).encryptor().update(bytes(like.nbytes))
+    return np.frombuffer(stream, like.dtype).reshape(like.shape)
+
+
+def read_announcement(market: str, texts: Mapping[str, object]) -> Announcement:
+    """What a market announced, as it came; raises ``ValueError`` for what is none."""
+    fields = ("encryption", "masking", "commitment", "signature")
+    if not all(isinstance(texts.get(name), str) for name in fields):
+        raise ValueError("masks: an announcement without all its parts")
+    return Announcement(market, *(str(texts[name]) for name in fields))
+
+
+def sampled_count(markets: int, participation: float) -> int:
+    """How many of so many markets a round asks: at least one."""
+    return max(1, math.ceil(participation * markets - 1e-9))
+
+
+def default_threshold(share: float, markets: int) -> int:
+    """How many markets must stay to the end, of so many.
+
+    >>> default_threshold(0.7, 7)
+    5
+    """
+    return max(2, markets // 2 + 1, math.ceil(share * markets - 1e-9))
+
+
+def read_public_key(text: str) -> ec.EllipticCurvePublicKey:
+    """A node's public key in OpenSSH's form; raises ``ValueError`` for anything else."""
+    try:
+        key = load_ssh_public_key(text.encode())
+    except UnsupportedAlgorithm as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise ValueError("not an ECDSA key")
+    return key
+
+
+def _combined(
+    name: str,
+    announcements: Mapping[str, Announcement],
+    survivors: Sequence[str],
+    opened: Mapping[str, Mapping[str, str]],
+    threshold: int,
+) -> str:
+    """The seed of a market that came, the private key of one that did not, checked against what it announced."""
+    shares = [bytes.fromhex(given[name]) for _, given in sorted(opened.items()) if name in given][:threshold]
+    if len(shares) < threshold:
+        raise RunError(f"masks: {len(shares)} shares of market {name!r} came, {threshold} are needed")
+    try:
+        secret = combine_shares(shares).decode()
+        fits = (
+            _commitment(secret) == announcements[name].commitment
+            if name in survivors
+            else _public(secret) == announcements[name].masking
+        )
+    except ValueError:
+        fits = False
+    if not fits:
+        raise RunError(f"masks: the shares of market {name!r} do not fit what it announced; the sum stays closed")
+    return secret
+
+
+def _public(private: str) -> str:
+    return public_key_to_bytes(bytes_to_private_key(private.encode()).public_key()).decode()
+
+
+def _agreed(private: str, public: str) -> bytes:
+    return generate_shared_key(bytes_to_private_key(private.encode()), bytes_to_public_key(public.encode()))
+
+
+def _commitment(seed: str) -> str:
+    return hashlib.sha256(bytes.fromhex(seed)).hexdigest()

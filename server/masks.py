@@ -1,0 +1,113 @@
+"""The server's part in masked sums: it passes on what markets have for each other, and opens the sum, never a part."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fedrec.errors import RunError
+from fedrec.exchange.declaration import MASK_KEYS, MASK_SHARES, UNMASK
+from fedrec.exchange.reply import reason_to_distrust
+from fedrec.masking.protocol import Announcement, Terms, default_threshold, read_announcement, unmask
+from fedrec.masking.ring import Ring
+from server.federation import Federation
+from strategies.averaging import relative_weights
+from strategies.records import Answer
+
+Texts = dict[str, list[str]]
+
+
+@dataclass
+class MaskedSum:
+    """One sum that is under way: who takes part, and what each has for the others."""
+
+    federation: Federation
+    terms: Terms
+    weights: dict[str, float]  # of those who take part; they sum to one
+    announcements: dict[str, Announcement]
+    ciphers: dict[str, dict[str, str]]  # by sender, by receiver
+    threshold: int
+    failed: dict[str, str] = field(default_factory=dict)  # markets that dropped out on the way, and why
+
+    @classmethod
+    def open(cls, federation: Federation, action: str, server_round: int, markets: Sequence[str]) -> "MaskedSum":
+        """Let ``markets`` exchange keys and shares. Raises :class:`RunError` where too few of them do."""
+        recipe = federation.recipe
+        terms = Terms(federation.run, action, server_round)
+        threshold = default_threshold(recipe.masks.threshold, len(markets))
+        failed: dict[str, str] = {}
+        asked = {market: {"action": [action]} for market in markets}
+        came = _good(federation.ask_each(MASK_KEYS, asked, server_round), markets, MASK_KEYS, failed)
+        announcements = {}
+        for market, answer in came.items():
+            try:
+                announcements[market] = read_announcement(market, answer.payload.texts)
+            except ValueError as error:
+                failed[market] = str(error)
+        _enough(announcements, threshold, failed)
+        columns: Texts = {"action": [action]}
+        for name in ("market", "encryption", "masking", "commitment", "signature"):
+            columns[name] = [getattr(announcements[market], name) for market in sorted(announcements)]
+        asked = dict.fromkeys(announcements, columns)
+        shared = _good(
+            federation.ask_each(MASK_SHARES, asked, server_round), sorted(announcements), MASK_SHARES, failed
+        )
+        ciphers: dict[str, dict[str, str]] = {}
+        for market, answer in shared.items():
+            found = {name.removeprefix("for."): text for name, text in answer.payload.texts.items()}
+            if set(found) == set(announcements) - {market} and all(isinstance(text, str) for text in found.values()):
+                ciphers[market] = {name: str(text) for name, text in found.items()}
+            else:
+                failed[market] = "masks: shares for other markets than those announced"
+        _enough(ciphers, threshold, failed)
+        sizes = [came[market].payload.scalars.get("weight", 0.0) for market in ciphers]
+        if not all(0 < size < 1e12 for size in sizes):
+            raise RunError(f"masks: weights {sizes} of {', '.join(ciphers)} cannot be")
+        weights = dict(zip(ciphers, relative_weights(recipe.federation.weights, sizes), strict=True))
+        kept = {market: announcements[market] for market in ciphers}
+        return cls(federation, terms, weights, kept, ciphers, threshold, failed)
+
+    @property
+    def members(self) -> list[str]:
+        """Those who take part, sorted."""
+        return sorted(self.ciphers)
+
+    def texts(self, market: str) -> Texts:
+        """What the question to a market must bring along."""
+        others = [name for name in self.members if name != market]
+        return {
+            "members": others,
+            "shares": [self.ciphers[name][market] for name in others],
+            "weight": [repr(self.weights[market])],
+        }
+
+    def reveal(self, totals: Mapping[str, Ring], survivors: Sequence[str]) -> dict[str, Ring]:
+        """The sums of what ``survivors`` sent, without masks. Raises :class:`RunError` where too few help."""
+        _enough(survivors, self.threshold, self.failed)
+        asked = {market: {"action": [self.terms.action], "survivors": sorted(survivors)} for market in survivors}
+        answers = _good(self.federation.ask_each(UNMASK, asked, self.terms.round), survivors, UNMASK, self.failed)
+        opened = {
+            market: {name.removeprefix("of."): str(text) for name, text in answer.payload.texts.items()}
+            for market, answer in answers.items()
+        }
+        return unmask(totals, self.terms, self.announcements, sorted(survivors), opened, self.threshold)
+
+
+def _good(
+    answers: Mapping[str, Answer], markets: Sequence[str], action: str, failed: dict[str, str]
+) -> dict[str, Answer]:
+    """The answers in order that can be used; the others are noted."""
+    found = {}
+    for market in sorted(markets):
+        answer = answers.get(market)
+        reason = "no reply" if answer is None else answer.error or reason_to_distrust(answer.payload, action)
+        if answer is None or reason:
+            failed[market] = f"{action}: {reason}"
+        else:
+            found[market] = answer
+    return found
+
+
+def _enough(present: Mapping[str, object] | Sequence[str], threshold: int, failed: Mapping[str, str]) -> None:
+    if len(present) < threshold:
+        first = next(iter(sorted(failed.items())), None)
+        why = f"; {first[0]}: {first[1]}" if first else ""
+        raise RunError(f"masks: {len(present)} markets left, {threshold} are needed; nothing is revealed{why}")

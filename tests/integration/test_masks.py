@@ -1,0 +1,158 @@
+"""Runs under masks: the same models as without, whoever drops out; nothing but masked numbers leaves."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Context, Error, Message
+
+from clients.app import app as client_app
+from fedrec.errors import RunError, UserError
+from fedrec.files import read_json_lines
+from fedrec.recipe import load_recipe
+from fedrec.runs.folder import RunFolder
+from fedrec.runs.shared import read_shared_model
+from fedrec.simulation.run import prepare_simulation
+from tests.conftest import QUICK
+from tests.integration.test_codes import FEDMM
+
+COUNTED = [
+    *QUICK,
+    "semantics.kind=cooccurrence",
+    "evaluation.methods=[federated, fedease]",
+    "federation.rounds=1",  # Adam makes whole steps of the tiniest differences, so only the first sum can be compared
+]
+HASHED = [*QUICK, "semantics.kind=hashing", "evaluation.methods=[federated]", "masks.on=true"]
+MASKED_ACTIONS = {"train.pretrain", "train.codebook", "query.catalogue", "query.gram"}
+
+
+def start(name: str, overrides: list[str], data: Path, out: Path, app: Any = "clients.app:app") -> dict[str, Any]:
+    return prepare_simulation(load_recipe(name, overrides), data, out).start(client_app=app)
+
+
+class Failing:
+    """The markets' app; one market fails at some actions."""
+
+    def __init__(self, market: str, *actions: str) -> None:
+        self.market, self.actions = market, actions
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        if context.node_config["market"] == self.market and message.metadata.message_type in self.actions:
+            return Message(Error(1, "gone"), reply_to=message)
+        return client_app(message, context)
+
+
+@pytest.fixture(scope="module")
+def plain(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("plain") / "run"
+    start("fecosr", COUNTED, synthetic, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def masked(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("masked") / "run"
+    start("fecosr", [*COUNTED, "masks.on=true"], synthetic, out)
+    return out
+
+
+def test_the_sums_are_those_without_masks(plain: Path, masked: Path) -> None:
+    """Parameters to the rounding of the ring, item vectors and counts to the bit."""
+    first, second = (RunFolder(path).last_checkpoint() for path in (plain, masked))
+    assert first is not None
+    assert second is not None
+    for name, value in first.arrays["shared"].items():
+        np.testing.assert_allclose(second.arrays["shared"][name], value, atol=1e-6)
+    theirs, ours = read_shared_model(plain / "shared"), read_shared_model(masked / "shared")
+    assert ours.items is not None
+    assert theirs.items is not None
+    assert ours.items.keys == theirs.items.keys
+    np.testing.assert_array_equal(ours.items.vectors, theirs.items.vectors)
+    for market in ("alfa", "bravo", "charlie"):
+        name = f"markets/{market}/gram.safetensors"
+        assert (masked / name).read_bytes() == (plain / name).read_bytes()
+
+
+def test_nothing_but_integers_under_masks_leaves(masked: Path) -> None:
+    arrays = [line for line in read_json_lines(masked / "ledger.jsonl") if line["kind"] == "array"]
+    assert {line["action"] for line in arrays} == MASKED_ACTIONS - {"train.codebook"}
+    assert {line["dtype"] for line in arrays} == {"uint32"}
+    assert not list(masked.glob("markets/*/masks-*.json"))  # nothing is left to open
+    record = json.loads((masked / "summary.json").read_text())["rounds"][0]
+    assert record["drift"] is None  # made of single updates, which nobody has
+
+
+def test_codebooks_are_summed_too(synthetic: Path, tmp_path: Path) -> None:
+    options = [*FEDMM, "codes.alignment=gram", "evaluation.methods=[federated]"]
+    for name, more in (("plain", []), ("masked", ["masks.on=true"])):
+        start("fedmm", [*options, *more], synthetic, tmp_path / name)
+    theirs, ours = (read_shared_model(tmp_path / name / "shared" / "codebook") for name in ("plain", "masked"))
+    for name, value in theirs.parameters.items():
+        np.testing.assert_allclose(ours.parameters[name], value, atol=2e-4)
+
+
+def test_private_runs_can_be_masked(synthetic: Path, tmp_path: Path) -> None:
+    """Noised where they are made, then masked; the markets' accounts are those of the plan."""
+    private = ["privacy.epsilon=8", "privacy.accountant=rdp", "privacy.batch_size=20", "masks.on=true"]
+    summary = start("fecosr", [*COUNTED, *private], synthetic, tmp_path / "run")
+    assert summary["privacy"]["epsilon"] <= 8
+    assert all(record["accepted"] == ["alfa", "bravo", "charlie"] for record in summary["rounds"])
+    arrays = [line for line in read_json_lines(tmp_path / "run" / "ledger.jsonl") if line["kind"] == "array"]
+    assert all(line["dtype"] == "uint32" and line["provenance"].startswith("noised") for line in arrays)
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from fedrec.data.synth import SynthSettings, write_synthetic_markets
+
+    directory = tmp_path_factory.mktemp("four") / "data"
+    names = ("alfa", "bravo", "charlie", "delta")
+    write_synthetic_markets(directory, SynthSettings(markets=names, users=40, items=50, topics=5, seed=5))
+    return directory
+
+
+@pytest.mark.parametrize("action", ["query.mask_keys", "query.mask_shares", "train.pretrain", "query.unmask"])
+def test_a_market_may_drop_out_at_any_step(action: str, four: Path, tmp_path: Path) -> None:
+    """Three of four are enough. Who fails before the sum is left out of it; who fails to open it was in it."""
+    options = [
+        *QUICK,
+        "semantics.kind=hashing",
+        "evaluation.methods=[federated]",
+        "federation.rounds=1",
+        "masks.on=true",
+    ]
+    summary = start("fecosr", options, four, tmp_path / "run", Failing("bravo", action))
+    (record,) = summary["rounds"]
+    others = ["alfa", "charlie", "delta"]
+    assert record["accepted"] == (sorted([*others, "bravo"]) if action == "query.unmask" else others)
+    assert [entry["market"] for entry in record["rejected"]] == ([] if action == "query.unmask" else ["bravo"])
+
+
+@pytest.mark.parametrize("action", ["query.mask_keys", "query.mask_shares", "train.pretrain", "query.unmask"])
+def test_below_the_threshold_the_round_fails(action: str, synthetic: Path, tmp_path: Path) -> None:
+    """Of three markets all three are needed."""
+    with pytest.raises(RunError, match="below quorum 3 times"):
+        start("fecosr", HASHED, synthetic, tmp_path / "run", Failing("bravo", action))
+
+
+def test_a_change_that_does_not_fit_keeps_the_market_out(synthetic: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="does not fit .* raise masks.range"):
+        start("fecosr", [*HASHED, "masks.range=1e-6"], synthetic, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("federation.aggregation=median", "masks hide"),
+        ("federation.aggregation=trimmed_mean", "masks hide"),
+        ("update.compression=int8", "cannot be compressed"),
+        ("update.compression=top-k", "cannot be compressed"),
+        ("federation.faults.late=0.1", "fits no later one"),
+        ("masks.threshold=0.5", "masks.threshold"),
+    ],
+)
+def test_what_masks_do_not_go_with(override: str, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        load_recipe("fecosr", ["masks.on=true", override])
