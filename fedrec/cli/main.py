@@ -20,7 +20,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (run.run, run.adapt, run.report, run.recommend, run.recipes, privacy.audit):
+for command in (
+    run.run,
+    run.adapt,
+    run.report,
+    run.recommend,
+    run.recipes,
+    privacy.ledger,
+    privacy.audit,
+    privacy.forget,
+):
     app.command(command.__name__)(command)
 app.add_typer(data.app, name="data")
 app.add_typer(privacy.sweeps, name="sweep")

@@ -1,4 +1,4 @@
-"""``fedrec audit`` and ``sweep privacy``: the commands of those who answer for privacy."""
+"""``fedrec ledger``, ``audit``, ``forget`` and ``sweep privacy``: the commands of those who answer for privacy."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from fedrec.errors import UserError
+from fedrec.files import read_json_lines, write_atomic
 from fedrec.report.audit import attack_rows, audit_lines
 from fedrec.report.tables import print_lines, print_table
 
@@ -30,6 +31,46 @@ def audit(
         header, rows = attack_rows(result, controls)
         print_table(console, title, header, rows, "after a slash: what popularity elsewhere guesses; AUC .5 is chance")
     print_lines(console, [*audit_lines(result), f"every figure: {path}/audit.json"])
+
+
+def ledger(path: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run")]) -> None:
+    """Write what left each market as a page, and print what somebody should look at."""
+    from fedrec.recipe import load_recipe
+    from fedrec.report.ledger import by_action, collect, flags, ledger_page, size
+    from fedrec.runs.folder import RunFolder
+
+    run = RunFolder.open(path)
+    run.gather_ledgers()
+    recipe = load_recipe(str(path / "recipe.yaml"))
+    lines = collect(read_json_lines(path / "ledger.jsonl"))
+    page = ledger_page(path.resolve().name, lines, recipe.privacy.on, recipe.masks.on)
+    write_atomic(path / "ledger.html", page.encode())
+    markets, table = by_action(lines)
+    rows = [[action, *(size(found[market]) for market in markets)] for action, found in table]
+    console = Console(markup=False)
+    print_table(console, "What left the markets, by question", ["in answer to", *markets], rows)
+    found = flags(lines, recipe.privacy.on) or ["nothing to look at: all of it was declared"]
+    print_lines(console, [*found, f"the whole page: {path}/ledger.html"])
+
+
+def forget(
+    path: Run,
+    market: Annotated[str, typer.Option(help="the user's market")],
+    user: Annotated[str, typer.Option(help="who is to be forgotten")],
+    data: Annotated[Path, typer.Option(help="new data folder, without the user")],
+    out: Annotated[Path, typer.Option(help="new run folder, of a run on it")],
+) -> None:
+    """Train again as if a user had never been there; counts are checked by subtraction."""
+    from fedrec.simulation.forget import forget as forget_user
+
+    with Console(stderr=True, markup=False).status("") as status:
+        done = forget_user(path, market, user, data, out, status.update)
+    lines = [f"erased: {done.interactions} interactions; the data without them: {data}; the run on them: {out}"]
+    if done.subtracted:
+        lines.append(f"counts of {', '.join(done.subtracted)}: the old ones less this user's, to the last pair")
+    lines.append("models: trained again from the beginning")
+    lines.append(f"still holding the user, for you to delete: {path}, the data it was made from, and all copies")
+    print_lines(Console(markup=False), lines)
 
 
 @sweeps.callback()

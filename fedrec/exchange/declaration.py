@@ -60,13 +60,13 @@ class Declaration:
 
     def undeclared(self, payload: Payload, groups: ParameterGroups) -> list[str]:
         """What of the payload may not leave, in words."""
-        shared = groups.shared if self.shared else ()
-        refused = [
-            f"array {name!r}"
-            for name in payload.sent
-            if not (name.startswith(shared) or re.fullmatch(self.arrays, name))
-        ]
+        refused = [f"array {name!r}" for name in payload.sent if not self.allows_array(name, groups)]
         return refused + self.undeclared_words(payload)
+
+    def allows_array(self, name: str, groups: ParameterGroups) -> bool:
+        """Whether an array of that name may leave: a shared parameter, or one that is written out."""
+        shared = groups.shared if self.shared else ()
+        return name.startswith(shared) or re.fullmatch(self.arrays, name) is not None
 
     def provenance_of(self, word: str) -> Provenance:
         """Of a scalar or text."""

@@ -1,0 +1,31 @@
+"""A market's data without one of its users."""
+
+from pathlib import Path
+
+import polars as pl
+
+from fedrec.data.columns import Columns
+from fedrec.data.store import MarketStore, write_store
+from fedrec.errors import UserError
+
+
+def erase_user(store: MarketStore, user: str, path: Path) -> int:
+    """Write the store without ``user`` to ``path``; returns how many interactions went.
+
+    Texts of items that nobody else met stay: they are the shop's. Raises :class:`UserError` for an unknown user.
+    """
+    kept = store.interactions.filter(pl.col(Columns.USER) != user)
+    erased = store.count - kept.height
+    if not erased:
+        raise UserError(f"--user {user!r}: not in market {store.name!r}; nothing to forget")
+    families = store.families
+    write_store(
+        path,
+        store.name,
+        kept,
+        source=store.source,
+        time_resolution=store.time_resolution,
+        items=store.catalogue,
+        families=families,
+    )
+    return erased

@@ -1,0 +1,134 @@
+"""The egress ledger as a page: what left each market, how often, how large, which rows changed, and was it declared."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+import jinja2
+
+from fedrec.exchange.declaration import CODEBOOK, DECLARATIONS
+from fedrec.models.rqvae import RqVae
+from fedrec.models.sequential import SequentialModel
+
+ERROR = "error"  # the text of an error may always leave; it quotes no data
+Entry = Mapping[str, Any]
+
+
+@dataclass
+class Line:
+    """One thing that left one market, as often as it did."""
+
+    market: str
+    action: str
+    kind: str
+    name: str
+    times: int = 0
+    bytes: int = 0
+    largest: int = 0
+    shapes: set[tuple[int, ...]] = field(default_factory=set)
+    changed: list[int] = field(default_factory=list)  # rows of a table that differ from what the server sent
+    rows: int = 0
+    provenance: set[str] = field(default_factory=set)
+
+    @property
+    def declared(self) -> bool:
+        """Whether the declaration of its action names it."""
+        return self.name == ERROR or is_declared(self.action, self.kind, self.name)
+
+    @property
+    def partial(self) -> bool:
+        """Whether some rows of the table were left as they were and others not: which ones tells what a market has."""
+        return any(0 < changed < self.rows for changed in self.changed)
+
+
+def collect(entries: Iterable[Entry]) -> list[Line]:
+    """Lines by market, action and name, in order."""
+    lines: dict[tuple[str, str, str, str], Line] = {}
+    for entry in entries:
+        key = (entry["market"], entry["action"], entry["kind"], entry["name"])
+        line = lines.setdefault(key, Line(*key))
+        line.times += 1
+        line.bytes += entry["bytes"]
+        line.largest = max(line.largest, entry["bytes"])
+        line.shapes.add(tuple(entry["shape"]))
+        if "rows" in entry:
+            line.rows = max(line.rows, entry["rows"])
+            line.changed.append(entry["rows_changed"])
+        line.provenance.add(entry.get("provenance", ""))
+    return [lines[key] for key in sorted(lines)]
+
+
+def is_declared(action: str, kind: str, name: str) -> bool:
+    """Whether an action may send something of that kind and name."""
+    declaration = DECLARATIONS.get(action)
+    if declaration is None:
+        return False
+    if kind == "array":
+        return declaration.allows_array(name, RqVae.groups if action == CODEBOOK else SequentialModel.groups)
+    return re.fullmatch(declaration.scalars if kind == "scalar" else declaration.texts, name) is not None
+
+
+def never_sent(lines: Iterable[Line]) -> list[str]:
+    """Actions that may send something and did not."""
+    used = {line.action for line in lines}
+    silent = {action for action, declaration in DECLARATIONS.items() if declaration == type(declaration)()}
+    return sorted(set(DECLARATIONS) - used - silent)
+
+
+def flags(lines: Iterable[Line], private: bool) -> list[str]:
+    """What somebody who answers for privacy must look at; nothing where all is well."""
+    found = []
+    for line in lines:
+        where = f"{line.market}: {line.action} {line.name}"
+        if not line.declared:
+            found.append(f"{where} is not declared to leave a market")
+        if line.name == ERROR:
+            found.append(f"{where}: {line.times} failed answers (their reasons are in events.jsonl)")
+        if line.partial:
+            found.append(
+                f"{where}: {min(line.changed)} of {line.rows} rows changed; which ones they are tells what this market "
+                "has (items, codes, or how long histories are), however well the numbers are hidden"
+            )
+        if private and line.kind == "array" and not line.provenance - {"", "outside epsilon"}:
+            found.append(f"{where} left a private run without noise")
+    return found
+
+
+def by_action(lines: Iterable[Line]) -> tuple[list[str], list[tuple[str, dict[str, int]]]]:
+    """Bytes per action and market."""
+    lines = list(lines)
+    markets = sorted({line.market for line in lines})
+    actions = sorted({line.action for line in lines})
+    table = [
+        (
+            action,
+            {market: sum(x.bytes for x in lines if (x.action, x.market) == (action, market)) for market in markets},
+        )
+        for action in actions
+    ]
+    return markets, table
+
+
+def ledger_page(name: str, lines: list[Line], private: bool, masked: bool) -> str:
+    """The page as HTML."""
+    source = resources.files("fedrec.report").joinpath("templates/ledger.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters["size"] = size
+    markets, table = by_action(lines)
+    return environment.from_string(source).render(
+        run=name,
+        markets=markets,
+        table=table,
+        lines=lines,
+        flags=flags(lines, private),
+        never=never_sent(lines),
+        private=private,
+        masked=masked,
+    )
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB" if count >= 1e3 else f"{count} B"

@@ -1,0 +1,112 @@
+"""``fedrec forget``: a run as if one user had never been there.
+
+Counts are sums over users, so what is left of them is checked by subtraction: the old ones less this user's must be
+the new ones, to the last pair. Models are no sums; they are trained again, from the beginning, without the user.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file as load_arrays
+from scipy import sparse
+
+from clients.node import MarketNode
+from fedrec.data.erase import erase_user
+from fedrec.data.splits import Split
+from fedrec.errors import RunError, UserError
+from fedrec.exchange.noised_pairs import PAIRS
+from fedrec.exchange.pairs import count_pairs, read_summed
+from fedrec.files import new_folder
+from fedrec.recipe import Recipe
+from fedrec.simulation.run import FinishedRun, open_finished, prepare_simulation
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What was done. ``subtracted``: markets whose new counts are the old ones less the user's, checked."""
+
+    interactions: int
+    subtracted: list[str]
+    summary: dict[str, Any]
+
+
+def forget(path: Path, market: str, user: str, data: Path, out: Path, progress: Progress = lambda _: None) -> Forgotten:
+    """Write the data without ``user`` of ``market`` to ``data``, and a run on them to ``out``.
+
+    Raises :class:`UserError` for whoever is not there, :class:`RunError` where the counts do not add up.
+    """
+    finished = open_finished(path)
+    stores = {store.name: store for store in finished.stores}
+    if market not in stores:
+        raise UserError(f"--market {market!r}: not in {path}; it has {', '.join(stores)}")
+    with new_folder(data) as scratch:
+        interactions = 0
+        for name, store in stores.items():
+            if name == market:
+                interactions = erase_user(store, user, scratch / name)
+            else:
+                shutil.copytree(store.path, scratch / name)
+    progress("training without the user")
+    summary = prepare_simulation(finished.recipe, data, out).start()
+    progress("checking the counts")
+    subtracted = _check_counts(finished, open_finished(out), market, user)
+    return Forgotten(interactions, subtracted, summary)
+
+
+def _check_counts(before: FinishedRun, after: FinishedRun, market: str, user: str) -> list[str]:
+    """The markets whose counts were checked: all, where counts were summed as they are."""
+    recipe = before.recipe
+    if not recipe.sums_counts or recipe.privacy.on or recipe.fedease.min_count > 1 or recipe.data.user_share < 1:
+        return []  # no counts, or noised, or rare ones held back: nothing that could be subtracted
+    theirs, keys = _pairs_of(before, recipe, market, user)
+    checked = []
+    for old_store, new_store in zip(before.stores, after.stores, strict=True):
+        old_node = MarketNode(old_store, before.run.markets / old_store.name)
+        new_node = MarketNode(new_store, after.run.markets / new_store.name)
+        (old, old_keys), (new, new_keys) = (_counts(node, recipe) for node in (old_node, new_node))
+        expected = old - _placed(theirs, keys, old_keys)
+        if (expected != _placed(new, new_keys, old_keys)).nnz:
+            raise RunError(f"market {old_store.name!r}: its counts are not the old ones less this user's")
+        checked.append(old_store.name)
+    return checked
+
+
+def _pairs_of(run: FinishedRun, recipe: Recipe, market: str, user: str) -> tuple[sparse.csr_matrix, list[str]]:
+    """What the user had added to the counts, over the market's items."""
+    store = next(store for store in run.stores if store.name == market)
+    split = _split(MarketNode(store, run.run.markets / market), recipe)
+    place = np.searchsorted(split.learners, split.users.index(user))
+    there = place < len(split.learners) and split.users[split.learners[place]] == user
+    own = split.train.take(np.array([place] if there else [], np.int64))
+    return count_pairs(own.matrix(), 1, diagonal=True).matrix(), split.items
+
+
+def _counts(node: MarketNode, recipe: Recipe) -> tuple[sparse.csr_matrix, list[str]]:
+    """The summed counts among a market's own items."""
+    items = _split(node, recipe).items
+    arrays = load_arrays(node.gram)
+    if PAIRS in arrays:
+        raise RunError(f"market {node.store.name!r}: its counts are noised, there is nothing to subtract from")
+    summed = read_summed(arrays, len(items))
+    return summed.counts.restricted(summed.own).matrix(), items
+
+
+def _split(node: MarketNode, recipe: Recipe) -> Split:
+    return node.prepare(recipe).split
+
+
+def _placed(matrix: sparse.csr_matrix, keys: list[str], wanted: list[str]) -> sparse.csr_matrix:
+    """The matrix over other keys: those it does not have are empty."""
+    place = {key: index for index, key in enumerate(wanted)}
+    index = np.array([place.get(key, -1) for key in keys], np.int64)
+    found = matrix.tocoo()
+    rows, columns = index[found.row], index[found.col]
+    inside = (rows >= 0) & (columns >= 0)
+    shape = (len(wanted), len(wanted))
+    return sparse.csr_matrix((found.data[inside], (rows[inside], columns[inside])), shape=shape)
