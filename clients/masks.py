@@ -156,7 +156,7 @@ def _weight(node: MarketNode, recipe: Recipe, action: str) -> float:
 
 def _terms(node: MarketNode, instruction: Instruction) -> Terms:
     (action,) = instruction.texts.get("action", [""])
-    if not instruction.recipe.masks.on or action not in MASKED:
+    if not instruction.recipe.masks.enabled or action not in MASKED:
         raise RunError(f"masks: {action!r} is no action whose answers are masked")
     return Terms(node.folder.parents[1].name, action, instruction.round)
 

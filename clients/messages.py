@@ -59,7 +59,7 @@ def answer(message: Message, context: Context, task: Task) -> Message:
         stages = [*update_stages(instruction.recipe.update, memory), _count_stage(node, action)]
         if instruction.recipe.privacy.on:
             stages.insert(-1, guard_stage(node, instruction.recipe))
-        if instruction.recipe.masks.on and action in MASKED:
+        if instruction.recipe.masks.enabled and action in MASKED:
             stages.insert(-1, mask_stage(node, instruction))
         pipeline = UpdatePipeline(stages)
         return Message(_records(pipeline.outgoing(payload, origin)), reply_to=message)

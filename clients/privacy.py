@@ -1,15 +1,12 @@
 """What a market needs for privacy: its secret, its account, its plan, and the statistics that it noises."""
 
-import os
-import secrets
-
 from clients.node import MarketNode
 from fedrec.errors import RunError
 from fedrec.exchange.guard import GuardStage
 from fedrec.exchange.noised_pairs import PAIRS, noised_statistic, pair_statistic
 from fedrec.exchange.payload import DERIVED, Payload, Provenance
 from fedrec.privacy.budget import PrivacyBudget
-from fedrec.privacy.noise import SECRET_BYTES, SecretNoise, digest
+from fedrec.privacy.noise import SecretNoise, digest, kept_secret
 from fedrec.privacy.plan import PrivacyPlan, plan_market
 from fedrec.privacy.release import Release
 from fedrec.recipe import Recipe
@@ -24,16 +21,7 @@ def guard_stage(node: MarketNode, recipe: Recipe) -> GuardStage:
 
 def secret_noise(node: MarketNode) -> SecretNoise:
     """Noise from the market's secret, which is made on first use and never leaves its folder."""
-    if not node.secret.is_file():
-        node.folder.mkdir(parents=True, exist_ok=True)
-        scratch = node.secret.with_suffix(f".{secrets.token_hex(4)}")
-        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(secrets.token_bytes(SECRET_BYTES))
-            stream.flush()
-            os.fsync(stream.fileno())
-        scratch.replace(node.secret)
-    return SecretNoise(node.secret.read_bytes(), node.folder.parents[1].name)
+    return SecretNoise(kept_secret(node.secret), node.folder.parents[1].name)
 
 
 def noised_pairs(node: MarketNode, recipe: Recipe) -> Payload:

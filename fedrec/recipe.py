@@ -270,10 +270,25 @@ class PrivacySettings(Section):
         return self.epsilon is not None or self.noise_multiplier is not None
 
 
+class MarketPrivacySettings(Section):
+    """Differential privacy of whole markets, by noise that the server adds: for federations of many markets."""
+
+    epsilon: Positive | None = Field(default=None, description="of the shared model; null is off")
+    noise_multiplier: Positive | None = Field(default=None, description="instead of solving for it")
+    delta: float = Field(default=1e-3, gt=0, lt=1, description="must be below one in the markets")
+    accountant: Literal["pld", "rdp"] = "pld"
+    clip_norm: Positive = Field(default=1.0, description="largest L2 norm of one market's change")
+
+    @property
+    def on(self) -> bool:
+        """Whether the server adds noise."""
+        return self.epsilon is not None or self.noise_multiplier is not None
+
+
 class MasksSettings(Section):
     """Secure aggregation: the server learns sums over markets and no single market's part."""
 
-    on: bool = False
+    enabled: bool = False
     threshold: float = Field(default=0.7, gt=0.5, le=1, description="share of the markets that must stay to the end")
     range: Positive = Field(default=16.0, description="largest change of one number; a market with more stays away")
 
@@ -315,6 +330,7 @@ class Recipe(Section):
     codes: CodesSettings = CodesSettings()
     ctr: CtrSettings = CtrSettings()
     privacy: PrivacySettings = PrivacySettings()
+    market_privacy: MarketPrivacySettings = MarketPrivacySettings()
     masks: MasksSettings = MasksSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     engine: EngineSettings = EngineSettings()
@@ -387,6 +403,7 @@ class Recipe(Section):
             self._ctr_contradiction()
             or self._contradiction()
             or self._privacy_contradiction()
+            or self._market_privacy_contradiction()
             or self._masks_contradiction()
         )
 
@@ -432,8 +449,34 @@ class Recipe(Section):
             )
         return None
 
+    def _market_privacy_contradiction(self) -> str | None:
+        if not self.market_privacy.on:
+            return None
+        if self.privacy.on:
+            return "market_privacy and privacy: a run keeps one promise, of its users or of its markets; turn one off"
+        if self.federation.weights != "uniform" or self.federation.aggregation != "mean":
+            return (
+                "market_privacy: a market may not weigh more than others; set federation.weights=uniform and "
+                "federation.aggregation=mean"
+            )
+        if self.uses_codes or self.releases_pairs:
+            return (
+                "market_privacy covers the shared model alone, but item pairs or codes leave too; choose item vectors "
+                "that exchange nothing (semantics.kind=hashing) and no fedease"
+            )
+        if self.masks.enabled or self.update.compression != "none":
+            return (
+                "market_privacy: the server clips every change itself; set masks.enabled=false, update.compression=none"
+            )
+        return None
+
+    @property
+    def judged(self) -> bool:
+        """Whether figures of validation decide how many rounds there are: not where rounds are private."""
+        return not (self.privacy.on or self.market_privacy.on)
+
     def _masks_contradiction(self) -> str | None:
-        if not self.masks.on:
+        if not self.masks.enabled:
             return None
         if self.federation.aggregation != "mean":
             return (

@@ -146,7 +146,7 @@ def _sum_masked(federation: Federation, action: str, noised: bool) -> tuple[Unio
 
 def _sum_noised(federation: Federation, action: str) -> tuple[Union, NDArray[np.float32]]:
     """The sum of the markets' noised pairs over the union of their items, [N, N]."""
-    if federation.recipe.masks.on:
+    if federation.recipe.masks.enabled:
         union, summed = _sum_masked(federation, action, noised=True)
         return union, symmetric(np.asarray(summed, np.float32), len(union.items))
     answers = federation.require(action)
@@ -164,7 +164,7 @@ def _sum_noised(federation: Federation, action: str) -> tuple[Union, NDArray[np.
 
 
 def _sum_counts(federation: Federation, action: str, min_count: int, diagonal: bool) -> tuple[Union, PairCounts]:
-    if federation.recipe.masks.on:
+    if federation.recipe.masks.enabled:
         union, triangle = _sum_masked(federation, action, noised=False)
         return union, pairs_of(triangle, len(union.items))
     answers = federation.require(action)

@@ -22,7 +22,7 @@ def codebook_rounds(grid: Grid, federation: Federation, run: RunFolder, items: S
     recipe = federation.recipe
     strategy = CodebookAverage(federation.node_of, recipe)
     rounds = recipe.codes.rounds
-    schedule = Schedule(STAGE, rounds, patience=rounds + 1, judged=not recipe.privacy.on)
+    schedule = Schedule(STAGE, rounds, patience=rounds + 1, judged=recipe.judged)
     return run_rounds(grid, federation, strategy, first_arrays(recipe, items), run, schedule)
 
 

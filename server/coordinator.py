@@ -18,7 +18,8 @@ from fedrec.exchange.payload import Array
 from fedrec.exchange.reply import reason_to_distrust
 from fedrec.models.adaptor import ItemCodes
 from fedrec.models.sequential import build_model
-from fedrec.privacy.plan import PrivacyPlan, plan_market
+from fedrec.privacy.noise import SecretNoise, kept_secret
+from fedrec.privacy.plan import PrivacyPlan, plan_market, plan_markets
 from fedrec.recipe import Recipe
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.journal import Journal
@@ -31,6 +32,7 @@ from server.catalogues import install_semantics, share_gram, share_semantics, sh
 from server.codebooks import STAGE, codebook_rounds
 from server.federation import Federation
 from server.rounds import Schedule, run_rounds
+from strategies.market_noise import MarketNoise
 from strategies.records import array_record
 from strategies.sampling import rounds_sampled
 from strategies.shared_average import SharedAverage
@@ -150,9 +152,12 @@ class Coordinator:
     def _plan(self) -> None:
         """Under privacy: what every market will release, and at what epsilon."""
         recipe = self.federation.recipe
+        members = sorted(self.federation.members.items())
         if recipe.privacy.on and self.start_from is None:  # to adapt a model releases nothing
-            members = sorted(self.federation.members.items())
             self.plans = {market: plan_market(recipe, member.users) for market, member in members}
+        if recipe.market_privacy.on and self.start_from is None:
+            self.plans = dict.fromkeys((market for market, _ in members), plan_markets(recipe, len(members)))
+        if self.plans:
             self.run.event("privacy", markets={market: plan.describe() for market, plan in self.plans.items()})
 
     def _restore(self) -> None:
@@ -221,12 +226,21 @@ class Coordinator:
             codes = ItemCodes(nothing, tuple(recipe.codes.global_levels), nothing, tuple(recipe.codes.local_levels))
         model = build_model(recipe.model, empty, recipe.loss.tau, recipe.seed, codes)
         initial: dict[str, Array] = {name: value.numpy() for name, value in model.shared_state().items()}
-        schedule = Schedule("pretrain", self._rounds(), recipe.federation.patience, judged=not recipe.privacy.on)
+        if recipe.market_privacy.on:
+            strategy.noise = self._market_noise(recipe.market_privacy.clip_norm)
+        schedule = Schedule("pretrain", self._rounds(), recipe.federation.patience, judged=recipe.judged)
         rounds = run_rounds(self.grid, self.federation, strategy, initial, self.run, schedule)
         best = rounds.watch.best or initial
         write_shared_model(self.run.shared, recipe, best, rounds.best_round)
         self.run.event("pretrained", best_round=rounds.best_round, rounds=len(rounds.records))
         return rounds.records
+
+    def _market_noise(self, clip_norm: float) -> MarketNoise:
+        (plan,) = set(self.plans.values())
+        if plan.update is None:
+            raise RunError("the privacy plan of this recipe has no room for a round")
+        secret = SecretNoise(kept_secret(self.run.path / "secret"), self.run.path.name)
+        return MarketNoise(clip_norm, plan.update, len(self.federation.markets), secret)
 
     def _rounds(self) -> int:
         """The recipe's rounds, or as many as the tightest market's privacy has room for."""

@@ -157,7 +157,7 @@ def _exchange(
     shared = array_record(rounds.shared)
     messages = list(strategy.configure_train(server_round, shared, federation.config(server_round), grid))
     failed: dict[str, str] = {}
-    if federation.recipe.masks.on:
+    if federation.recipe.masks.enabled:
         messages, failed = _under_masks(federation, strategy, messages, server_round)
     replies = grid.send_and_receive(messages, timeout=federation.recipe.federation.deadline_seconds)
     strategy.aggregate_train(server_round, replies)

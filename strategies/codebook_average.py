@@ -33,7 +33,6 @@ class CodebookAverage(SharedAverage):
     def __init__(self, node_of: Mapping[str, int], recipe: Recipe) -> None:
         super().__init__(node_of, recipe)
         self.settings = recipe.codes
-        self.round = 0
         self._moving: dict[str, Array] = {}  # counts and sums so far, by level
 
     @property
@@ -50,7 +49,6 @@ class CodebookAverage(SharedAverage):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """One message to every sampled market."""
-        self.round = server_round
         return super().configure_train(server_round, arrays, config, grid)
 
     def state(self) -> dict[str, Array]:
@@ -93,7 +91,7 @@ class CodebookAverage(SharedAverage):
             start = CodebookState.start(np.asarray(self.current[LEVEL + level], np.float32))
             count, total = self._moving.get(COUNT + level, start.count), self._moving.get(SUM + level, start.sum)
             state = CodebookState(start.codebook, np.asarray(count, np.float64), np.asarray(total, np.float64))
-            generator = numpy_generator(self.seed, "codebook", number, self.round)
+            generator = numpy_generator(self.seed, "codebook", number, self.server_round)
             state = next_codebook(state, [part[number] for part in parts], self.settings, generator)
             result[LEVEL + level] = state.codebook
             self._moving |= {COUNT + level: state.count, SUM + level: state.sum}

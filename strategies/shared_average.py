@@ -23,6 +23,7 @@ from fedrec.exchange.update import update_stages
 from fedrec.recipe import Recipe
 from strategies.averaging import relative_weights, weighted_average
 from strategies.drift import mean_pairwise_cosine
+from strategies.market_noise import MarketNoise
 from strategies.masked import Floats, MaskedRound
 from strategies.records import Answer, array_record, content_bytes, instruction, read_answers
 from strategies.robust import coordinate_median, trimmed_mean
@@ -63,7 +64,9 @@ class SharedAverage(Strategy):
     def __init__(self, node_of: Mapping[str, int], recipe: Recipe) -> None:
         self.seat(node_of)
         self.federation = recipe.federation
-        self.judged = not recipe.privacy.on  # under privacy no figure of the users leaves in a round
+        self.judged = recipe.judged
+        self.noise: MarketNoise | None = None  # where the server keeps the markets private
+        self.server_round = 0
         self.seed = recipe.seed
         self.pipeline = UpdatePipeline(update_stages(recipe.update))
         self.optimiser = ServerOptimiser(recipe.federation.optimiser)
@@ -96,7 +99,11 @@ class SharedAverage(Strategy):
     ) -> Iterable[Message]:
         """One message to every sampled market."""
         self.current = {name: array.numpy() for name, array in arrays.items()}
-        self.sampled = sample_markets(list(self.node_of), self.federation.participation, self.seed, server_round)
+        self.server_round = server_round
+        if self.noise is not None:
+            self.sampled = self.noise.sample(list(self.node_of), server_round)
+        else:
+            self.sampled = sample_markets(list(self.node_of), self.federation.participation, self.seed, server_round)
         return self._messages(self.sampled, self.train_action, server_round, arrays, config)
 
     def aggregate_train(
@@ -179,7 +186,8 @@ class SharedAverage(Strategy):
     def _summarise(self, answers: list[Answer], accepted: list[Answer], rejected: list[Rejection]) -> RoundOutcome:
         updates = [answer.payload.arrays for answer in accepted]
         shared = None
-        if len(accepted) >= max(1, math.ceil(self.federation.quorum * len(self.sampled) - 1e-9)):
+        least = math.ceil(self.federation.quorum * len(self.sampled) - 1e-9)
+        if len(accepted) >= (least if self.noise is not None else max(1, least)):  # a coin may ask nobody: noise alone
             try:
                 shared = self._next(accepted)
             except RunError as error:  # too few markets helped to open a masked sum: the round reveals nothing
@@ -219,6 +227,8 @@ class SharedAverage(Strategy):
 
     def _aggregate(self, updates: list[Mapping[str, Array]], weights: list[float]) -> dict[str, Array]:
         settings = self.federation
+        if self.noise is not None:
+            return self.noise.average(updates, self.parameters, self.server_round)
         if settings.aggregation == "median":
             return coordinate_median(updates)
         if settings.aggregation == "trimmed_mean":

@@ -43,7 +43,7 @@ def ledger(path: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a
     run.gather_ledgers()
     recipe = load_recipe(str(path / "recipe.yaml"))
     lines = collect(read_json_lines(path / "ledger.jsonl"))
-    page = ledger_page(path.resolve().name, lines, recipe.privacy.on, recipe.masks.on)
+    page = ledger_page(path.resolve().name, lines, recipe.privacy.on, recipe.masks.enabled)
     write_atomic(path / "ledger.html", page.encode())
     markets, table = by_action(lines)
     rows = [[action, *(size(found[market]) for market in markets)] for action, found in table]

@@ -8,13 +8,17 @@ no part in it.
 
 import hashlib
 import hmac
+import secrets
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from numpy.typing import NDArray
 from scipy.special import ndtri
+
+from fedrec.files import write_atomic
 
 SECRET_BYTES = 32
 _BITS = 53  # of a double's mantissa
@@ -28,6 +32,14 @@ def digest(arrays: Mapping[str, NDArray[np.generic]]) -> str:
         found.update(f"{name}\x1f{array.dtype.str}\x1f{array.shape}\x1e".encode())
         found.update(array.tobytes())
     return found.hexdigest()
+
+
+def kept_secret(path: Path) -> bytes:
+    """The secret in a file that only its owner can read; made on first use."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, secrets.token_bytes(SECRET_BYTES), mode=0o600)
+    return path.read_bytes()
 
 
 class SecretNoise:

@@ -4,7 +4,7 @@ Everything here is a function of the recipe and of a market's public size, so ma
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -13,7 +13,7 @@ from fedrec.privacy.accounting import RELATION, UNIT, epsilon, noise_multiplier
 from fedrec.privacy.release import Release
 from fedrec.recipe import PrivacySettings, Recipe
 
-PAIRS, UPDATE = "item pairs", "update"
+PAIRS, UPDATE, AGGREGATE = "item pairs", "update", "aggregate"
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class PrivacyPlan:
     epsilon: float  # of all of it
     delta: float
     accountant: str
+    unit: str = UNIT
+    relation: str = RELATION
 
     @property
     def releases(self) -> list[Release]:
@@ -35,12 +37,12 @@ class PrivacyPlan:
 
     def describe(self) -> dict[str, Any]:
         """For events and summaries: every epsilon with what it means."""
-        described = {"item pairs": self.pairs, "update, every round": self.update}
+        described = {"item pairs": self.pairs, f"{self.update.what if self.update else ''}, every round": self.update}
         return {
             "epsilon": self.epsilon,
             "delta": self.delta,
-            "unit": UNIT,
-            "relation": RELATION,
+            "unit": self.unit,
+            "relation": self.relation,
             "accountant": self.accountant,
             "sampling": "Poisson",
             "rounds": self.rounds,
@@ -65,12 +67,28 @@ def plan_market(recipe: Recipe, users: int) -> PrivacyPlan:
     return _plan(settings, recipe.releases_pairs, rounds, sampling, steps)
 
 
+def plan_markets(recipe: Recipe, markets: int) -> PrivacyPlan:
+    """Of a federation of so many markets whose server adds the noise: one release a round, of the aggregate.
+
+    Raises :class:`UserError` where the budget has room for nothing, or delta is not below one in ``markets``.
+    """
+    settings = recipe.market_privacy
+    if settings.delta >= 1 / markets:
+        raise UserError(f"market_privacy.delta {settings.delta:g} must be below one in {markets} markets; set it lower")
+    shared = {name: getattr(settings, name) for name in ("epsilon", "noise_multiplier", "delta", "accountant")}
+    rounds = recipe.federation.rounds if "federated" in recipe.evaluation.methods else 0
+    planned = _plan(PrivacySettings(**shared), False, rounds, recipe.federation.participation, 1, AGGREGATE)
+    return replace(planned, unit="market", relation="add or remove one market")
+
+
 @cache
-def _plan(settings: PrivacySettings, pairs: bool, rounds: int, sampling: float, steps: int) -> PrivacyPlan:
+def _plan(
+    settings: PrivacySettings, pairs: bool, rounds: int, sampling: float, steps: int, what: str = UPDATE
+) -> PrivacyPlan:
     target, delta, accountant = settings.epsilon, settings.delta, settings.accountant
 
     def update(noise: float) -> Release:
-        return Release(UPDATE, noise, sampling, steps)
+        return Release(what, noise, sampling, steps)
 
     given = settings.noise_multiplier
     if given is not None:

@@ -99,7 +99,7 @@ def replayed(finished: FinishedRun, left_out: float) -> Iterator[Replay]:
     recipe = recipe.model_copy(
         update={
             "data": recipe.data.model_copy(update={"user_share": kept}),
-            "masks": recipe.masks.model_copy(update={"on": False}),  # to see what they hide
+            "masks": recipe.masks.model_copy(update={"enabled": False}),  # to see what they hide
             "evaluation": recipe.evaluation.model_copy(update={"methods": methods}),
         }
     )
@@ -129,7 +129,7 @@ def replayed(finished: FinishedRun, left_out: float) -> Iterator[Replay]:
         shared = _shared(run)
         grid.observation.final = shared or {}
         own = _shared(finished.run)
-        identical = _equal(shared, own) if exact and not finished.recipe.masks.on else None
+        identical = _equal(shared, own) if exact and not finished.recipe.masks.enabled else None
         nodes = {
             store.name: MarketNode(store, folders[store.name], recipe.semantics.model) for store in finished.stores
         }

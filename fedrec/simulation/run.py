@@ -49,7 +49,7 @@ class Simulation:
 
         state = str(self.run.path.resolve().parent)
         node = {"state-path": state, "text-model": self.recipe.semantics.model or ""}
-        if self.recipe.masks.on:
+        if self.recipe.masks.enabled:
             node["market-keys"] = str(self.run.keys.resolve())
         seats = [Seat({**node, **self._seat(store)}, store.count) for store in self.stores]
         config = {
@@ -80,7 +80,7 @@ class Simulation:
     def _seat(self, store: MarketStore) -> dict[str, str]:
         """What only this market's node is told; for masked sums it gets a key of its own."""
         seat = {"market": store.name, "data-path": str(store.path.resolve())}
-        if self.recipe.masks.on:
+        if self.recipe.masks.enabled:
             private = self.run.markets / store.name / "identity"
             write_identity(private, self.run.keys / f"{store.name}.pub")
             seat["identity-key"] = str(private.resolve())

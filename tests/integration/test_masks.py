@@ -24,7 +24,7 @@ COUNTED = [
     "evaluation.methods=[federated, fedease]",
     "federation.rounds=1",  # Adam makes whole steps of the tiniest differences, so only the first sum can be compared
 ]
-HASHED = [*QUICK, "semantics.kind=hashing", "evaluation.methods=[federated]", "masks.on=true"]
+HASHED = [*QUICK, "semantics.kind=hashing", "evaluation.methods=[federated]", "masks.enabled=true"]
 MASKED_ACTIONS = {"train.pretrain", "train.codebook", "query.catalogue", "query.gram"}
 
 
@@ -54,7 +54,7 @@ def plain(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def masked(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("masked") / "run"
-    start("fecosr", [*COUNTED, "masks.on=true"], synthetic, out)
+    start("fecosr", [*COUNTED, "masks.enabled=true"], synthetic, out)
     return out
 
 
@@ -86,7 +86,7 @@ def test_nothing_but_integers_under_masks_leaves(masked: Path) -> None:
 
 def test_codebooks_are_summed_too(synthetic: Path, tmp_path: Path) -> None:
     options = [*FEDMM, "codes.alignment=gram", "evaluation.methods=[federated]"]
-    for name, more in (("plain", []), ("masked", ["masks.on=true"])):
+    for name, more in (("plain", []), ("masked", ["masks.enabled=true"])):
         start("fedmm", [*options, *more], synthetic, tmp_path / name)
     theirs, ours = (read_shared_model(tmp_path / name / "shared" / "codebook") for name in ("plain", "masked"))
     for name, value in theirs.parameters.items():
@@ -95,7 +95,7 @@ def test_codebooks_are_summed_too(synthetic: Path, tmp_path: Path) -> None:
 
 def test_private_runs_can_be_masked(synthetic: Path, tmp_path: Path) -> None:
     """Noised where they are made, then masked; the markets' accounts are those of the plan."""
-    private = ["privacy.epsilon=8", "privacy.accountant=rdp", "privacy.batch_size=20", "masks.on=true"]
+    private = ["privacy.epsilon=8", "privacy.accountant=rdp", "privacy.batch_size=20", "masks.enabled=true"]
     summary = start("fecosr", [*COUNTED, *private], synthetic, tmp_path / "run")
     assert summary["privacy"]["epsilon"] <= 8
     assert all(record["accepted"] == ["alfa", "bravo", "charlie"] for record in summary["rounds"])
@@ -121,7 +121,7 @@ def test_a_market_may_drop_out_at_any_step(action: str, four: Path, tmp_path: Pa
         "semantics.kind=hashing",
         "evaluation.methods=[federated]",
         "federation.rounds=1",
-        "masks.on=true",
+        "masks.enabled=true",
     ]
     summary = start("fecosr", options, four, tmp_path / "run", Failing("bravo", action))
     (record,) = summary["rounds"]
@@ -155,4 +155,4 @@ def test_a_change_that_does_not_fit_keeps_the_market_out(synthetic: Path, tmp_pa
 )
 def test_what_masks_do_not_go_with(override: str, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
-        load_recipe("fecosr", ["masks.on=true", override])
+        load_recipe("fecosr", ["masks.enabled=true", override])

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
+from fedrec.cli.main import app, exit_code
+from fedrec.errors import UserError
 from fedrec.files import read_json_lines
 from fedrec.privacy.accounting import epsilon
 from fedrec.privacy.release import Release
@@ -140,3 +142,74 @@ def test_codes_are_made_of_one_release_or_of_none(overrides: list[str], syntheti
             account = json.loads(path.read_text())
             assert [Release(**values).what for values in account["charges"].values()] == ["item pairs"]
             assert 3.9 < account["epsilon"] <= 4
+
+
+MARKET_LEVEL = [
+    *QUICK,
+    "semantics.kind=hashing",
+    "evaluation.methods=[federated]",
+    "federation.weights=uniform",
+    "federation.participation=0.6",
+    "federation.rounds=6",
+    "market_privacy.accountant=rdp",
+    "market_privacy.delta=0.1",
+]
+
+
+def test_whole_markets_are_private_towards_whoever_sees_the_model(synthetic: Path, tmp_path: Path) -> None:
+    """The server adds the noise: epsilon is the library's for the rounds done, and all rounds are done."""
+    recipe = load_recipe("fecosr", [*MARKET_LEVEL, "market_privacy.epsilon=20"])
+    summary = start(recipe, synthetic, tmp_path / "run")
+    found = summary["privacy"]
+    assert (found["unit"], found["relation"]) == ("market", "add or remove one market")
+    assert found["sampling"] == "Poisson"
+    assert len(summary["rounds"]) == 6
+    plan = summary["markets"]["alfa"]["privacy"]
+    release = Release(**plan["releases"]["aggregate, every round"])
+    assert epsilon([release] * 6, 0.1, "rdp") == pytest.approx(found["epsilon"])
+    assert found["epsilon"] <= 20
+    assert len({tuple(record["accepted"]) for record in summary["rounds"]}) > 1  # each round on coins of its own
+    assert stat.S_IMODE((tmp_path / "run" / "secret").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("federation.weights=interactions", "may not weigh more"),
+        ("federation.aggregation=median", "may not weigh more"),
+        ("semantics.kind=cooccurrence", "item pairs or codes leave too"),
+        ("evaluation.methods=[federated, fedease]", "item pairs or codes leave too"),
+        ("masks.enabled=true", "clips every change itself"),
+        ("update.compression=int8", "clips every change itself"),
+        ("privacy.epsilon=3", "turn one off"),
+    ],
+)
+def test_what_privacy_of_markets_does_not_go_with(override: str, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        load_recipe("fecosr", [*MARKET_LEVEL, "market_privacy.epsilon=20", override])
+
+
+def test_delta_must_be_below_one_in_the_markets(synthetic: Path, tmp_path: Path) -> None:
+    recipe = load_recipe("fecosr", [*MARKET_LEVEL, "market_privacy.epsilon=20", "market_privacy.delta=0.5"])
+    with pytest.raises(UserError, match="market_privacy.delta 0.5 must be below one in 3 markets"):
+        start(recipe, synthetic, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("training.proximal=0.1", "training.proximal"),
+        ("privacy.delta=0.5", "privacy.delta 0.5 must be below one in"),
+        ("fedease.restrict=after", "fedease.restrict 'after'"),
+    ],
+)
+def test_the_command_says_in_two_lines_what_privacy_does_not_go_with(
+    override: str, complaint: str, synthetic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = [*QUICK, *PRIVATE, "semantics.kind=cooccurrence", "evaluation.methods=[federated, fedease]", override]
+    options = [part for change in changes for part in ("--set", change)]
+    arguments = ["run", "fecosr", "--data", str(synthetic), "--out", str(tmp_path / "run"), *options]
+    assert exit_code(lambda: app(arguments, standalone_mode=False)) == 2
+    error = capsys.readouterr().err
+    assert complaint in error
+    assert len(error.strip().splitlines()) <= 2
