@@ -49,7 +49,7 @@ def measure(parameters: int, markets: int, dropped: int) -> float:
     form, terms, threshold = fitting(markets, 16.0), Terms("run", "train.pretrain", 1), default_threshold(0.7, markets)
     started = time.perf_counter()
     parts = {name: MarketMasks.begin(name, terms) for name in names}
-    announced = [part.announce(identities[name]) for name, part in parts.items()]
+    announced = [part.announce(identities[name], 1.0) for name, part in parts.items()]
     ciphers = {name: part.share(announced, known, threshold) for name, part in parts.items()}
     survivors = names[dropped:]
     total = np.zeros(parameters, form.dtype)

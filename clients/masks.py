@@ -4,7 +4,10 @@ What it must remember from one message to the next lies in its own folder, reada
 the sum is open.
 """
 
-from collections.abc import Mapping
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,53 +24,69 @@ from fedrec.exchange.keys import read_keys
 from fedrec.exchange.noised_pairs import PAIRS, symmetric, triangle_of
 from fedrec.exchange.payload import Array, Origin, Payload
 from fedrec.exchange.pipeline import Stage
+from fedrec.exchange.weights import relative_weights
 from fedrec.files import write_atomic
 from fedrec.masking.protocol import (
+    ANNOUNCED,
     Announcement,
     MarketMasks,
     Terms,
+    context_of,
     default_threshold,
     read_public_key,
-    sampled_count,
 )
 from fedrec.masking.ring import format_of
-from fedrec.recipe import Recipe
+from fedrec.privacy.noise import digest
+from fedrec.recipe import Recipe, recipe_json
 
+_SUMMED, _REMEMBERED = "summed.json", 1000  # sums of which a market remembers over whom they were
+_LARGEST_UNION = 20_000  # items: two hundred million pairs
 MASKED = frozenset({PRETRAIN, CODEBOOK, CATALOGUE, GRAM})  # actions whose arrays leave under masks
 
 
 def announce(node: MarketNode, instruction: Instruction) -> Payload:
-    """Begin: fresh keys, signed by the node's own; and how much this market weighs in the sum."""
+    """Begin: fresh keys and how much this market weighs in the sum, signed by the node's own key."""
     terms = _terms(node, instruction)
-    masks = MarketMasks.begin(node.store.name, terms)
-    own = masks.announce(_identity(node))
-    _save(node, masks)
-    texts = {name: getattr(own, name) for name in ("encryption", "masking", "commitment", "signature")}
-    return Payload(scalars={"weight": _weight(node, instruction.recipe, terms.action)}, texts=texts)
+    with _locked(node):
+        masks = MarketMasks.begin(node.store.name, terms)
+        own = masks.announce(_identity(node), _weight(node, instruction.recipe, terms.action))
+        _save(node, masks)
+    return Payload(texts={name: getattr(own, name) for name in ANNOUNCED})
 
 
 def share(node: MarketNode, instruction: Instruction) -> Payload:
-    """Encrypted shares for all who announced themselves, after checking who they are."""
-    masks = _load(node, _terms(node, instruction))
-    fields = ("market", "encryption", "masking", "commitment", "signature")
-    columns = [instruction.texts.get(name, []) for name in fields]
+    """Encrypted shares for all who announced themselves, after checking who they are and that they are enough."""
+    columns = [instruction.texts.get(name, []) for name in ("market", *ANNOUNCED)]
     if len({len(column) for column in columns}) != 1:
         raise RunError("masks: announcements of unequal length")
     announcements = [Announcement(*row) for row in zip(*columns, strict=True)]
-    known, federation = _known_keys(node), instruction.recipe.federation
-    # Of as many as should be asked, not of as many as the server says have answered.
-    expected = sampled_count(len(known), federation.participation if masks.terms.round else 1.0)
-    threshold = default_threshold(instruction.recipe.masks.threshold, expected)
-    shares = masks.share(announcements, known, threshold)
-    _save(node, masks)
+    threshold = _number(instruction, "threshold")
+    least = max(node.least_markets, default_threshold(instruction.recipe.masks.threshold, len(announcements)))
+    if threshold < least:
+        raise RunError(f"masks: a threshold of {threshold} markets is refused; this node asks for {least}")
+    with _locked(node):
+        masks = _load(node, _terms(node, instruction))
+        shares = masks.share(announcements, _known_keys(node), threshold)
+        _save(node, masks)
     return Payload(texts={f"for.{name}": text for name, text in shares.items()})
 
 
 def open_shares(node: MarketNode, instruction: Instruction) -> Payload:
-    """The shares that the sum over those who came needs. After that nothing is left to open."""
-    terms = _terms(node, instruction)
-    opened = _load(node, terms).open(instruction.texts.get("survivors", []))
-    _path(node, terms).unlink()
+    """The shares that the sum over those who came needs; and never another sum of the same.
+
+    What was summed over whom is remembered: a round that is done again after an interruption sends the same update, and
+    with another set of markets the difference of the two sums would be somebody's own.
+    """
+    terms, survivors = _terms(node, instruction), sorted(instruction.texts.get("survivors", []))
+    with _locked(node):
+        masks = _load(node, terms)
+        known = _summed(node)
+        if known.get(masks.what, survivors) != survivors:
+            raise RunError("masks: the same was summed before over other markets; this round cannot be done again")
+        opened = masks.open(survivors)
+        kept = {**{what: who for what, who in known.items() if what != masks.what}, masks.what: survivors}
+        write_atomic(node.folder / _SUMMED, json.dumps(dict(list(kept.items())[-_REMEMBERED:])).encode(), mode=0o600)
+        _save(node, masks)
     return Payload(texts={f"of.{name}": text for name, text in opened.items()})
 
 
@@ -90,14 +109,27 @@ class MaskStage(Stage):
     def outgoing(self, payload: Payload, origin: Origin) -> Payload:
         """Raise :class:`RunError` rather than send anything that does not fit, or without masks."""
         terms = replace(self.terms, action=origin.action)
-        masks = _load(self.node, terms)
         texts, recipe = self.instruction.texts, self.instruction.recipe
         members, cipher = texts.get("members", []), texts.get("shares", [])
         if len(members) != len(cipher):
             raise RunError("masks: shares of unequal length")
         received = dict(zip(members, cipher, strict=True))
-        pairs = origin.action in {CATALOGUE, GRAM}
-        plain = self._pairs(payload) if pairs else self._update(payload, recipe)
+        with _locked(self.node):
+            masks = _load(self.node, terms)
+            everybody = [*members, self.node.store.name]
+            if not set(everybody) <= set(masks.announcements):
+                raise RunError("masks: a share of a market which announced nothing")
+            sizes = {name: masks.announcements[name].weight for name in everybody}
+            context = context_of(recipe_json(recipe), self.instruction.arrays, texts.get("union", []), sizes)
+            relative = relative_weights(recipe.federation.weights, [float(sizes[name]) for name in sorted(sizes)])
+            weight = dict(zip(sorted(sizes), relative, strict=True))[self.node.store.name]
+            return self._masked(payload, masks, received, weight, context)
+
+    def _masked(
+        self, payload: Payload, masks: MarketMasks, received: dict[str, str], weight: float, context: str
+    ) -> Payload:
+        recipe = self.instruction.recipe
+        plain = self._pairs(payload) if masks.terms.action in {CATALOGUE, GRAM} else self._update(payload, weight)
         try:
             integers = {
                 name: format_of(name, len(received) + 1, recipe.masks.range, noised=recipe.privacy.on).encode(array)
@@ -105,27 +137,30 @@ class MaskStage(Stage):
             }
         except ValueError as error:
             raise RunError(f"masks: {error}; raise masks.range, or clip with update.clip_norm") from None
-        masked = masks.mask(integers, received)
+        masks.what = digest({**payload.sent, **{f"base {name}": array for name, array in payload.base.items()}})
+        masked = masks.mask(integers, received, context)
         _save(self.node, masks)
         return replace(plain, arrays=masked, statistics={}, base={})
 
-    def _update(self, payload: Payload, recipe: Recipe) -> Payload:
+    def _update(self, payload: Payload, weight: float) -> Payload:
         """Changes of the parameters, weighed, and statistics as they are."""
-        weight = float(self.instruction.texts.get("weight", ["nan"])[0])
-        if not 0 < weight <= 1:
-            raise RunError(f"masks: a weight of {weight} in the sum is refused")
+        bound = self.instruction.recipe.federation.norm_bound
         changes = {
             name: np.asarray(array, np.float64) - np.asarray(payload.base[name], np.float64)
             for name, array in payload.arrays.items()
         }
         norm = float(np.sqrt(sum(np.vdot(change, change) for change in changes.values())))
-        if not norm <= recipe.federation.norm_bound:  # NaN is not
-            raise RunError(f"norm of the change {norm:.3g} above the bound {recipe.federation.norm_bound:.3g}")
+        if not norm <= bound:  # NaN is not
+            raise RunError(f"norm of the change above the bound {bound:.3g}")
         return replace(payload, arrays={name: weight * change for name, change in changes.items()})
 
     def _pairs(self, payload: Payload) -> Payload:
         """Item pairs, counted or noised, as an upper triangle over the union of all markets' items."""
         union = read_keys(self.instruction.texts, "union")
+        if len(union) > _LARGEST_UNION:
+            raise RunError(
+                f"masks: pairs of {len(union)} items are too many to be summed; at most {_LARGEST_UNION} are"
+            )
         keys = list(payload.texts["items"])
         place = {key: index for index, key in enumerate(union)}
         missing = [key for key in keys if key not in place]
@@ -155,10 +190,32 @@ def _weight(node: MarketNode, recipe: Recipe, action: str) -> float:
 
 
 def _terms(node: MarketNode, instruction: Instruction) -> Terms:
-    (action,) = instruction.texts.get("action", [""])
+    (action,) = instruction.texts.get("action", [""])[:1] or [""]
     if not instruction.recipe.masks.enabled or action not in MASKED:
         raise RunError(f"masks: {action!r} is no action whose answers are masked")
     return Terms(node.folder.parents[1].name, action, instruction.round)
+
+
+def _number(instruction: Instruction, name: str) -> int:
+    (text,) = instruction.texts.get(name, ["?"])[:1]
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise RunError(f"masks: {name} is no number")
+    return int(text)
+
+
+@contextmanager
+def _locked(node: MarketNode) -> Iterator[None]:
+    """One message at a time: two that read and write the same state would undo what it is there for."""
+    node.folder.mkdir(parents=True, exist_ok=True)
+    with (node.folder / ".masks-lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _summed(node: MarketNode) -> dict[str, list[str]]:
+    """By digest of what this market sent, the markets over which it was summed."""
+    path = node.folder / _SUMMED
+    return {str(k): list(v) for k, v in json.loads(path.read_text(encoding="utf-8")).items()} if path.is_file() else {}
 
 
 def _path(node: MarketNode, terms: Terms) -> Path:

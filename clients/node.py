@@ -48,6 +48,7 @@ class MarketNode:
     text_model: str | None = None  # the encoder that this host's operator allows beside the packages' defaults
     identity: Path | None = None  # the market's private node key (OpenSSH), which signs for masked sums
     market_keys: Path | None = None  # folder of all markets' public node keys, NAME.pub
+    least_markets: int = 2  # that must take part in a masked sum, whatever the coordinator says
 
     @property
     def ledger(self) -> Path:
@@ -117,7 +118,9 @@ class MarketNode:
         return self.folder / "privacy.json"
 
     def check(self, recipe: Recipe) -> None:
-        """Refuse a text encoder that the coordinator names and this host's operator did not: it is foreign code."""
+        """Refuse what this host's operator did not allow: a text encoder (foreign code), or sums without masks."""
+        if self.identity is not None and not recipe.masks.enabled:
+            raise RunError("this node has a key and takes part in masked sums alone; set masks.enabled=true")
         if recipe.semantics.model not in {None, self.text_model}:
             raise RunError(
                 f"semantics.model {recipe.semantics.model!r} is not what this market loads; "
@@ -144,7 +147,8 @@ def open_node(context: Context, run: str) -> MarketNode:
 
     ``data-path`` (a market store or a folder of them), ``market``, ``state-path``, and where the recipe's text encoder
     is not the default, ``text-model``. For masked sums: ``identity-key`` (the node's private key) and
-    ``market-keys`` (a folder of all markets' public keys).
+    ``market-keys`` (a folder of all markets' public keys); a node with a key takes part in nothing but masked sums, of
+    ``least-markets`` at least.
 
     ``run`` comes from the coordinator, so it is checked before it becomes part of a path.
     """
@@ -158,5 +162,8 @@ def open_node(context: Context, run: str) -> MarketNode:
     if store.name != name:
         raise UserError(f"node config: market {name!r}, but {store.path} holds {store.name!r}")
     folder = Path(config["state-path"]) / run_name(run) / "markets" / name
-    keys = (Path(config[key]) if config.get(key) else None for key in ("identity-key", "market-keys"))
-    return MarketNode(store, folder, config.get("text-model"), *keys)
+    identity, others = (Path(config[key]) if config.get(key) else None for key in ("identity-key", "market-keys"))
+    least = config.get("least-markets", "2")
+    if not least.isdecimal():
+        raise UserError(f"node config: least-markets {least!r} is no number of markets")
+    return MarketNode(store, folder, config.get("text-model"), identity, others, int(least))

@@ -124,7 +124,9 @@ def _sum_masked(federation: Federation, action: str, noised: bool) -> tuple[Unio
     """
     told = federation.require(VOCABULARY)
     union = Union.of({market: _keys(market, answer.payload) for market, answer in told.items()})
-    under = MaskedSum.open(federation, action, 0, federation.markets)
+    if federation.recipe.evaluation.protocol == "acmr":  # every market's catalogue is that of all
+        union = Union.of(dict.fromkeys(federation.markets, union.items))
+    under = MaskedSum.open(federation, action, 0, federation.markets, {}, union.items)
     if under.members != federation.markets:
         market, why = next(iter(sorted(under.failed.items())))
         raise RunError(f"{action}: market {market!r} failed: {why}")

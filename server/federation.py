@@ -138,7 +138,9 @@ class Federation:
             instruction(self.members[market].node, action, server_round, self.config(server_round), None, own)
             for market, own in sorted(texts.items())
         ]
-        replies = self._exchange(messages, self.recipe.federation.stage_deadline_seconds)
+        settings = self.recipe.federation
+        deadline = settings.deadline_seconds if server_round else settings.stage_deadline_seconds
+        replies = self._exchange(messages, deadline)
         found = {market: replies.get(self.members[market].node) for market in sorted(texts)}
         return {market: read_answer(reply, market) for market, reply in found.items() if reply is not None}
 

@@ -1,15 +1,25 @@
 """The server's part in masked sums: it passes on what markets have for each other, and opens the sum, never a part."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fedrec.errors import RunError
 from fedrec.exchange.declaration import MASK_KEYS, MASK_SHARES, UNMASK
+from fedrec.exchange.payload import Array
 from fedrec.exchange.reply import reason_to_distrust
-from fedrec.masking.protocol import Announcement, Terms, default_threshold, read_announcement, unmask
+from fedrec.exchange.weights import relative_weights
+from fedrec.masking.protocol import (
+    ANNOUNCED,
+    Announcement,
+    Terms,
+    context_of,
+    default_threshold,
+    read_announcement,
+    unmask,
+)
 from fedrec.masking.ring import Ring
+from fedrec.recipe import recipe_json
 from server.federation import Federation
-from strategies.averaging import relative_weights
 from strategies.records import Answer
 
 Texts = dict[str, list[str]]
@@ -28,8 +38,19 @@ class MaskedSum:
     failed: dict[str, str] = field(default_factory=dict)  # markets that dropped out on the way, and why
 
     @classmethod
-    def open(cls, federation: Federation, action: str, server_round: int, markets: Sequence[str]) -> "MaskedSum":
-        """Let ``markets`` exchange keys and shares. Raises :class:`RunError` where too few of them do."""
+    def open(
+        cls,
+        federation: Federation,
+        action: str,
+        server_round: int,
+        markets: Sequence[str],
+        base: Mapping[str, Array],
+        union: Sequence[str] = (),
+    ) -> "MaskedSum":
+        """Let ``markets`` exchange keys and shares. Raises :class:`RunError` where too few of them do.
+
+        ``base`` and ``union``: the arrays and item keys that the question comes with, the same for all.
+        """
         recipe = federation.recipe
         terms = Terms(federation.run, action, server_round)
         threshold = default_threshold(recipe.masks.threshold, len(markets))
@@ -43,8 +64,8 @@ class MaskedSum:
             except ValueError as error:
                 failed[market] = str(error)
         _enough(announcements, threshold, failed)
-        columns: Texts = {"action": [action]}
-        for name in ("market", "encryption", "masking", "commitment", "signature"):
+        columns: Texts = {"action": [action], "threshold": [str(threshold)]}
+        for name in ("market", *ANNOUNCED):
             columns[name] = [getattr(announcements[market], name) for market in sorted(announcements)]
         asked = dict.fromkeys(announcements, columns)
         shared = _good(
@@ -58,11 +79,11 @@ class MaskedSum:
             else:
                 failed[market] = "masks: shares for other markets than those announced"
         _enough(ciphers, threshold, failed)
-        sizes = [came[market].payload.scalars.get("weight", 0.0) for market in ciphers]
-        if not all(0 < size < 1e12 for size in sizes):
-            raise RunError(f"masks: weights {sizes} of {', '.join(ciphers)} cannot be")
-        weights = dict(zip(ciphers, relative_weights(recipe.federation.weights, sizes), strict=True))
         kept = {market: announcements[market] for market in ciphers}
+        sizes = {market: found.weight for market, found in kept.items()}
+        relative = relative_weights(recipe.federation.weights, [float(sizes[market]) for market in sorted(sizes)])
+        weights = dict(zip(sorted(sizes), relative, strict=True))
+        terms = replace(terms, context=context_of(recipe_json(recipe), base, union, sizes))
         return cls(federation, terms, weights, kept, ciphers, threshold, failed)
 
     @property
@@ -76,7 +97,6 @@ class MaskedSum:
         return {
             "members": others,
             "shares": [self.ciphers[name][market] for name in others],
-            "weight": [repr(self.weights[market])],
         }
 
     def reveal(self, totals: Mapping[str, Ring], survivors: Sequence[str]) -> dict[str, Ring]:

@@ -178,7 +178,7 @@ def _under_masks(
     """Let the sampled markets agree on masks; the questions for those who did, and why others did not."""
     recipe, action = federation.recipe, strategy.train_action
     try:
-        started = MaskedSum.open(federation, action, server_round, strategy.sampled)
+        started = MaskedSum.open(federation, action, server_round, strategy.sampled, strategy.current)
     except RunError as error:
         return [], dict.fromkeys(strategy.sampled, str(error))
     strategy.masked = MaskedRound(started.weights, recipe.masks.range, recipe.privacy.on, started.reveal)

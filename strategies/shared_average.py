@@ -20,8 +20,9 @@ from fedrec.exchange.payload import Array, Payload
 from fedrec.exchange.pipeline import UpdatePipeline
 from fedrec.exchange.reply import ReplySchema
 from fedrec.exchange.update import update_stages
+from fedrec.exchange.weights import relative_weights
 from fedrec.recipe import Recipe
-from strategies.averaging import relative_weights, weighted_average
+from strategies.averaging import weighted_average
 from strategies.drift import mean_pairwise_cosine
 from strategies.market_noise import MarketNoise
 from strategies.masked import Floats, MaskedRound

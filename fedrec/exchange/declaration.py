@@ -88,9 +88,8 @@ DECLARATIONS = {
     CATALOGUE: Declaration(arrays="first|second|count|pairs", texts="items", public="items"),
     GRAM: Declaration(arrays="first|second|count|pairs", texts="items", public="items"),
     MASK_KEYS: Declaration(
-        scalars="weight",
-        texts="encryption|masking|commitment|signature",
-        public="weight|encryption|masking|commitment|signature",
+        texts="encryption|masking|commitment|weight|signature",
+        public="encryption|masking|commitment|weight|signature",
     ),
     MASK_SHARES: Declaration(texts=r"for\..+", public=r"for\..+"),
     UNMASK: Declaration(texts=r"of\..+", public=r"of\..+"),

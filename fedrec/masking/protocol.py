@@ -11,6 +11,7 @@ and signatures; masks are keystreams of ChaCha20, where Flower's helper takes a 
 """
 
 import hashlib
+import itertools
 import json
 import math
 import secrets
@@ -34,25 +35,34 @@ from flwr.supercore.primitives.asymmetric import (
     sign_message,
     verify_signature,
 )
+from numpy.typing import NDArray
 
 from fedrec.errors import RunError
 from fedrec.masking.ring import Ring
+from fedrec.privacy.noise import digest
 
 _SEED_BYTES = 32
 _SEED, _KEY = "seed", "key"
+_HEAVIEST = 1e12
+_TRIES = 100  # combinations of shares, where some are false
 
 
 @dataclass(frozen=True)
 class Terms:
-    """Which sum this is. Bound into signatures and masks, so that nothing of one sum is of use in another."""
+    """Which sum this is. Bound into signatures and masks, so that nothing of one sum is of use in another.
+
+    ``context`` stands for all that the answers are made from and weighed by. It is bound into masks, so that they
+    cancel only among markets that were told the same: a server that tells one market something else gets noise.
+    """
 
     run: str
     action: str
     round: int
+    context: str = ""
 
     def bytes(self) -> bytes:
         """All of it, unambiguously."""
-        return "\x1f".join([self.run, self.action, str(self.round)]).encode()
+        return "\x1f".join([self.run, self.action, str(self.round), self.context]).encode()
 
 
 @dataclass(frozen=True)
@@ -63,12 +73,25 @@ class Announcement:
     encryption: str  # public key (PEM) that shares for it are encrypted under
     masking: str  # public key that its common masks come from
     commitment: str  # SHA-256 of its own mask's seed
+    weight: str  # how much it weighs in an average, a number
     signature: str = ""
 
     def signed(self, terms: Terms) -> bytes:
         """What the signature is over."""
-        parts = [terms.bytes().decode(), self.market, self.encryption, self.masking, self.commitment]
+        parts = [terms.bytes().decode(), self.market, self.encryption, self.masking, self.commitment, self.weight]
         return "\x1e".join(parts).encode()
+
+    def check(self) -> None:
+        """Raise ``ValueError`` where a key is none, or the weight no weight."""
+        for text in (self.encryption, self.masking):
+            if not isinstance(bytes_to_public_key(text.encode()).curve, ec.SECP384R1):
+                raise ValueError("a key of another curve")
+        bytes.fromhex(self.signature)
+        if not 0 < float(self.weight) < _HEAVIEST:
+            raise ValueError(f"a weight of {float(self.weight):g}")
+
+
+ANNOUNCED = ("encryption", "masking", "commitment", "weight", "signature")  # in the order of the fields
 
 
 @dataclass
@@ -84,6 +107,11 @@ class MarketMasks:
     threshold: int = 0
     shares: dict[str, dict[str, str]] | None = None  # by market: its shares that this market holds
     used: str = ""  # digest of what was masked: masks hide one thing only
+    what: str = ""  # digest of what it was made of, whatever it weighs here: for the market's own memory
+    opened: list[str] | None = (
+        None  # over whom the sum was opened; then the secrets are gone, and only ``answer`` is left
+    )
+    answer: dict[str, str] | None = None
 
     @classmethod
     def begin(cls, market: str, terms: Terms) -> "MarketMasks":
@@ -91,9 +119,10 @@ class MarketMasks:
         encryption, masking = (private_key_to_bytes(generate_key_pairs()[0]).decode() for _ in range(2))
         return cls(market, terms, encryption, masking, secrets.token_hex(_SEED_BYTES), {})
 
-    def announce(self, identity: ec.EllipticCurvePrivateKey) -> Announcement:
+    def announce(self, identity: ec.EllipticCurvePrivateKey, weight: float) -> Announcement:
         """What to tell everybody, signed by the market's node key."""
-        own = Announcement(self.market, _public(self.encryption), _public(self.masking), _commitment(self.seed))
+        encryption, masking = _public(self.encryption), _public(self.masking)
+        own = Announcement(self.market, encryption, masking, _commitment(self.seed), repr(float(weight)))
         return replace(own, signature=sign_message(identity, own.signed(self.terms)).hex())
 
     def share(
@@ -108,6 +137,10 @@ class MarketMasks:
                 raise RunError(f"masks: market {name!r} announced itself twice")
             if name not in known:
                 raise RunError(f"masks: no key of market {name!r} is known here; give its public key to this node")
+            try:
+                announcement.check()
+            except ValueError:
+                raise RunError(f"masks: what market {name!r} announced cannot be read") from None
             signature = bytes.fromhex(announcement.signature)
             if not verify_signature(known[name], announcement.signed(self.terms), signature):
                 raise RunError(f"masks: what market {name!r} announced is not signed by its key")
@@ -136,18 +169,18 @@ class MarketMasks:
             if name != self.market
         }
 
-    def mask(self, arrays: Mapping[str, Ring], received: Mapping[str, str]) -> dict[str, Ring]:
+    def mask(self, arrays: Mapping[str, Ring], received: Mapping[str, str], context: str = "") -> dict[str, Ring]:
         """The arrays under masks. ``received``: by market, its share for this one; who sent none has no part in it.
 
         Raises :class:`RunError` for a share that is none, too few of them, or a second thing under the same masks.
         """
-        if self.shares is None:
-            raise RunError("masks: nothing was shared for this sum; begin again")
+        if self.shares is None or self.opened is not None:
+            raise RunError("masks: nothing was shared for this sum, or it was opened already; begin again")
         digest = hashlib.sha256()
         for name in sorted(arrays):
             digest.update(f"{name}\x1f{arrays[name].dtype.str}\x1f{arrays[name].shape}\x1e".encode())
             digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-        digest.update("\x1f".join(sorted(received)).encode())
+        digest.update("\x1f".join([context, *sorted(received)]).encode())
         if self.used not in {"", digest.hexdigest()}:
             raise RunError("masks: something else was sent under these masks before; begin again")
         self.used = digest.hexdigest()
@@ -157,12 +190,12 @@ class MarketMasks:
             self.shares[name] = self._opened_bundle(name, encrypted)
         if len(self.shares) < self.threshold:
             raise RunError(f"masks: {len(self.shares)} markets take part, {self.threshold} are needed")
-        result = dict(arrays)
+        result, terms = dict(arrays), replace(self.terms, context=context)
         streams = {**{name: self._common(name) for name in received}, self.market: bytes.fromhex(self.seed)}
         for name in sorted(result):
             total = np.array(result[name])
             for other, key in sorted(streams.items()):
-                mask = mask_of(key, self.terms, name, total)
+                mask = mask_of(key, terms, name, total)
                 total = total - mask if other < self.market else total + mask
             result[name] = total
         return result
@@ -170,8 +203,13 @@ class MarketMasks:
     def open(self, survivors: Sequence[str]) -> dict[str, str]:
         """The shares that the sum of ``survivors`` needs: of their own masks, and of the keys of those who dropped out.
 
-        Once only: shares of both kinds of one market would bare what it sent.
+        Over one set only: shares of both kinds of one market would bare what it sent. Asked again for the same, as
+        after a lost answer, it says the same; the secrets behind it are forgotten.
         """
+        if self.opened is not None and self.answer is not None:
+            if sorted(survivors) != self.opened:
+                raise RunError("masks: this sum was opened before, over other markets")
+            return self.answer
         if self.shares is None or not self.used:
             raise RunError("masks: nothing was masked for this sum, there is nothing to open")
         came = set(survivors)
@@ -179,7 +217,10 @@ class MarketMasks:
             raise RunError(
                 f"masks: a sum over {len(came)} markets is refused; {self.threshold} of the sharing are needed"
             )
-        return {name: held[_SEED if name in came else _KEY] for name, held in sorted(self.shares.items())}
+        self.opened = sorted(came)
+        self.answer = {name: held[_SEED if name in came else _KEY] for name, held in sorted(self.shares.items())}
+        self.shares, self.encryption, self.masking, self.seed = None, "", "", ""
+        return self.answer
 
     def to_json(self) -> str:
         """As it lies on the market's disk."""
@@ -187,11 +228,13 @@ class MarketMasks:
             {
                 **{
                     name: getattr(self, name)
-                    for name in ("market", "encryption", "masking", "seed", "threshold", "used")
+                    for name in ("market", "encryption", "masking", "seed", "threshold", "used", "what")
                 },
                 "terms": vars(self.terms),
                 "announcements": {name: vars(found) for name, found in self.announcements.items()},
                 "shares": self.shares,
+                "opened": self.opened,
+                "answer": self.answer,
             }
         )
 
@@ -256,15 +299,27 @@ def mask_of(key: bytes, terms: Terms, name: str, like: Ring) -> Ring:
 
 def read_announcement(market: str, texts: Mapping[str, object]) -> Announcement:
     """What a market announced, as it came; raises ``ValueError`` for what is none."""
-    fields = ("encryption", "masking", "commitment", "signature")
-    if not all(isinstance(texts.get(name), str) for name in fields):
+    if not all(isinstance(texts.get(name), str) for name in ANNOUNCED):
         raise ValueError("masks: an announcement without all its parts")
-    return Announcement(market, *(str(texts[name]) for name in fields))
+    found = Announcement(market, *(str(texts[name]) for name in ANNOUNCED))
+    try:
+        found.check()
+    except ValueError as error:
+        raise ValueError(f"masks: an announcement that cannot be: {error}") from None
+    return found
 
 
 def sampled_count(markets: int, participation: float) -> int:
     """How many of so many markets a round asks: at least one."""
     return max(1, math.ceil(participation * markets - 1e-9))
+
+
+def context_of(
+    recipe: str, base: Mapping[str, NDArray[np.generic]], union: Sequence[str], weights: Mapping[str, str]
+) -> str:
+    """What stands for all that a sum's answers are made from: recipe, arrays, items, and who weighs how much."""
+    parts = [recipe, digest(base), *union, "\x1d", *(f"{name}={weights[name]}" for name in sorted(weights))]
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
 
 def default_threshold(share: float, markets: int) -> int:
@@ -295,21 +350,20 @@ def _combined(
     threshold: int,
 ) -> str:
     """The seed of a market that came, the private key of one that did not, checked against what it announced."""
-    shares = [bytes.fromhex(given[name]) for _, given in sorted(opened.items()) if name in given][:threshold]
+    shares = [given[name] for _, given in sorted(opened.items()) if name in given]
     if len(shares) < threshold:
         raise RunError(f"masks: {len(shares)} shares of market {name!r} came, {threshold} are needed")
-    try:
-        secret = combine_shares(shares).decode()
-        fits = (
-            _commitment(secret) == announcements[name].commitment
-            if name in survivors
-            else _public(secret) == announcements[name].masking
-        )
-    except ValueError:
-        fits = False
-    if not fits:
-        raise RunError(f"masks: the shares of market {name!r} do not fit what it announced; the sum stays closed")
-    return secret
+    for chosen in itertools.islice(itertools.combinations(shares, threshold), _TRIES):  # a false share spoils its own
+        try:
+            secret = combine_shares([bytes.fromhex(share) for share in chosen]).decode()
+            announced = announcements[name]
+            if name in survivors and _commitment(secret) == announced.commitment:
+                return secret
+            if name not in survivors and _public(secret) == announced.masking:
+                return secret
+        except (ValueError, IndexError):
+            continue
+    raise RunError(f"masks: the shares of market {name!r} do not fit what it announced; the sum stays closed")
 
 
 def _public(private: str) -> str:

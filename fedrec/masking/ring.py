@@ -42,10 +42,7 @@ class Format:
         numbers = np.asarray(values, np.float64) / self.step
         largest = float(np.abs(numbers).max(initial=0.0))
         if not largest <= self.limit:  # NaN is not
-            bound = self.limit * self.step
-            raise ValueError(
-                f"a number of size {largest * self.step:.4g} does not fit in sums of at most {bound:.4g} each"
-            )
+            raise ValueError(f"a number does not fit: at most {self.limit * self.step:.4g} may be added by each market")
         return np.rint(numbers).astype(np.int64).astype(self.dtype)
 
     def decode(self, total: Ring) -> NDArray[np.float64]:

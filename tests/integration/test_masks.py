@@ -1,6 +1,7 @@
 """Runs under masks: the same models as without, whoever drops out; nothing but masked numbers leaves."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,15 @@ import numpy as np
 import pytest
 from flwr.app import Context, Error, Message
 
+from clients import masks
 from clients.app import app as client_app
+from clients.instruction import Instruction
+from clients.node import MarketNode
+from fedrec.data.store import open_store
+from fedrec.data.synth import SynthSettings, write_synthetic_markets
 from fedrec.errors import RunError, UserError
 from fedrec.files import read_json_lines
+from fedrec.masking.identity import write_identity
 from fedrec.recipe import load_recipe
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.shared import read_shared_model
@@ -79,7 +86,9 @@ def test_nothing_but_integers_under_masks_leaves(masked: Path) -> None:
     arrays = [line for line in read_json_lines(masked / "ledger.jsonl") if line["kind"] == "array"]
     assert {line["action"] for line in arrays} == MASKED_ACTIONS - {"train.codebook"}
     assert {line["dtype"] for line in arrays} == {"uint32"}
-    assert not list(masked.glob("markets/*/masks-*.json"))  # nothing is left to open
+    left = [json.loads(path.read_text()) for path in masked.glob("markets/*/masks-*.json")]
+    assert left
+    assert all(state["seed"] == state["masking"] == "" and state["shares"] is None for state in left)  # nothing to open
     record = json.loads((masked / "summary.json").read_text())["rounds"][0]
     assert record["drift"] is None  # made of single updates, which nobody has
 
@@ -105,8 +114,6 @@ def test_private_runs_can_be_masked(synthetic: Path, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def four(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from fedrec.data.synth import SynthSettings, write_synthetic_markets
-
     directory = tmp_path_factory.mktemp("four") / "data"
     names = ("alfa", "bravo", "charlie", "delta")
     write_synthetic_markets(directory, SynthSettings(markets=names, users=40, items=50, topics=5, seed=5))
@@ -138,7 +145,7 @@ def test_below_the_threshold_the_round_fails(action: str, synthetic: Path, tmp_p
 
 
 def test_a_change_that_does_not_fit_keeps_the_market_out(synthetic: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="does not fit .* raise masks.range"):
+    with pytest.raises(RunError, match="does not fit.*; raise masks.range"):
         start("fecosr", [*HASHED, "masks.range=1e-6"], synthetic, tmp_path / "run")
 
 
@@ -156,3 +163,45 @@ def test_a_change_that_does_not_fit_keeps_the_market_out(synthetic: Path, tmp_pa
 def test_what_masks_do_not_go_with(override: str, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         load_recipe("fecosr", ["masks.enabled=true", override])
+
+
+def test_the_same_update_is_not_summed_over_two_sets_of_markets(four: Path, tmp_path: Path) -> None:
+    """A round done again, without a market that was there before: the difference of the sums would be its own."""
+    overrides = [*HASHED, "federation.rounds=1"]
+    start("fecosr", overrides, four, tmp_path / "first" / "run")
+    again = prepare_simulation(load_recipe("fecosr", overrides), four, tmp_path / "second" / "run")
+    for market in ("alfa", "bravo", "charlie", "delta"):
+        for name in ("summed.json", "identity"):
+            target = tmp_path / "second" / "run" / "markets" / market / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(tmp_path / "first" / "run" / "markets" / market / name, target)
+    shutil.copytree(tmp_path / "first" / "run" / "keys", tmp_path / "second" / "run" / "keys")
+    again.start(client_app=Failing("bravo", "train.pretrain"))  # the round is skipped: nobody helps to open its sum
+    events = (tmp_path / "second" / "run" / "events.jsonl").read_text()
+    assert "summed before over other markets" in events
+
+
+def test_a_node_with_a_key_takes_part_in_nothing_else(four: Path, tmp_path: Path) -> None:
+    """Whatever the coordinator says of masks, and of how few markets are enough."""
+    store = open_store(four / "alfa")
+    write_identity(tmp_path / "identity", tmp_path / "keys" / "alfa.pub")
+    node = MarketNode(store, tmp_path / "run" / "markets" / "alfa", None, tmp_path / "identity", tmp_path / "keys", 3)
+    with pytest.raises(RunError, match="masked sums alone"):
+        node.check(load_recipe("fecosr"))
+    recipe = load_recipe("fecosr", ["masks.enabled=true"])
+    texts = {"action": ["train.pretrain"], "threshold": ["2"]}
+    announced = masks.announce(node, Instruction(recipe, 1, {}, texts)).texts
+    columns = {name: [str(announced[name])] * 2 for name in announced}
+    with pytest.raises(RunError, match="threshold of 2 markets is refused; this node asks for 3"):
+        masks.share(node, Instruction(recipe, 1, {}, {**texts, **columns, "market": ["alfa", "bravo"]}))
+
+
+def test_the_union_of_a_protocol_that_ranks_all_catalogues(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_synthetic_markets(data, SynthSettings(markets=("alfa", "bravo"), users=40, items=160, topics=5, seed=5))
+    options = [*COUNTED, "evaluation.protocol=acmr"]
+    for name, more in (("plain", []), ("masked", ["masks.enabled=true"])):
+        start("fecosr", [*options, *more], data, tmp_path / name)
+    for market in ("alfa", "bravo"):
+        found = [(tmp_path / run / f"markets/{market}/gram.safetensors").read_bytes() for run in ("plain", "masked")]
+        assert found[0] == found[1]

@@ -9,7 +9,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from scipy import stats
 
 from fedrec.errors import RunError
-from fedrec.masking.protocol import MarketMasks, Terms, default_threshold, unmask
+from fedrec.masking.protocol import (
+    ANNOUNCED,
+    MarketMasks,
+    Terms,
+    context_of,
+    default_threshold,
+    read_announcement,
+    unmask,
+)
 from fedrec.masking.ring import Ring, fitting
 
 NAMES = ["ca", "de", "fr", "in", "jp", "mx", "uk"]
@@ -33,6 +41,7 @@ class Sum:
     def reveal(self, survivors: list[str], helpers: list[str]) -> dict[str, np.ndarray]:
         totals = {"w": np.sum([self.uploads[name]["w"] for name in survivors], axis=0, dtype=FORM.dtype)}
         opened = {name: self.parts[name].open(survivors) for name in helpers}
+        assert not any(self.parts[name].seed for name in helpers)  # nothing is left to open
         found = unmask(totals, TERMS, self.announcements, survivors, opened, self.threshold)
         return {name: FORM.decode(total) for name, total in found.items()}
 
@@ -41,7 +50,7 @@ def agree(gone: Mapping[str, str] = {}, terms: Terms = TERMS) -> Sum:
     """The sum up to the uploads; ``gone``: at which step a market drops out."""
     threshold = default_threshold(0.7, len(NAMES))
     parts = {name: MarketMasks.begin(name, terms) for name in NAMES if gone.get(name) != "keys"}
-    announced = [part.announce(IDENTITIES[name]) for name, part in parts.items()]
+    announced = [part.announce(IDENTITIES[name], 1.0) for name, part in parts.items()]
     ciphers = {
         name: part.share(announced, KNOWN, threshold) for name, part in parts.items() if gone.get(name) != "shares"
     }
@@ -92,7 +101,7 @@ def test_one_upload_is_uniform_whatever_it_hides():
     """Its bytes are spread evenly, and say nothing of the numbers: those of zeros look the same."""
     part = MarketMasks.begin("jp", TERMS)
     parts = {"jp": part, "de": MarketMasks.begin("de", TERMS)}
-    announced = [found.announce(IDENTITIES[name]) for name, found in parts.items()]
+    announced = [found.announce(IDENTITIES[name], 1.0) for name, found in parts.items()]
     ciphers = {name: found.share(announced, KNOWN, 2) for name, found in parts.items()}
     plain = FORM.encode(np.full(200_000, 0.25))
     seen = part.mask({"w": plain}, {"de": ciphers["de"]["jp"]})["w"]
@@ -114,7 +123,7 @@ def test_masks_of_one_round_are_of_no_use_in_another():
     assert not np.array_equal(first.uploads["jp"]["w"], second.uploads["jp"]["w"])
     stolen = {name: replace(found) for name, found in first.announcements.items()}
     fresh = MarketMasks.begin("jp", replace(TERMS, round=4))
-    own = fresh.announce(IDENTITIES["jp"])
+    own = fresh.announce(IDENTITIES["jp"], 1.0)
     with pytest.raises(RunError, match="not signed by its key"):
         fresh.share([own, *(found for name, found in stolen.items() if name != "jp")], KNOWN, 5)
 
@@ -131,7 +140,7 @@ def test_masks_of_one_round_are_of_no_use_in_another():
 )
 def test_what_a_market_does_not_share_with(change, complaint):
     parts = {name: MarketMasks.begin(name, TERMS) for name in NAMES}
-    announced = [part.announce(IDENTITIES[name]) for name, part in parts.items()]
+    announced = [part.announce(IDENTITIES[name], 1.0) for name, part in parts.items()]
     with pytest.raises(RunError, match=complaint):
         parts["ca"].share(change(announced), KNOWN, 5)
 
@@ -152,20 +161,71 @@ def test_no_answer_holds_both_kinds_of_share_of_a_market():
     """The seeds of those who came and the keys of those who did not: with both, an upload would be bare."""
     made = agree({"de": "masked"})
     survivors = sorted(made.uploads)
-    opened = made.parts["jp"].open(survivors)
     held = made.parts["jp"].shares
+    opened = made.parts["jp"].open(survivors)
+    assert made.parts["jp"].open(survivors) == opened  # as after a lost answer
+    with pytest.raises(RunError, match="opened before, over other markets"):
+        made.parts["jp"].open([name for name in survivors if name != "uk"])
+    with pytest.raises(RunError, match="opened already"):
+        made.parts["jp"].mask({"w": FORM.encode(VALUES["jp"])}, {})
     assert {name for name in opened if opened[name] == held[name]["key"]} == {"de"}
     assert {name for name in opened if opened[name] == held[name]["seed"]} == set(survivors)
 
 
-def test_a_false_share_is_noticed():
-    made = agree()
-    totals = {"w": np.sum([made.uploads[name]["w"] for name in NAMES], axis=0, dtype=FORM.dtype)}
-    opened = {name: made.parts[name].open(NAMES) for name in NAMES}
-    first = opened["ca"]["jp"]
-    opened["ca"]["jp"] = first[:-2] + ("00" if first[-2:] != "00" else "01")
-    with pytest.raises(RunError, match="do not fit what it announced"):
-        unmask(totals, TERMS, made.announcements, NAMES, opened, 5)
+def false(share: str) -> str:
+    return share[:-2] + ("00" if share[-2:] != "00" else "01")
+
+
+@pytest.mark.parametrize("lie", [false, lambda share: "no share", lambda share: share[:10]])
+def test_false_shares_spoil_nothing_while_enough_are_true(lie):
+    """Two of seven lie: five are left. Three of seven lie: the sum stays closed."""
+    for liars in (["ca", "de"], ["ca", "de", "fr"]):
+        made = agree()
+        totals = {"w": np.sum([made.uploads[name]["w"] for name in NAMES], axis=0, dtype=FORM.dtype)}
+        opened = {name: made.parts[name].open(NAMES) for name in NAMES}
+        for name in liars:
+            opened[name]["jp"] = lie(opened[name]["jp"])
+        if len(liars) == 2:
+            found = unmask(totals, TERMS, made.announcements, NAMES, opened, 5)
+            assert np.allclose(FORM.decode(found["w"]), np.sum(list(VALUES.values()), axis=0), atol=7 * FORM.step)
+        else:
+            with pytest.raises(RunError, match="do not fit what it announced"):
+                unmask(totals, TERMS, made.announcements, NAMES, opened, 5)
+
+
+def test_a_market_that_was_told_something_else_spoils_the_sum():
+    """Weights, parameters or items that the server changes for one market alone: what comes out is noise."""
+    threshold = 5
+    parts = {name: MarketMasks.begin(name, TERMS) for name in NAMES}
+    announced = [part.announce(IDENTITIES[name], 1.0) for name, part in parts.items()]
+    ciphers = {name: part.share(announced, KNOWN, threshold) for name, part in parts.items()}
+    weights = dict.fromkeys(NAMES, "1.0")
+    told = context_of("{}", {"w": np.zeros(3)}, ["a"], weights)
+    others = [
+        context_of("{}", {"w": np.ones(3)}, ["a"], weights),
+        context_of("{}", {"w": np.zeros(3)}, ["a", "b"], weights),
+        context_of("{}", {"w": np.zeros(3)}, ["a"], {**weights, "jp": "9.0"}),
+        context_of("{ }", {"w": np.zeros(3)}, ["a"], weights),
+    ]
+    assert len({told, *others}) == 5
+    total = np.zeros((4, 5), FORM.dtype)
+    for name in NAMES:
+        received = {other: found[name] for other, found in ciphers.items() if other != name}
+        context = others[0] if name == "jp" else told
+        total = total + parts[name].mask({"w": FORM.encode(VALUES[name])}, received, context)["w"]
+    opened = {name: parts[name].open(NAMES) for name in NAMES}
+    announcements = {part.market: part for part in announced}
+    found = unmask({"w": total}, replace(TERMS, context=told), announcements, NAMES, opened, threshold)
+    assert np.abs(FORM.decode(found["w"])).max() > 100
+
+
+@pytest.mark.parametrize("change", [{"masking": "junk"}, {"signature": "zz"}, {"weight": "0"}, {"weight": "nan"}])
+def test_an_announcement_that_cannot_be_is_refused(change):
+    own = MarketMasks.begin("jp", TERMS).announce(IDENTITIES["jp"], 3.0)
+    texts = {name: getattr(own, name) for name in ANNOUNCED}
+    assert read_announcement("jp", texts) == own
+    with pytest.raises(ValueError, match="an announcement that cannot be"):
+        read_announcement("jp", {**texts, **change})
 
 
 @pytest.mark.parametrize(("markets", "threshold"), [(2, 2), (3, 3), (4, 3), (5, 4), (7, 5), (10, 7), (20, 14)])

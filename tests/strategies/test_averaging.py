@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategies.averaging import relative_weights, weighted_average
+from fedrec.exchange.weights import relative_weights
+from strategies.averaging import weighted_average
 
 SHAPES = {"bias": (3,), "scale": (), "weight": (2, 4), "empty": (0, 2)}
 
