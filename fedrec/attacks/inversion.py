@@ -26,8 +26,8 @@ def inverted(
     return hits / len(told) if len(told) else 0.0
 
 
-def guessed(count: NDArray[np.integer], codes: NDArray[np.integer], popularity: Floats, first: int) -> float:
-    """The same with the ``first`` most popular items elsewhere as guesses for every code."""
-    told = np.flatnonzero(count > 0)
-    guess = codes[np.argsort(-popularity, kind="stable")[:first]]
-    return float(np.isin(told, guess).mean()) if len(told) else 0.0
+def by_codebook(
+    count: NDArray[np.integer], codebook: Floats, candidates: Floats, codes: NDArray[np.integer], first: int
+) -> float:
+    """The same by the common codebook [K, d] alone, which everybody has: what the market's own sums add is the rest."""
+    return inverted(count, np.asarray(codebook, np.float64) * count[:, None], candidates, codes, first)

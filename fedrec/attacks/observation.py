@@ -30,6 +30,7 @@ class Observation:
     rounds: list[Round] = field(default_factory=list)
     pairs: dict[str, Payload] = field(default_factory=dict)  # by market: item keys and pairs, counted or noised
     vectors: dict[str, Array] = field(default_factory=dict)  # by market: the item vectors it was sent, [I, e]
+    counts: dict[str, Arrays] = field(default_factory=dict)  # by market: what it was sent of the pairs of all
     final: Arrays = field(default_factory=dict)  # the shared model in the end
 
     def of(self, stage: str) -> list[Round]:

@@ -30,7 +30,7 @@ def separation(scores: Floats, member: Bools) -> Separation:
     members = int(member.sum())
     if not 0 < members < len(member):
         raise ValueError(f"{members} members of {len(member)} subjects: there is nothing to tell apart")
-    false, true, _ = roc_curve(member, scores)
+    false, true, _ = roc_curve(member, scores, drop_intermediate=False)
     return Separation(
         float(roc_auc_score(member, scores)),
         float(true[false <= _FALSE_POSITIVES].max()),
@@ -68,6 +68,12 @@ def epsilon_at_least(scores: Floats, member: Bools, delta: float, confidence: fl
         doubt = (1 - confidence) / len(_GUESSED)
         best = max(best, _least_epsilon(len(scores), 2 * each, right, delta, doubt))
     return best
+
+
+def largest_provable(subjects: int, delta: float) -> float:
+    """What :func:`epsilon_at_least` would say if every single guess were right: no audit with so many can say more."""
+    member = np.arange(subjects) % 2 == 0
+    return epsilon_at_least(member.astype(np.float64), member, delta)
 
 
 def _least_epsilon(subjects: int, guesses: int, right: int, delta: float, doubt: float) -> float:

@@ -10,6 +10,7 @@ from fedrec.errors import UserError
 from fedrec.files import read_json_lines, write_atomic
 from fedrec.report.audit import attack_rows, audit_lines
 from fedrec.report.tables import print_lines, print_table
+from fedrec.simulation.environment import go_offline
 
 sweeps = typer.Typer(help="Run a recipe at many settings.", no_args_is_help=True, rich_markup_mode=None)
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="folder of a finished run")]
@@ -22,6 +23,7 @@ def audit(
     ] = 0.2,
 ) -> None:
     """Attack a finished run: what can server and peers tell of its users from what left the markets?"""
+    go_offline()  # before Flower is imported
     from fedrec.simulation.audit import audit as audit_run
 
     console = Console(markup=False)
@@ -61,6 +63,7 @@ def forget(
     out: Annotated[Path, typer.Option(help="new run folder, of a run on it")],
 ) -> None:
     """Train again as if a user had never been there; counts are checked by subtraction."""
+    go_offline()  # before Flower is imported
     from fedrec.simulation.forget import forget as forget_user
 
     with Console(stderr=True, markup=False).status("") as status:
@@ -89,6 +92,7 @@ def sweep_privacy(
     overrides: Annotated[list[str] | None, typer.Option("--set", help="key.key=value, as often as needed")] = None,
 ) -> None:
     """Run a recipe at several epsilons, attack every run, and write what it bought and what it cost."""
+    go_offline()  # before Flower is imported
     from fedrec.simulation.privacy_sweep import sweep_privacy as run_sweep
 
     try:

@@ -91,7 +91,7 @@ def flags(lines: Iterable[Line], private: bool) -> list[str]:
                 f"{where}: {min(line.changed)} of {line.rows} rows changed; which ones they are tells what this market "
                 "has (items, codes, or how long histories are), however well the numbers are hidden"
             )
-        if private and line.kind == "array" and not line.provenance - {"", "outside epsilon"}:
+        if private and line.kind == "array" and line.provenance & {"", "outside epsilon"}:
             found.append(f"{where} left a private run without noise")
     return found
 

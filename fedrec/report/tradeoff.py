@@ -73,7 +73,7 @@ def value(rows: Rows, column: str, epsilon: float, market: str = MEAN) -> float 
 
 
 def floor(rows: Rows, method: str, market: str = MEAN) -> float | None:
-    """A method that epsilon does not touch: measured at the first point alone."""
+    """A method that epsilon does not touch."""
     return value(rows, method, epsilons(rows)[0], market)
 
 

@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file as load_arrays
 
 from clients.codes import make_code_trainer
 from clients.contenders import make_trainer
 from fedrec.attacks import inversion, items, mechanism, membership, reconstruction
 from fedrec.attacks.observation import PEER, SUMS, UPLOADS, Arrays, Observation, ObserverName
-from fedrec.attacks.scores import epsilon_at_least, precision_at, recall_at, separation
+from fedrec.attacks.scores import epsilon_at_least, largest_provable, precision_at, recall_at, separation
 from fedrec.data.batches import pad
 from fedrec.data.sequences import Sequences
 from fedrec.data.splits import members
@@ -28,20 +27,20 @@ from fedrec.exchange.codebook import COUNT, LEVEL, SUM
 from fedrec.exchange.declaration import PRETRAIN
 from fedrec.exchange.ledger import ledger_entries
 from fedrec.exchange.noised_pairs import PAIRS, read_triangle, symmetric
-from fedrec.exchange.pairs import count_pairs, read_pairs
+from fedrec.exchange.pairs import count_pairs, read_pairs, read_summed
 from fedrec.exchange.payload import Origin, Payload
 from fedrec.files import write_json
 from fedrec.models.adaptor import ItemCodes
+from fedrec.models.quantiser import nearest
 from fedrec.models.sequential import SequentialModel
 from fedrec.privacy.noise import SECRET_BYTES, SecretNoise
-from fedrec.privacy.plan import PrivacyPlan, plan_market
+from fedrec.privacy.plan import plan_market
 from fedrec.recipe import Recipe
 from fedrec.seeds import numpy_generator, seeded_torch
 from fedrec.semantics.factory import make_semantics
 from fedrec.simulation.replay import Replay, replayed
 from fedrec.simulation.run import FinishedRun, open_finished
 from fedrec.threads import single_threaded
-from fedrec.training.codes import MarketCodes
 from fedrec.training.loop import epoch_batches, make_optimiser, train_epoch
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.private import clipped_sum, per_user_gradients
@@ -55,9 +54,17 @@ _SUBJECTS = 400  # of a market at most, those who took part and those who did no
 _ROUNDS = 10  # of a run, evenly spread, that are attacked one by one
 _VICTIMS = 40
 _CANARIES = 1000
+_CONTROL = "loss of an overfitted model"
 _MEMORISED, _OVERFITTED_EPOCHS = 60, 80
 Floats = NDArray[np.float64]
 Progress = Callable[[str], None]
+
+
+_KINDS = {True: "the same users, with nothing to compare it by", False: "a run of its own, without those left out"}
+
+
+class _TooFewError(Exception):
+    """A market without people of both kinds."""
 
 
 @dataclass(frozen=True)
@@ -77,17 +84,30 @@ def audit(path: Path, left_out: float = LEFT_OUT, progress: Progress = lambda _t
     if not 0 < left_out < 1:
         raise UserError(f"--left-out {left_out:g}: a share of the users between 0 and 1")
     finished = open_finished(path)
-    if not {"federated", "fedease"} & set(finished.recipe.evaluation.methods):
+    recipe = finished.recipe
+    if not (recipe.releases_pairs or "federated" in recipe.evaluation.methods):
         raise UserError(f"{path}: none of its methods sends anything; audit a run of federated or fedease")
+    if finished.run.read_manifest()["start_from"]:
+        raise UserError(f"{path}: adapts a model that others trained, and sends nothing; audit the run that trained it")
+    if recipe.federation.faults.dropout or recipe.federation.faults.late:
+        raise UserError(f"{path}: federation.faults cannot be replayed; audit a run without simulated faults")
     progress("replaying the run")
     with single_threaded(), replayed(finished, left_out) as replay:
         if replay.identical is False:
-            raise RunError(f"{path}: its replay differs from it; use the version and device that made it")
-        findings = [finding for market in _markets(finished, replay, progress) for finding in market.findings()]
+            raise RunError(f"{path}: its replay differs; use the version, device and folder name that made it")
+        findings: list[Finding] = []
+        skipped: dict[str, str] = {}
+        for market in _markets(finished, replay, progress):
+            try:
+                findings += list(market.findings())
+            except _TooFewError as error:
+                skipped[market.name] = str(error)
         progress("auditing the noise")
         result = {
             "users_left_out": 1 - replay.recipe.data.user_share,
-            "replay": "identical to the run" if replay.identical else "a run of its own, without those left out",
+            "replay": "identical to the run" if replay.identical else _KINDS[finished.recipe.data.user_share < 1],
+            "masked": recipe.masks.enabled,
+            "skipped": skipped,
             "findings": [asdict(finding) for finding in findings],
             "mechanism": _mechanism(replay.recipe, finished),
         }
@@ -137,9 +157,11 @@ class _Market:
     def observation(self) -> Observation:
         return self.replay.observation
 
-    @property
+    @cached_property
     def recipe(self) -> Recipe:
-        return self.replay.recipe
+        """Of the replay, but attacks are computed on the CPU."""
+        training = self.replay.recipe.training.model_copy(update={"device": "cpu"})
+        return self.replay.recipe.model_copy(update={"training": training})
 
     def generator(self, purpose: str) -> np.random.Generator:
         return numpy_generator(self.recipe.seed, self.name, "audit", purpose)
@@ -162,7 +184,7 @@ class _Market:
         chosen = np.sort(generator.permutation(chosen)[:_SUBJECTS])
         member = took_part[chosen]
         if not 0 < member.sum() < len(member):
-            raise UserError(f"market {self.name!r}: too few users to tell members from others; leave more out")
+            raise _TooFewError(f"{int(member.sum())} of {len(member)} subjects took part; there is nobody to compare")
         return market.train.take(chosen), member
 
     @cached_property
@@ -190,6 +212,8 @@ class _Market:
     def _by_loss(self) -> Iterator[Finding]:
         histories, member = self.subjects
         for observer in (UPLOADS, SUMS):
+            if not self.steps(observer):
+                continue  # never sampled
             gains = np.mean([self._gain(histories, *step) for step in self.steps(observer)], axis=0)
             label = "loss before and after" if observer == UPLOADS else "loss before the first and after the last round"
             known = ~np.isnan(gains)
@@ -209,34 +233,50 @@ class _Market:
 
     def _by_pairs(self) -> Iterator[Finding]:
         histories, member = self.subjects
-        for observer in (UPLOADS, SUMS, PEER):
-            if observer == PEER and not self.observation.vectors:
-                continue  # peers were sent nothing that was made of pairs
-            by = "item pairs" if observer != PEER else "item vectors that a peer was sent"
-            yield self._membership(USER, observer, by, membership.pair_scores(histories, self._pairs(observer)), member)
+        for observer in (UPLOADS, SUMS):
+            scores = membership.pair_scores(histories, self._pairs(observer))
+            yield self._membership(USER, observer, "item pairs", scores, member)
+        for by, known in self._peers():
+            yield self._membership(USER, PEER, by, membership.pair_scores(histories, known), member)
         generator = self.generator("best sellers by pairs")
         truth = items.best_sellers(self.everyone[self.name].train.item_counts())
         totals = self._pairs(UPLOADS).sum(axis=1) + generator.random(len(truth)) * 1e-9
         yield self._ranked(ITEM_SET, UPLOADS, "item pairs", totals, truth)
 
     def _pairs(self, observer: ObserverName) -> Floats:
-        """What the observer knows of this market's item pairs, [I, I]."""
+        """What the server knows of this market's item pairs, [I, I]: its own, or the sum of all."""
         keys = self.everyone[self.name].items
         if observer == UPLOADS:
             return self._sent(self.name)[1]
-        if observer == SUMS:
-            total = np.zeros((len(keys), len(keys)))
-            for name in self.observation.pairs:
-                theirs, matrix = self._sent(name)
-                self._add(total, theirs, matrix)
-            return total
-        peers = {name: set(self.everyone[name].items) & set(keys) for name in self.observation.vectors}
-        peer = max((name for name in peers if name != self.name), key=lambda name: (len(peers[name]), name))
-        vectors = self.observation.vectors[peer].astype(np.float64)
-        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-        alike = np.zeros((len(keys), len(keys)))
-        self._add(alike, self.everyone[peer].items, unit @ unit.T)
-        return alike
+        total = np.zeros((len(keys), len(keys)))
+        for name in self.observation.pairs:
+            theirs, matrix = self._sent(name)
+            self._add(total, theirs, matrix)
+        return total
+
+    def _peers(self) -> Iterator[tuple[str, Floats]]:
+        """What the peer with the most items in common was sent that was made of pairs: vectors, counts of all."""
+        keys = self.everyone[self.name].items
+        peers = {name: len(set(other.items) & set(keys)) for name, other in self.everyone.items() if name != self.name}
+        if not peers:
+            return
+        peer = max(peers, key=lambda name: (peers[name], name))
+        theirs, size = self.everyone[peer].items, (len(keys), len(keys))
+        if peer in self.observation.vectors:
+            vectors = np.asarray(self.observation.vectors[peer], np.float64)
+            unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+            alike = np.zeros(size)
+            self._add(alike, theirs, unit @ unit.T)
+            yield "item vectors that a peer was sent", alike
+        if peer in self.observation.counts:
+            arrays, counted = self.observation.counts[peer], np.zeros(size)
+            if PAIRS in arrays:
+                matrix = symmetric(read_triangle(arrays, len(theirs)), len(theirs)).astype(np.float64)
+            else:
+                summed = read_summed(arrays, len(theirs))
+                matrix = summed.counts.restricted(summed.own).matrix().toarray()
+            self._add(counted, theirs, matrix)
+            yield "item pairs of all that a peer was sent", counted
 
     def _add(self, total: Floats, theirs: list[str], matrix: Floats) -> None:
         place = {key: index for index, key in enumerate(self.everyone[self.name].items)}
@@ -256,7 +296,9 @@ class _Market:
     def _best_sellers(self) -> Iterator[Finding]:
         truth = items.best_sellers(self.everyone[self.name].train.item_counts())
         for observer in (UPLOADS, SUMS):
-            found = []
+            found: list[Floats] = []
+            if not self.steps(observer):
+                continue
             for before, after in self.steps(observer):
                 ends = [
                     items.preference(items.load(self.model, state), self.generator("probes"))
@@ -315,13 +357,16 @@ class _Market:
         vectors = semantics.finish(raw, keys).vectors * semantics.dimension**0.5
         with torch.inference_mode():
             candidates = trainer.model.encoder(torch.from_numpy(vectors.astype(np.float32))).numpy()  # [I, d]
-        codes = MarketCodes.read(load_arrays(node.codes("federated")), self.recipe.codes.sizes).items.codes[:, 0]
+            inputs = (torch.from_numpy(part) for part in (trainer.inputs.common, trainer.inputs.own))
+            codebook = torch.from_numpy(np.array(last.sent[f"{LEVEL}0"], np.float32))
+            codes = nearest(trainer.model.first(*inputs), codebook).numpy()  # [I] what the market counted
         told = last.uploads[self.name].statistics
         count, total = np.asarray(told[f"{COUNT}0"], np.int64), np.asarray(told[f"{SUM}0"], np.float64)
         figures = {}
         for first in (1, 10):
             figures[f"top {first}"] = inversion.inverted(count, total, candidates, codes, first)
-            figures[f"top {first} by popularity"] = inversion.guessed(count, codes, self.elsewhere, first)
+            known = inversion.by_codebook(count, codebook.numpy(), candidates, codes, first)
+            figures[f"top {first} by the codebook"] = known
         yield Finding(self.name, CODES, UPLOADS, "counts and sums of the first level", figures)
 
     def _controls(self) -> Iterator[Finding]:
@@ -420,7 +465,9 @@ def _mechanism(recipe: Recipe, finished: FinishedRun) -> dict[str, Any] | None:
     """The one-run audit of the noise, under the plan of the market with the largest epsilon; None without privacy."""
     if not recipe.privacy.on:
         return None
-    plan: PrivacyPlan = mechanism.planned([plan_market(recipe, store.users) for store in finished.stores])
+    plan = mechanism.planned([plan_market(recipe, store.users) for store in finished.stores])
+    if not plan.releases:
+        return None  # nothing is noised: what leaves is made of texts alone
     generator = numpy_generator(recipe.seed, "audit", "mechanism")
     coins = mechanism.fair_coins(_CANARIES, generator)
     noise = SecretNoise(generator.bytes(SECRET_BYTES), "audit")
@@ -431,4 +478,5 @@ def _mechanism(recipe: Recipe, finished: FinishedRun) -> dict[str, Any] | None:
         "auc": found.auc,
         "epsilon_at_least": epsilon_at_least(scores, coins, plan.delta),
         "epsilon_stated": plan.epsilon,
+        "provable": largest_provable(_CANARIES, plan.delta),
     }

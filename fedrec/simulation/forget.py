@@ -42,6 +42,8 @@ def forget(path: Path, market: str, user: str, data: Path, out: Path, progress: 
     Raises :class:`UserError` for whoever is not there, :class:`RunError` where the counts do not add up.
     """
     finished = open_finished(path)
+    if finished.run.read_manifest()["start_from"]:
+        raise UserError(f"{path}: adapts a model that others trained; forget the user there")
     stores = {store.name: store for store in finished.stores}
     if market not in stores:
         raise UserError(f"--market {market!r}: not in {path}; it has {', '.join(stores)}")
@@ -62,8 +64,9 @@ def forget(path: Path, market: str, user: str, data: Path, out: Path, progress: 
 def _check_counts(before: FinishedRun, after: FinishedRun, market: str, user: str) -> list[str]:
     """The markets whose counts were checked: all, where counts were summed as they are."""
     recipe = before.recipe
-    if not recipe.sums_counts or recipe.privacy.on or recipe.fedease.min_count > 1 or recipe.data.user_share < 1:
-        return []  # no counts, or noised, or rare ones held back: nothing that could be subtracted
+    redrawn = recipe.data.user_share < 1 or recipe.evaluation.ties == "random" or recipe.evaluation.protocol == "acmr"
+    if not recipe.sums_counts or recipe.privacy.on or recipe.fedease.min_count > 1 or redrawn:
+        return []  # no counts, noised, rare ones held back, or what is held out of the others drawn anew
     theirs, keys = _pairs_of(before, recipe, market, user)
     checked = []
     for old_store, new_store in zip(before.stores, after.stores, strict=True):

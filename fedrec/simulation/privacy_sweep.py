@@ -14,8 +14,8 @@ from fedrec.report.tradeoff import write_tradeoff
 from fedrec.simulation.audit import CODES, INTERACTION, ITEM_SET, SEQUENCE, USER, audit
 from fedrec.simulation.sweep import Done, Point, Progress, sweep
 
-_ONCE = ("local", "popularity", "ease")  # what epsilon does not touch: measured at the first point alone
 _SENDING = ("federated", "fedease")
+_FLOORS = "floors"  # the run of all that epsilon does not touch
 
 
 def sweep_privacy(
@@ -45,19 +45,25 @@ def sweep_privacy(
     sending = [method for method in methods if method in _SENDING]
     if not sending:
         raise UserError(f"evaluation.methods {methods}: none of them sends anything; add federated or fedease")
+    share = f"data.user_share={1 - left_out:g}"
     points: list[Point] = []
+    floors = [method for method in methods if method not in sending and method != "pooled"]
+    if floors:
+        points.append(Point(_FLOORS, (f"evaluation.methods=[{', '.join(floors)}]", share)))
     for value in sorted(epsilons, reverse=True):
-        first = not points
-        kept = [method for method in methods if method in sending or (first and method in _ONCE)]
-        changes = [f"evaluation.methods=[{', '.join(kept)}]", f"data.user_share={1 - left_out:g}"]
+        changes = [f"evaluation.methods=[{', '.join(sending)}]", share]
         changes += [f"privacy.epsilon={value:g}"] if math.isfinite(value) else []
         points.append(Point(f"epsilon-{value:g}", tuple(changes)))
-    rows = []
+    rows: list[dict[str, Any]] = []
+    known: dict[str, dict[str, float]] = {}
     for done in sweep(reference, points, seeds, overrides, data, out, progress):
+        if done.point.label == _FLOORS:
+            known = {market: _accuracy(done, market) for market in done.summary["markets"]}
+            continue
         path = done.run.path / "audit.json"
         if not path.is_file():
             audit(done.run.path, left_out, partial(_said, progress, done.run.path.name))
-        rows += _rows(done, read_json(path))
+        rows += _rows(done, read_json(path), known)
         write_tradeoff(out, recipe.name, rows, done.summary["privacy"])
     return out / "index.html"
 
@@ -66,15 +72,24 @@ def _said(progress: Progress, run: str, text: str) -> None:
     progress(f"{run}: {text}")
 
 
-def _rows(done: Done, audited: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row a market of a run."""
+def _accuracy(done: Done, market: str) -> dict[str, float]:
+    """The headline figure of every method in one market."""
+    metric = _metric(done)
+    results = done.summary["markets"][market]["results"]
+    return {method: values[metric] for method, values in results.items() if metric in values}
+
+
+def _metric(done: Done) -> str:
+    return "auc" if done.summary["protocol"] == "ctr" else "ndcg@10"
+
+
+def _rows(done: Done, audited: dict[str, Any], floors: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
+    """One row a market of a run; ``floors``: what no noise touches, by market."""
     summary = done.summary
-    metric = "auc" if summary["protocol"] == "ctr" else "ndcg@10"
     epsilon = float(done.point.label.removeprefix("epsilon-"))
     users, interactions = strongest(audited, USER), strongest(audited, INTERACTION)
     rows = []
     for market, figures in summary["markets"].items():
-        accuracy = {method: values[metric] for method, values in figures["results"].items() if metric in values}
         findings = [found for found in audited["findings"] if found["market"] == market and not found["control"]]
         rows.append(
             {
@@ -82,8 +97,9 @@ def _rows(done: Done, audited: dict[str, Any]) -> list[dict[str, Any]]:
                 "seed": done.seed,
                 "market": market,
                 "users": figures["users"],
-                "metric": metric,
-                **accuracy,
+                "metric": _metric(done),
+                **floors.get(market, {}),
+                **_accuracy(done, market),
                 "user_membership_auc": users.get(market),
                 "user_membership_tpr": _best(findings, USER, "tpr at 1% fpr"),
                 "interaction_membership_auc": interactions.get(market),

@@ -32,6 +32,7 @@ from server.app import app as server_app
 from strategies.records import read_answer
 
 _STAGES = {PRETRAIN: "pretrain", CODEBOOK: "codebook"}
+_SILENT = {"local", "nocodes", "randomcodes"}  # they send nothing before the replay is over
 _AFTERWARDS = {FINETUNE, CTR, REPORT, *TWINS.values()}
 
 
@@ -71,6 +72,8 @@ class _ObservedGrid(InlineGrid):
             sent = read_answer(question, market).payload.arrays
             if "semantics" in sent:
                 self.observation.vectors[market] = np.array(sent["semantics"])
+            elif sent:
+                self.observation.counts[market] = dict(sent)
             return
         answer = read_answer(reply, market)
         if answer.error is not None:
@@ -95,7 +98,7 @@ def replayed(finished: FinishedRun, left_out: float) -> Iterator[Replay]:
     """The run again; where all users took part in it, without a random share ``left_out`` of them."""
     recipe, exact = finished.recipe, finished.recipe.data.user_share < 1
     kept = recipe.data.user_share if exact else 1 - left_out
-    methods = [m for m in recipe.evaluation.methods if m in {"federated", "fedease"}]
+    methods = [m for m in recipe.evaluation.methods if m not in _SILENT]
     recipe = recipe.model_copy(
         update={
             "data": recipe.data.model_copy(update={"user_share": kept}),
@@ -129,7 +132,7 @@ def replayed(finished: FinishedRun, left_out: float) -> Iterator[Replay]:
         shared = _shared(run)
         grid.observation.final = shared or {}
         own = _shared(finished.run)
-        identical = _equal(shared, own) if exact and not finished.recipe.masks.enabled else None
+        identical = _equal(shared, own) if exact and shared and not finished.recipe.masks.enabled else None
         nodes = {
             store.name: MarketNode(store, folders[store.name], recipe.semantics.model) for store in finished.stores
         }
@@ -144,7 +147,7 @@ def _shared(run: RunFolder) -> dict[str, Any] | None:
     return None
 
 
-def _equal(left: dict[str, Any] | None, right: dict[str, Any] | None) -> bool:
-    if left is None or right is None:
-        return left is right
+def _equal(left: dict[str, Any], right: dict[str, Any] | None) -> bool:
+    if right is None:
+        return False
     return set(left) == set(right) and all(np.array_equal(left[name], right[name]) for name in left)

@@ -62,7 +62,7 @@ def test_a_code_of_one_item_is_inverted():
     vectors = np.random.default_rng(0).standard_normal((50, 8))
     codes = np.arange(50)
     assert inversion.inverted(np.ones(50, int), vectors, vectors, codes, 1) == 1.0
-    assert inversion.guessed(np.ones(50, int), codes, np.arange(50.0), 1) == 1 / 50
+    assert inversion.by_codebook(np.ones(50, int), vectors[::-1], vectors, codes, 1) == 0.0  # a codebook of other codes
     noise = np.random.default_rng(1).standard_normal((50, 8)) * 100
     assert inversion.inverted(np.ones(50, int), vectors + noise, vectors, codes, 1) < 0.2
     assert inversion.inverted(np.zeros(50, int), vectors, vectors, codes, 1) == 0.0

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from fedrec.attacks.observation import UPLOADS
 from fedrec.errors import UserError
 from fedrec.recipe import load_recipe
+from fedrec.report.audit import strongest
+from fedrec.simulation.adapt import prepare_adaptation
 from fedrec.simulation.audit import SEQUENCE, TABLE, USER, audit
+from fedrec.simulation.forget import forget
 from fedrec.simulation.privacy_sweep import sweep_privacy
 from fedrec.simulation.run import prepare_simulation
 from tests.conftest import QUICK
@@ -51,6 +55,15 @@ def test_a_run_that_left_users_out_is_replayed_to_the_bit(audited: tuple[Path, d
     assert observers >= {"server, each upload", "server, sums", "peer market"}
 
 
+def test_what_cannot_tell_does_not(audited: tuple[Path, dict]) -> None:
+    """Labels drawn by chance, and an attack that never sees what left: about a coin, over all markets."""
+    _, result = audited
+    for name in ("random labels", "never sees"):
+        found = [entry["figures"]["auc"] for entry in result["findings"] if entry["control"].startswith(name)]
+        assert len(found) == len(MARKETS)
+        assert 0.25 < sum(found) / len(found) < 0.75  # some thirty people a market
+
+
 def test_what_must_be_caught_is_caught(audited: tuple[Path, dict]) -> None:
     """An overfitted model, all pairs as they are, the rows of a plain table, a gradient of one user."""
     _, result = audited
@@ -85,6 +98,42 @@ def test_codes_are_attacked_too(synthetic: Path, tmp_path: Path) -> None:
     assert {"items behind codes", USER, "best sellers"} <= {found["attack"] for found in result["findings"]}
 
 
+def test_counts_that_peers_are_sent_are_attacked(synthetic: Path, tmp_path: Path) -> None:
+    """Federated EASE with the counts of all: every market can look for a user's pairs."""
+    overrides = [*SMALL, "evaluation.methods=[fedease]", "fedease.restrict=after", "data.user_share=0.6"]
+    result = audit(start("fecosr", synthetic, tmp_path / "run", *overrides))
+    assert result["replay"].startswith("the same users, with nothing to compare")
+    by = {(found["observer"], found["by"]) for found in result["findings"] if found["attack"] == USER}
+    assert ("peer market", "item pairs of all that a peer was sent") in by
+
+
+def test_masked_runs_say_what_the_masks_hide(synthetic: Path, tmp_path: Path) -> None:
+    result = audit(start("fecosr", synthetic, tmp_path / "run", *SMALL, *LEFT_OUT, "masks.enabled=true"))
+    assert result["masked"]
+    seen = [f["figures"]["auc"] for f in result["findings"] if f["attack"] == USER and f["observer"] != UPLOADS]
+    assert max(strongest(result).values()) <= max(seen)
+
+
+@pytest.mark.parametrize("alignment", ["semantic", "procrustes", "none", "layered"])
+def test_every_alignment_can_be_audited(alignment: str, synthetic: Path, tmp_path: Path) -> None:
+    options = [*FEDMM, f"codes.alignment={alignment}", "evaluation.methods=[federated]", "data.user_share=0.5"]
+    result = audit(start("fedmm", synthetic, tmp_path / "run", *options))
+    assert result["replay"] == "identical to the run"
+    codes = figures(result, "items behind codes")
+    assert len(codes) == (0 if alignment == "none" else len(MARKETS))
+
+
+def test_runs_that_cannot_be_replayed_are_refused(synthetic: Path, tmp_path: Path) -> None:
+    faulty = start("fecosr", synthetic, tmp_path / "faulty", *SMALL, *LEFT_OUT, "federation.faults.dropout=0.2")
+    with pytest.raises(UserError, match="faults cannot be replayed"):
+        audit(faulty)
+    prepare_adaptation(faulty, synthetic, tmp_path / "adapted", []).start()
+    with pytest.raises(UserError, match="audit the run that trained it"):
+        audit(tmp_path / "adapted")
+    with pytest.raises(UserError, match="forget the user there"):
+        forget(tmp_path / "adapted", "alfa", "x", tmp_path / "data", tmp_path / "out")
+
+
 def test_runs_that_send_nothing_are_refused(synthetic: Path, tmp_path: Path) -> None:
     run = start("floors", synthetic, tmp_path / "run", "evaluation.methods=[popularity]")
     with pytest.raises(UserError, match="none of its methods sends anything"):
@@ -102,7 +151,7 @@ def test_a_sweep_goes_on_where_it_stopped(synthetic: Path, tmp_path: Path) -> No
         pass
 
     def once(text: str) -> None:
-        if text.startswith("run 2"):
+        if text.startswith("run 3"):
             raise KilledError
 
     with pytest.raises(KilledError):
@@ -115,8 +164,11 @@ def test_a_sweep_goes_on_where_it_stopped(synthetic: Path, tmp_path: Path) -> No
         (e, m) for e in ("inf", "4.0") for m in sorted(MARKETS)
     ]
     assert all(row["federated"] and row["user_membership_auc"] for row in rows)
-    assert {row["epsilon"] for row in rows if row["local"]} == {"inf"}  # no noise touches it: measured once
+    for market in MARKETS:  # no noise touches them: measured once
+        assert len({(row["local"], row["popularity"]) for row in rows if row["market"] == market}) == 1
     text = page.read_text()
+    more = sweep_privacy("fecosr", [8.0, 4.0], 1, overrides, synthetic, out, 0.4, lambda _: None)
+    assert "epsilon 8" in more.read_text()  # points can be added to it
     assert "Bought: the strongest attack" in text
     assert "Cost in charlie, the smallest market" in text
     assert text.count("<svg") == 2
