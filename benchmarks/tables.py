@@ -380,6 +380,34 @@ def with_spread(figures: list[float]) -> str:
     return f"{mean(figures):.4f}{spread}"
 
 
+def privacy(name: str, figures: dict[str, str], market: str | None = None) -> str:
+    """One line an epsilon: means over markets (or one market) and seeds, with the lowest and highest seed's."""
+    rows = [row for row in read_rows(f"privacy_{name}") if market in {None, row["market"]}]
+    lines = [["epsilon", "seeds", *figures.values()]]
+    for epsilon in sorted({row["epsilon"] for row in rows}, key=float, reverse=True):
+        here = [row for row in rows if row["epsilon"] == epsilon]
+        cells = []
+        for column in figures:
+            seeds = sorted({row["seed"] for row in here if row.get(column)})
+            means = [mean([float(r[column]) for r in here if r["seed"] == seed and r[column]]) for seed in seeds]
+            spread = f" ({min(means):.4f}–{max(means):.4f})" if len(means) > 1 else ""
+            cells.append(f"{mean(means):.4f}{spread}" if means else "")
+        lines.append(["∞" if epsilon == "inf" else epsilon, str(len({row["seed"] for row in here})), *cells])
+    return markdown(lines)
+
+
+ACCURACY = {"federated_without_prior": "federated without prior", "federated": "federated"}
+LEAKS = {
+    "user_membership_auc": "user, AUC",
+    "interaction_membership_auc": "interaction, AUC",
+    "best_sellers_precision": "best sellers, precision@50",
+    "best_sellers_by_popularity": "by popularity elsewhere",
+    "user_items_recall": "items of a user, recall@10",
+    "epsilon_at_least": "epsilon proved",
+}
+CODE_LEAKS = {name: text for name, text in LEAKS.items() if name[:4] not in {"inte", "user"} or "membership" in name}
+
+
 def markdown(lines: list[list[str]]) -> str:
     header, *rows = lines
     return "\n".join(
@@ -418,6 +446,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "codes alignments": codes_alignments,
     "codes use": codes_use,
     "codes recipe": lambda: results(select("xmarket_codes", "family", HEADLINE)),
+    "privacy fecosr": lambda: privacy("fecosr", ACCURACY),
+    "privacy fecosr in": lambda: privacy("fecosr", ACCURACY, "in"),
+    "privacy fecosr ca": lambda: privacy("fecosr", ACCURACY, "ca"),
+    "privacy fecosr leaks": lambda: privacy("fecosr", LEAKS),
+    "privacy fedmm": lambda: privacy("fedmm", {"federated": "federated, AUC", **CODE_LEAKS}),
+    "masks": lambda: rows_of("masks"),
     "private steps": lambda: rows_of("private_steps"),
     "losses": losses,
     "parts": parts,
