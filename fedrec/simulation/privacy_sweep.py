@@ -11,7 +11,8 @@ from fedrec.files import read_json
 from fedrec.recipe import load_recipe
 from fedrec.report.audit import headline, strongest
 from fedrec.report.tradeoff import write_tradeoff
-from fedrec.simulation.audit import CODES, INTERACTION, ITEM_SET, SEQUENCE, USER, audit
+from fedrec.simulation.audit import audit
+from fedrec.simulation.market_attacks import CODES, INTERACTION, ITEM_SET, SEQUENCE, USER
 from fedrec.simulation.sweep import Done, Point, Progress, sweep
 
 _SENDING = ("federated", "fedease")

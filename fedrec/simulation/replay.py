@@ -108,6 +108,8 @@ def replayed(finished: FinishedRun, left_out: float) -> Iterator[Replay]:
     )
     with tempfile.TemporaryDirectory(prefix="fedrec-audit-") as scratch:
         run = RunFolder.create(Path(scratch) / finished.run.path.resolve().name, recipe)
+        if (finished.run.path / "secret").is_file():  # the server's own, where it keeps whole markets private
+            shutil.copy2(finished.run.path / "secret", run.path / "secret")
         folders = {store.name: run.markets / store.name for store in finished.stores}
         for market, folder in folders.items():
             secret = finished.run.markets / market / "secret"

@@ -11,8 +11,9 @@ from fedrec.errors import UserError
 from fedrec.recipe import load_recipe
 from fedrec.report.audit import strongest
 from fedrec.simulation.adapt import prepare_adaptation
-from fedrec.simulation.audit import SEQUENCE, TABLE, USER, audit
+from fedrec.simulation.audit import audit
 from fedrec.simulation.forget import forget
+from fedrec.simulation.market_attacks import SEQUENCE, TABLE, USER
 from fedrec.simulation.privacy_sweep import sweep_privacy
 from fedrec.simulation.run import prepare_simulation
 from tests.conftest import QUICK
@@ -89,6 +90,12 @@ def test_a_private_run_is_replayed_with_its_secrets_and_hides_sequences(syntheti
     assert {market: (run / "markets" / market / "secret").read_bytes() for market in MARKETS} == secrets
     recalls = figures(result, SEQUENCE)
     assert sum(found["recall@10"] - found["by popularity"] for found in recalls) / len(recalls) < 0.15
+
+
+def test_a_run_whose_server_adds_noise_is_replayed_too(synthetic: Path, tmp_path: Path) -> None:
+    options = [*SMALL, *LEFT_OUT, "semantics.kind=hashing", "federation.weights=uniform", "market_privacy.epsilon=9"]
+    run = start("fecosr", synthetic, tmp_path / "run", *options, "market_privacy.delta=0.1")
+    assert audit(run)["replay"] == "identical to the run"
 
 
 def test_codes_are_attacked_too(synthetic: Path, tmp_path: Path) -> None:
