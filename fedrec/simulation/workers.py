@@ -27,7 +27,7 @@ WORKER_DIED = 2  # the process that computed is gone
 _SPAWN = multiprocessing.get_context("spawn")  # a forked torch may hang
 _STOP_SECONDS = 5
 _START_SECONDS = 300  # to import what the app needs
-_LAST_WORDS_SECONDS = 1  # for a process that is ending to say with which code
+_LAST_WORDS_SECONDS = 10  # for a process that is ending to say with which code
 _READY = b"ready"
 
 
