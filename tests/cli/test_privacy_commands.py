@@ -1,0 +1,73 @@
+"""``fedrec ledger``, ``audit``, ``sweep`` at the command line: what is printed, and mistakes in two lines."""
+
+from pathlib import Path
+
+import pytest
+
+from fedrec.cli.main import app, exit_code
+from tests.conftest import QUICK
+
+SMALL = [*QUICK, "evaluation.methods=[federated]", "semantics.kind=cooccurrence", "federation.rounds=1"]
+
+
+def call(*arguments: str) -> int:
+    return exit_code(lambda: app(list(arguments), standalone_mode=False))
+
+
+@pytest.fixture(scope="module")
+def run(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("commands") / "run"
+    options = [part for change in SMALL for part in ("--set", change)]
+    assert call("run", "fecosr", "--data", str(synthetic), "--out", str(out), *options) == 0
+    return out
+
+
+def test_the_ledger_is_printed_and_written(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("ledger", str(run)) == 0
+    printed = capsys.readouterr().out
+    assert "train.pretrain" in printed
+    assert "encoder.position.weight" in printed  # only rows of positions that some history reaches have changed
+    page = (run / "ledger.html").read_text()
+    assert "what left the markets" in page
+    assert page.count("<details") == 3
+
+
+def test_the_audit_prints_attacks_and_controls(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("audit", str(run), "--left-out", "0.4") == 0
+    printed = capsys.readouterr().out
+    for text in (
+        "membership of a user",
+        "best sellers",
+        "items of a user",
+        "Controls",
+        "40% of the users were left out",
+    ):
+        assert text in printed
+    assert "never sees what left" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["audit", "RUN", "--left-out", "1"], "--left-out 1: a share of the users between 0 and 1"),
+        (["audit", "NOWHERE"], "not a run folder"),
+        (["ledger", "NOWHERE"], "not a run folder"),
+        (["forget", "RUN", "--market", "alfa", "--user", "x", "--data", "NEW", "--out", "NEW2"], "nothing to forget"),
+        (["sweep", "privacy", "fecosr", "--out", "NEW", "--epsilon", "a,b"], "numbers separated by commas"),
+        (["sweep", "privacy", "fecosr", "--out", "NEW", "--epsilon", "-1"], "positive numbers or inf"),
+        (["sweep", "privacy", "fecosr", "--out", "RUN", "--epsilon", "1"], "not empty, and no sweep"),
+    ],
+)
+def test_mistakes_end_in_two_lines_and_exit_2(
+    arguments: list[str], complaint: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {
+        "RUN": str(run),
+        "NOWHERE": str(tmp_path / "nowhere"),
+        "NEW": str(tmp_path / "a"),
+        "NEW2": str(tmp_path / "b"),
+    }
+    assert call(*(places.get(part, part) for part in arguments)) == 2
+    error = capsys.readouterr().err.strip()
+    assert complaint in error
+    assert len(error.splitlines()) <= 2
