@@ -90,6 +90,12 @@ def open_shares(node: MarketNode, instruction: Instruction) -> Payload:
     return Payload(texts={f"of.{name}": text for name, text in opened.items()})
 
 
+def forget_masks(node: MarketNode) -> None:
+    """Remove what is left of masked sums when all of them are over, opened or not."""
+    for path in node.folder.glob("masks-*.json"):
+        path.unlink()
+
+
 def mask_stage(node: MarketNode, instruction: Instruction) -> "MaskStage":
     """The stage for the answer to an instruction that came with the others' shares."""
     return MaskStage(node, instruction)

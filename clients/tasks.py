@@ -14,6 +14,7 @@ from safetensors.torch import save as save_tensors
 from clients.codes import report_ctr
 from clients.contenders import finished_contenders, make_trainer
 from clients.instruction import Instruction
+from clients.masks import forget_masks
 from clients.node import MarketNode
 from clients.privacy import noised_pairs, private_steps
 from fedrec.data.splits import own_items
@@ -171,6 +172,7 @@ def train_twin(node: MarketNode, instruction: Instruction, method: str) -> Paylo
 def report(node: MarketNode, instruction: Instruction) -> Payload:
     """Every method on the test users; means leave, the mixing weights stay."""
     recipe = instruction.recipe
+    forget_masks(node)
     if recipe.task == "ctr":
         return report_ctr(node, instruction)
     market = node.prepare(recipe)
