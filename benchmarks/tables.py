@@ -405,7 +405,9 @@ LEAKS = {
     "user_items_recall": "items of a user, recall@10",
     "epsilon_at_least": "epsilon proved",
 }
-CODE_LEAKS = {name: text for name, text in LEAKS.items() if name not in {"interaction_membership_auc", "user_items_recall"}}
+CODE_LEAKS = {
+    name: text for name, text in LEAKS.items() if name not in {"interaction_membership_auc", "user_items_recall"}
+}
 
 
 def markdown(lines: list[list[str]]) -> str:
