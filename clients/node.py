@@ -10,7 +10,7 @@ from flwr.app import Context
 
 from fedrec.data.store import MarketStore, open_store
 from fedrec.errors import RunError, UserError
-from fedrec.files import market_name, run_name
+from fedrec.files import market_name, run_name, write_json
 from fedrec.recipe import Recipe, recipe_json
 from fedrec.training.prepared import PreparedMarket
 
@@ -117,8 +117,22 @@ class MarketNode:
         """What was released under noise, and what it cost."""
         return self.folder / "privacy.json"
 
+    @property
+    def began_with(self) -> Path:
+        """Which data this run began with here."""
+        return self.folder / "data.json"
+
     def check(self, recipe: Recipe) -> None:
-        """Refuse what this host's operator did not allow: a text encoder (foreign code), or sums without masks."""
+        """Refuse what this host's operator did not allow: a text encoder (foreign code), or sums without masks.
+
+        And data that have changed since the run began: half of it would be of the one, half of the other. The market
+        remembers that by itself, so that no hash of its data leaves.
+        """
+        known = json.loads(self.began_with.read_text(encoding="utf-8")) if self.began_with.is_file() else None
+        if known is None:
+            write_json(self.began_with, {"fingerprint": self.store.fingerprint})
+        elif known["fingerprint"] != self.store.fingerprint:
+            raise RunError("the data of this market have changed since the run began; put them back, or start anew")
         if self.identity is not None and not recipe.masks.enabled:
             raise RunError("this node has a key and takes part in masked sums alone; set masks.enabled=true")
         if recipe.semantics.model not in {None, self.text_model}:

@@ -296,7 +296,7 @@ class MasksSettings(Section):
 class EngineSettings(Section):
     """Where the clients run."""
 
-    kind: Literal["inline", "ray"] = "inline"
+    kind: Literal["inline", "ray", "deploy"] = "inline"
     workers: int = Field(default=0, ge=0, le=1024, description="processes of inline; 0 computes in this one")
 
 
@@ -514,8 +514,8 @@ class Recipe(Section):
                 f"semantics.model {self.semantics.model!r}: semantics.kind {self.semantics.kind!r} has no model; "
                 "set it to model2vec or sentence-transformers"
             )
-        if self.engine.kind == "ray" and self.engine.workers:
-            return f"engine.workers {self.engine.workers}: is for engine inline; ray has ray.cpus; remove one"
+        if self.engine.kind != "inline" and self.engine.workers:
+            return f"engine.workers {self.engine.workers}: is for engine inline, not {self.engine.kind}; remove one"
         federation = self.federation
         deadline = federation.deadline_seconds or federation.stage_deadline_seconds
         if deadline is not None and self.engine.kind == "inline" and not self.engine.workers:

@@ -1,14 +1,20 @@
 """The coordinator's Flower ServerApp."""
 
+import os
 from pathlib import Path
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from fedrec.errors import RunError
+from fedrec.files import run_name
 from fedrec.recipe import Recipe
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.shared import read_shared_model
 from server.coordinator import Coordinator
+from server.hosts import HostGrid, NodeKeys, read_keys
+
+RUNS = "FEDREC_RUNS"  # on the coordinator's host: the folder that holds the folders of runs
 
 app = ServerApp()
 
@@ -17,11 +23,31 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Lead the run described by the run configuration.
 
-    ``recipe`` (JSON), ``run-folder``, ``markets`` (separated by commas), ``engine``, ``dataset``; ``start-from``: the
-    folder of a shared model to adapt instead of training one.
+    ``recipe`` (JSON), ``markets`` (separated by commas), ``dataset``. In a simulation ``run-folder``, ``engine``, and
+    ``start-from``: the folder of a shared model to adapt instead of training one. In a deployment ``run``, the name of
+    a folder that was prepared on this host, and ``keys``: the markets' public node keys (JSON).
     """
     config = {key: str(value) for key, value in context.run_config.items()}
+    recipe = Recipe.model_validate_json(config["recipe"])
+    markets = config["markets"].split(",")
+    if "keys" in config:
+        _lead_deployed(grid, config, recipe, markets)
+        return
     run = RunFolder(Path(config["run-folder"]))
     start_from = read_shared_model(Path(config["start-from"])) if "start-from" in config else None
-    coordinator = Coordinator(grid, run, Recipe.model_validate_json(config["recipe"]), start_from=start_from)
-    coordinator.lead(config["markets"].split(","), config["engine"], config["dataset"])
+    Coordinator(grid, run, recipe, start_from=start_from).lead(markets, config["engine"], config["dataset"])
+
+
+def _lead_deployed(grid: Grid, config: dict[str, str], recipe: Recipe, markets: list[str]) -> None:
+    root = os.environ.get(RUNS)
+    if not root:
+        raise RunError(f"the executor of the coordinator needs {RUNS}, the folder of the runs")
+    run = RunFolder.open(Path(root) / run_name(config["run"]))
+    with run.locked():
+        try:
+            keys = NodeKeys(grid, read_keys(config["keys"]))
+            coordinator = Coordinator(HostGrid(grid, run.event), run, recipe, owner_of=keys.owner_of)
+            coordinator.lead(markets, "deploy", config["dataset"])
+        except Exception as error:
+            run.event("error", reason=str(error))
+            raise

@@ -30,7 +30,7 @@ from fedrec.semantics.factory import make_semantics
 from fedrec.threads import single_threaded
 from server.catalogues import install_semantics, share_gram, share_semantics, share_vocabulary
 from server.codebooks import STAGE, codebook_rounds
-from server.federation import Federation
+from server.federation import Federation, OwnerOf
 from server.rounds import Schedule, run_rounds
 from strategies.market_noise import MarketNoise
 from strategies.records import array_record
@@ -54,12 +54,16 @@ class Coordinator:
         recipe: Recipe,
         deadline_seconds: float = 120,
         start_from: SharedModel | None = None,
+        owner_of: OwnerOf | None = None,
     ) -> None:
         self.grid = grid
         self.run = run
         self.start_from = start_from
         self.deadline_seconds = deadline_seconds
-        self.federation = Federation(grid, run.path.name, recipe)
+        self.federation = Federation(grid, run.path.name, recipe, owner_of)
+        self.federation.on_refusal = lambda market, node, reason: run.event(
+            "refused", market=market, node=node, reason=reason
+        )
         self.journal = Journal()
         self.plans: dict[str, PrivacyPlan] = {}  # of a private run
 

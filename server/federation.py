@@ -1,7 +1,7 @@
 """The markets of a run as the coordinator knows them: node, name, sizes. Found by asking every node."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from flwr.app import ArrayRecord, ConfigRecord, Message
@@ -16,6 +16,9 @@ from strategies.records import Answer, content_bytes, instruction, read_answer
 
 _POLL_SECONDS = 0.5
 _HELLO_SECONDS = 60.0
+
+OwnerOf = Callable[[int], str | None]  # the market whose key a node has proved; None where it is nobody's
+Refusal = Callable[[str, int, str], None]  # market, node, reason
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,12 @@ class Traffic:
 class Federation:
     """Talks to every market; knows nothing of how they compute."""
 
-    def __init__(self, grid: Grid, run: str, recipe: Recipe) -> None:
+    def __init__(self, grid: Grid, run: str, recipe: Recipe, owner_of: OwnerOf | None = None) -> None:
         self.grid = grid
         self.run = run
         self.recipe = recipe
+        self._owner_of = owner_of
+        self.on_refusal: Refusal = lambda _market, _node, _reason: None
         self.members: dict[str, Member] = {}
         self.traffic = Traffic()
         self._strangers: set[int] = set()  # nodes that are none of the expected markets
@@ -81,9 +86,13 @@ class Federation:
             asked.update(nodes)
             for answer, node in self._ask_nodes(nodes, max(until - time.monotonic(), 1.0)):
                 reason = answer.error or reason_to_distrust(answer.payload, HELLO)
-                if reason:
-                    raise RunError(f"node {node} cannot take part: {reason}")
-                self._welcome(answer, node)
+                owner = self._owner_of(node) if self._owner_of else None
+                if reason and self._owner_of and owner not in expected:
+                    self.on_refusal("", node, reason)
+                elif reason:
+                    raise RunError(f"{f'market {owner!r}' if owner else f'node {node}'} cannot take part: {reason}")
+                else:
+                    self._welcome(answer, node)
             if not set(expected) <= set(self.members):
                 if time.monotonic() > until:
                     missing = sorted(set(expected) - set(self.members))
@@ -101,11 +110,13 @@ class Federation:
         for answer, node in self._ask_nodes(arrived, _HELLO_SECONDS) if arrived else []:
             if answer.error is not None:
                 continue  # it may do better next time
-            member = self.members.get(str(answer.payload.texts.get("market", "")))
-            if member is None or member.node in present or reason_to_distrust(answer.payload, HELLO):
+            name = str(answer.payload.texts.get("market", ""))
+            member = self.members.get(name)
+            known = member is not None and member.node not in present
+            if member is None or not known or reason_to_distrust(answer.payload, HELLO) or self._refused(name, node):
                 self._strangers.add(node)
             else:
-                self.members[str(answer.payload.texts["market"])] = replace(member, node=node)
+                self.members[name] = replace(member, node=node)
 
     def ask(
         self,
@@ -167,12 +178,21 @@ class Federation:
         self.count_traffic(messages, replies)
         return {reply.metadata.src_node_id: reply for reply in replies}
 
+    def _refused(self, market: str, node: int) -> bool:
+        """Whether a node's claim to be a market is false; if so it is told on."""
+        if self._owner_of is None or self._owner_of(node) == market:
+            return False
+        self.on_refusal(market, node, f"its key is not that of market {market!r}")
+        return True
+
     def _welcome(self, answer: Answer, node: int) -> None:
         scalars, texts = answer.payload.scalars, answer.payload.texts
         missing = sorted({"users", "items", "has_text", "has_families"} - set(scalars))
         if missing or "device" not in texts:
             raise RunError(f"node {node}: its hello says nothing of {', '.join(missing) or 'its device'}")
         name = market_name(str(texts.get("market", "")), f"node {node}")
+        if self._refused(name, node):
+            return
         if name in self.members:
             raise RunError(f"two nodes claim market {name!r}; give each node its own")
         self.members[name] = Member(

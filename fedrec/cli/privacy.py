@@ -8,9 +8,9 @@ from rich.console import Console
 
 from fedrec.errors import UserError
 from fedrec.files import read_json_lines, write_atomic
+from fedrec.offline import go_offline
 from fedrec.report.audit import attack_rows, audit_lines
 from fedrec.report.tables import print_lines, print_table
-from fedrec.simulation.environment import go_offline
 
 sweeps = typer.Typer(help="Run a recipe at many settings.", no_args_is_help=True, rich_markup_mode=None)
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="folder of a finished run")]

@@ -8,11 +8,14 @@ import typer
 from rich.console import Console
 
 from fedrec.errors import FedrecError, RunError, UserError
+from fedrec.offline import go_offline
 from fedrec.recipe import HEADLINES, load_recipe, recipe_names, recipe_text
 from fedrec.report.progress import ProgressView
 from fedrec.report.tables import differences_table, print_lines, print_table, privacy_lines, results_table
+from fedrec.runs.folder import RunFolder
 
 if TYPE_CHECKING:
+    from fedrec.deployment.run import Deployment
     from fedrec.simulation.run import Simulation
 
 _NOTE = "gain: federated minus local, paired per user, with its 95 % bootstrap interval"
@@ -27,7 +30,10 @@ def run(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="data folder; default: five synthetic markets")] = None,
     out: Out = None,
-    engine: Annotated[str | None, typer.Option(help="inline or ray")] = None,
+    engine: Annotated[str | None, typer.Option(help="inline, ray or deploy")] = None,
+    connection: Annotated[
+        str | None, typer.Option(help="of engine deploy: a folder that `fedrec deploy init` made, or its name")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="seed of every random choice")] = None,
     overrides: Set = None,
     resume: Annotated[Path | None, typer.Option(help="run folder of an interrupted run; needs nothing else")] = None,
@@ -37,15 +43,33 @@ def run(
 
     if resume is not None:
         given = {"RECIPE": recipe, "--data": data, "--out": out, "--engine": engine, "--seed": seed, "--set": overrides}
-        extra = [name for name, value in given.items() if value not in (None, [])]
+        extra = [name for name, value in {**given, "--connection": connection}.items() if value not in (None, [])]
         if extra:
             raise UserError(f"--resume {resume}: goes on with that run as it is; leave out {', '.join(extra)}")
-        _lead(resume_simulation(resume))
+        if RunFolder.open(resume).read_manifest()["deployment"] is None:
+            _lead(resume_simulation(resume))
+        else:
+            go_offline()
+            from fedrec.deployment.run import resume_deployment
+
+            _lead(resume_deployment(resume))
         return
     changes = list(overrides or [])
     changes += [f"engine.kind={engine}"] if engine is not None else []
     changes += [f"seed={seed}"] if seed is not None else []
     resolved = load_recipe(recipe or "fecosr", changes)
+    if (resolved.engine.kind == "deploy") != (connection is not None):
+        raise UserError("--connection: names the SuperLink of --engine deploy; give both, or neither")
+    if connection is not None:
+        if data is not None:
+            raise UserError(
+                f"--data {data}: in a deployment every market has its own data on its own host; leave it out"
+            )
+        go_offline()
+        from fedrec.deployment.run import prepare_deployment
+
+        _lead(prepare_deployment(resolved, connection, out, _folder(f"{resolved.name}-{resolved.seed}").name))
+        return
     out = out or _folder(f"{resolved.name}-{resolved.seed}")
     hints = [
         "try next: fedrec run --set loss.lam=0            plain cross-entropy instead of S2CE",
@@ -75,8 +99,6 @@ def report(
     ] = None,
 ) -> None:
     """Print a finished run: every method in every market, how sure the differences are, rounds and bytes."""
-    from fedrec.runs.folder import RunFolder
-
     summary = RunFolder.open(path).read_summary()
     known = sorted({name for metrics in summary["mean"].values() for name in metrics})
     metric = metric or _headline(summary)
@@ -149,7 +171,7 @@ def _folder(name: str) -> Path:
     return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
 
 
-def _lead(simulation: "Simulation", hints: list[str] | None = None) -> None:
+def _lead(simulation: "Simulation | Deployment", hints: list[str] | None = None) -> None:
     """Run to the end under the progress view, then print the figures."""
     console = Console(markup=False)
     view = ProgressView(console)

@@ -14,9 +14,17 @@ _PACKAGES = ("fedrec", "flwr", "torch", "numpy", "scipy", "polars", "scikit-lear
 
 
 def build_manifest(
-    recipe: Recipe, data: Path, data_hashes: Mapping[str, str], device: str, start_from: Path | None = None
+    recipe: Recipe,
+    data: Path | None,
+    data_hashes: Mapping[str, str],
+    device: str,
+    start_from: Path | None = None,
+    deployment: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Recipe as given, versions, device, data folder and hashes, the shared model adapted, in a checkout the commit."""
+    """Recipe as given, versions, device, data folder and hashes, the shared model adapted, in a checkout the commit.
+
+    Of a deployment only the connection and the names of its markets: what data they hold is theirs to know.
+    """
     return {
         "schema": SCHEMA,
         "device": device,
@@ -25,7 +33,8 @@ def build_manifest(
         "platform": platform.platform(),
         "versions": _versions(),
         "commit": _commit(),
-        "data": {"folder": str(data), "hashes": dict(data_hashes)},
+        "data": {"folder": None if data is None else str(data), "hashes": dict(data_hashes)},
+        "deployment": None if deployment is None else dict(deployment),
         "start_from": None if start_from is None else str(start_from),
     }
 

@@ -14,8 +14,8 @@ from fedrec.exchange.payload import TEXTS
 from fedrec.files import write_atomic
 from fedrec.recipe import FaultSettings
 from fedrec.seeds import numpy_generator
-from fedrec.simulation.relay import RelayGrid
 from fedrec.simulation.workers import decode, encode
+from server.relay import RelayGrid
 
 _KEPT_ROUNDS = 3  # a resumed run goes back two rounds at most, and reads the answers of the one before
 

@@ -13,11 +13,11 @@ from fedrec.data.synth import SynthSettings, write_synthetic_markets
 from fedrec.errors import UserError
 from fedrec.files import run_name
 from fedrec.masking.identity import write_identity
+from fedrec.offline import go_offline
 from fedrec.recipe import Recipe, load_recipe, parse_recipe, recipe_json
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.manifest import build_manifest, what_differs
 from fedrec.semantics.factory import make_semantics
-from fedrec.simulation.environment import go_offline
 from fedrec.training.device import choose_device
 
 OnReply = Callable[[str, str], None]

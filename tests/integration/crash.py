@@ -155,8 +155,8 @@ def wrap_task(action: str, call: int) -> None:
 
 def main() -> None:
     recipe, point, data, out, *overrides = sys.argv[1:]
+    from fedrec.offline import go_offline
     from fedrec.recipe import load_recipe
-    from fedrec.simulation.environment import go_offline
     from fedrec.simulation.run import prepare_simulation
 
     go_offline()

@@ -18,10 +18,10 @@ from fedrec.files import read_json_lines
 from fedrec.runs.summary import comparable
 from fedrec.simulation.inline import InlineGrid
 from fedrec.simulation.nodes import Seat
-from fedrec.simulation.relay import RelayGrid
 from fedrec.simulation.run import prepare_simulation, resume_simulation
 from fedrec.simulation.wire import OffWireGrid
 from fedrec.simulation.workers import deal
+from server.relay import RelayGrid
 from tests.conftest import QUICK
 from tests.integration.harness import quick
 

@@ -1,0 +1,118 @@
+"""The bundle: the code of a run, as it travels from the coordinator to every market, and consent to it.
+
+It is made of the installed packages, from a checkout and from a wheel alike, and the same version makes the same bytes:
+a market that has installed fedrec itself can compare. What an operator approved stands in a text file, a hash a line.
+"""
+
+import hashlib
+import re
+import zipfile
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from io import BytesIO
+from pathlib import Path
+
+import tomli_w
+
+from fedrec.errors import UserError
+from fedrec.files import write_atomic
+
+PACKAGES = ("clients", "fedrec", "server", "strategies")
+SETTINGS = ("recipe", "run", "markets", "keys", "dataset")  # what a run is told, all texts
+_SUFFIXES = (".py", ".yaml")
+_DESCRIPTION = "pyproject.toml"
+_MANIFEST = ".info/CONTENT"
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A Flower App Bundle as bytes."""
+
+    data: bytes
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the bytes, in hexadecimal: what is approved."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    def contents(self) -> dict[str, str]:
+        """SHA-256 by file name, read from the files themselves."""
+        try:
+            with zipfile.ZipFile(BytesIO(self.data)) as archive:
+                names = sorted(set(archive.namelist()) - {_MANIFEST})
+                return {name: hashlib.sha256(archive.read(name)).hexdigest() for name in names}
+        except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
+            raise UserError(f"not a bundle ({error}); `fedrec deploy bundle FILE` makes one") from None
+
+
+@cache
+def own_bundle() -> Bundle:
+    """The bundle of the packages installed here."""
+    from flwr.cli.build import build_fab_from_files
+
+    app = {
+        "publisher": "fedrec",
+        "fab-include": [f"{package}/**" for package in PACKAGES],
+        "components": {"serverapp": "server.app:app", "clientapp": "clients.app:app"},
+        "config": dict.fromkeys(SETTINGS, ""),
+    }
+    project = {"name": "fedrec", "version": version("fedrec"), "license": "Apache-2.0"}
+    description = {"project": project, "tool": {"flwr": {"app": app}}}
+    sources = {_DESCRIPTION: tomli_w.dumps(description).encode()}
+    for package in PACKAGES:
+        sources |= {f"{package}/{name}": data for name, data in _sources(files(package)).items()}
+    data, _ = build_fab_from_files(sources)
+    return Bundle(data)
+
+
+def differences(bundle: Bundle) -> list[str]:
+    """Names of files in which a bundle differs from that of the packages installed here; empty where it is the same."""
+    own, other = own_bundle().contents(), bundle.contents()
+    return sorted(name for name in own.keys() | other.keys() if own.get(name) != other.get(name))
+
+
+def read_bundle(path: Path) -> Bundle:
+    """A bundle from a file; raises :class:`UserError` where it is none."""
+    bundle = Bundle(path.read_bytes())
+    try:
+        bundle.contents()
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return bundle
+
+
+def read_approved(path: Path) -> set[str]:
+    """Hashes of the approved bundles; a missing file approves none. Raises :class:`UserError` for any other line."""
+    if not path.is_file():
+        return set()
+    approved = set()
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        word = line.partition("#")[0].strip()
+        if word and not _HASH.fullmatch(word):
+            raise UserError(f"{path}, line {number}: {word!r} is no SHA-256; use `fedrec deploy approve`")
+        if word:
+            approved.add(word)
+    return approved
+
+
+def approve(path: Path, bundle: Bundle, note: str) -> bool:
+    """Add a bundle to the approved ones; False where it was among them."""
+    if bundle.hash in read_approved(path):
+        return False
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    write_atomic(path, f"{before}{bundle.hash}  # {note}\n".encode())
+    return True
+
+
+def _sources(folder: Traversable) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            found |= {f"{entry.name}/{name}": data for name, data in _sources(entry).items()}
+        elif entry.name.endswith(_SUFFIXES):
+            found[entry.name] = entry.read_bytes()
+    return found

@@ -1,0 +1,168 @@
+"""``fedrec deploy check``: everything that can be seen to be wrong before a run, each with what to do."""
+
+import os
+import socket
+import stat
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import yaml
+
+from fedrec.data.store import open_store
+from fedrec.deployment.bundle import own_bundle, read_approved
+from fedrec.deployment.certificates import (
+    days_left,
+    private_matches,
+    problem_of_dates,
+    problem_of_server,
+    public_key,
+    read_certificate,
+)
+from fedrec.deployment.layout import SUPERLINK_PORT, CoordinatorPart, DeploymentFolder, MarketPart, Part
+from fedrec.errors import UserError
+
+_SOON_DAYS = 30
+_VERSIONS = {"flwr": "1.41.0"}  # our adapters know this one alone
+_CONNECT_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. ``level``: ok, warn, fail."""
+
+    level: str
+    what: str
+    remedy: str = ""
+
+
+def parts_of(path: Path) -> list[Part]:
+    """The parts that lie in a folder, or the one that it is; raises :class:`UserError` where there is none."""
+    folder = DeploymentFolder(path)
+    parts: list[Part] = [*folder.markets]
+    if folder.coordinator.path.is_dir():
+        parts.append(folder.coordinator)
+    if not parts and CoordinatorPart(path).connection.is_file():
+        parts = [CoordinatorPart(path)]
+    if not parts and MarketPart(path).identity.is_file():
+        parts = [MarketPart(path.resolve())]
+    if not parts:
+        raise UserError(f"{path}: neither a deployment nor one host's part of it; make one with `fedrec deploy init`")
+    return parts
+
+
+def check_folder(path: Path, now: datetime | None = None) -> list[Finding]:
+    """Look at a whole deployment or at one host's part. Raises :class:`UserError` for a folder that is neither."""
+    findings = _versions()
+    for part in parts_of(path):
+        try:
+            findings += _part(part, now)
+        except OSError as error:
+            findings.append(Finding("fail", f"{error.filename}: {error.strerror}", "copy this host's part again"))
+        except UserError as error:
+            findings.append(Finding("fail", str(error)))
+    return findings
+
+
+def _versions() -> list[Finding]:
+    found = []
+    for package, wanted in _VERSIONS.items():
+        try:
+            installed = version(package)
+        except PackageNotFoundError:
+            installed = "missing"
+        good = installed == wanted
+        remedy = "" if good else f"install {package}=={wanted}"
+        found.append(Finding("ok" if good else "fail", f"{package} {installed}", remedy))
+    return found
+
+
+def _part(part: Part, now: datetime | None) -> list[Finding]:
+    findings = [_dates(part.authority, now), _modes(part)]
+    hosts = ["127.0.0.1"] if isinstance(part, CoordinatorPart) else ["node", f"node-{part.path.resolve().name}"]
+    problem = problem_of_server(part.certificate, part.key, part.authority, hosts, now)
+    if problem is not None:
+        findings.append(Finding("fail", f"{part.certificate}: {problem}", "make it again: fedrec deploy renew DIR"))
+    else:
+        findings.append(_dates(part.certificate, now))
+    approved = read_approved(part.approved)
+    if own_bundle().hash in approved:
+        findings.append(Finding("ok", f"{part.approved}: approves the bundle of the version installed here"))
+    else:
+        remedy = f"fedrec deploy approve {part.path}"
+        findings.append(Finding("warn", f"{part.approved}: does not approve the bundle of the version here", remedy))
+    if isinstance(part, CoordinatorPart):
+        return findings + _coordinator(part)
+    return findings + _market(MarketPart(part.path))
+
+
+def _coordinator(part: CoordinatorPart) -> list[Finding]:
+    findings = []
+    markets = yaml.safe_load(part.connection.read_text(encoding="utf-8"))["markets"]
+    for market, key in sorted(markets.items()):
+        public_key(part.path / key)
+        findings.append(Finding("ok", f"market {market}: public key {key}"))
+    return [*findings, _port("127.0.0.1", SUPERLINK_PORT)]
+
+
+def _market(part: MarketPart) -> list[Finding]:
+    name = part.path.resolve().name
+    public = part.keys / f"{name}.pub"
+    if private_matches(part.identity, public):
+        findings = [Finding("ok", f"{part.identity}: fits {public}")]
+    else:
+        findings = [Finding("fail", f"{part.identity}: does not fit {public}", "put the pair back, or rotate the key")]
+    try:
+        store = open_store(part.data)
+        if store.name != name:
+            remedy = "put the right market's store there"
+            findings.append(Finding("fail", f"{part.data}: holds market {store.name!r}, not {name!r}", remedy))
+        else:
+            findings.append(Finding("ok", f"{part.data}: {store.users} users, {store.items} items"))
+    except UserError as error:
+        findings.append(Finding("warn", str(error), f"import this market's data, then put its store into {part.data}"))
+    if not os.access(part.state, os.W_OK):
+        findings.append(Finding("fail", f"{part.state}: cannot be written", "give it to the user of the containers"))
+    superlink = _setting(part.environment, "FEDREC_SUPERLINK")
+    if superlink is not None:
+        host, _, port = superlink.rpartition(":")
+        findings.append(_port(host, int(port)))
+    return findings
+
+
+def _dates(path: Path, now: datetime | None) -> Finding:
+    problem = problem_of_dates(read_certificate(path), now)
+    if problem is not None:
+        return Finding("fail", f"{path}: {problem}", "make it again: fedrec deploy renew DIR")
+    days = days_left(path, now)
+    if days < _SOON_DAYS:
+        return Finding("warn", f"{path}: expires in {days} days", "make it again: fedrec deploy renew DIR")
+    return Finding("ok", f"{path}: valid for {days} days")
+
+
+def _modes(part: Part) -> Finding:
+    secrets = part.secrets if isinstance(part, CoordinatorPart) else MarketPart(part.path).secrets
+    for path in secrets:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & 0o077:
+            return Finding("fail", f"{path}: mode {mode:04o}, others can read it", f"chmod 600 {path}")
+    return Finding("ok", f"{part.path}: {len(secrets)} private files, readable by their owner alone")
+
+
+def _port(host: str, port: int) -> Finding:
+    try:
+        with socket.create_connection((host, port), _CONNECT_SECONDS):
+            return Finding("ok", f"{host}:{port}: answers")
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        return Finding(
+            "warn", f"{host}:{port}: {reason}", "start the coordinator's containers; open the port to the markets"
+        )
+
+
+def _setting(path: Path, key: str) -> str | None:
+    if not path.is_file():
+        return None
+    lines = (line.partition("=") for line in path.read_text(encoding="utf-8").splitlines())
+    return next((value.strip() for name, _, value in lines if name.strip() == key), None)

@@ -1,0 +1,47 @@
+"""The process in which an approved bundle leads a run, started by the coordinator's executor.
+
+Flower's own runtime of a ServerApp, with one thing between fetching a bundle and unpacking it: its hash must be among
+the approved ones. Imports nothing of the installed fedrec, so that what runs here is the bundle's code alone. What it
+is told comes as JSON on standard input: ``address``, ``root_certificates`` (a path), ``token``, ``approved``.
+"""
+
+import hashlib
+import importlib
+import json
+import sys
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+from flwr.cli.install import install_from_fab
+from flwr.supercore.logger import mirror_output_to_queue
+
+runtime = importlib.import_module("flwr.superlink.runtime.run_serverapp")  # its package shows the function alone
+
+
+def main() -> None:
+    """Lead the run of one token."""
+    told = json.load(sys.stdin)
+    approved = frozenset(told["approved"])
+
+    def install(bundle: bytes, **options: Any) -> Path:
+        digest = hashlib.sha256(bundle).hexdigest()
+        if digest not in approved:
+            raise PermissionError(f"bundle {digest} is not approved on the coordinator's host; `fedrec deploy approve`")
+        return install_from_fab(bundle, **options)
+
+    setattr(runtime, "install_from_fab", install)  # noqa: B010  Flower looks it up there
+    log_queue: Queue[str | None] = Queue()
+    mirror_output_to_queue(log_queue)
+    runtime.run_serverapp(
+        runtime_api_address=told["address"],
+        log_queue=log_queue,
+        token=told["token"],
+        insecure=False,
+        certificates=Path(told["root_certificates"]).read_bytes(),
+        runtime_dependency_install=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""``fedrec deploy init``: every key, certificate and file of a new deployment; and what changes in one later."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import yaml
+
+from fedrec.deployment.certificates import Authority, public_key, server_names
+from fedrec.deployment.compose import compose_text, coordinator_compose, market_compose, whole_compose
+from fedrec.deployment.layout import SUPERLINK_PORT, DeploymentFolder, MarketPart, Part
+from fedrec.errors import UserError
+from fedrec.files import market_name, new_folder, write_atomic
+from fedrec.masking.identity import write_identity
+
+_LOCAL = ["localhost", "127.0.0.1", "::1"]
+
+
+def create_deployment(directory: Path, markets: Sequence[str], host: str | None, masks: bool) -> DeploymentFolder:
+    """A new deployment's folder; one that exists and is not empty is refused.
+
+    ``host``: the name or address under which the markets' hosts reach the coordinator's; without it all parts are for
+    one machine. ``masks``: the markets take part in masked sums only.
+    """
+    names = sorted({market_name(market, "--markets") for market in markets})
+    if not names:
+        raise UserError("--markets: names no market; write them as jp,in,fr")
+    if len(names) < len(markets):
+        raise UserError(f"--markets {','.join(markets)}: a market is named twice; name each once")
+    with new_folder(directory) as scratch:
+        folder = DeploymentFolder(scratch)
+        authority = Authority.create(f"fedrec {directory.name}")
+        folder.authority.parent.mkdir(mode=0o700)
+        authority.write(folder.authority, folder.authority_key)
+        _coordinator(folder, authority, names, host)
+        for name in names:
+            _market(folder.market(name), authority, folder)
+            _market_files(folder.market(name), host, masks)
+        for part in folder.markets:
+            shutil.copytree(folder.coordinator.keys, part.keys)
+        if host is None:
+            write_atomic(folder.compose, compose_text(whole_compose(".", names, masks)).encode())
+            _environment(folder.environment, {})
+    return DeploymentFolder(directory)
+
+
+def add_market(directory: Path, market: str, host: str | None, masks: bool) -> MarketPart:
+    """A part for one more market, signed by the same authority. Parts of others get its public key; copy it to them."""
+    folder = DeploymentFolder(directory)
+    part = folder.market(market_name(market, "--market"))
+    if part.path.exists():
+        raise UserError(f"{part.path}: exists; choose another name or remove it")
+    authority = Authority.read(folder.authority, folder.authority_key)
+    _market(part, authority, folder)
+    _market_files(part, host, masks)
+    shutil.copytree(folder.coordinator.keys, part.keys)
+    announce_key(folder, market)
+    if host is None:
+        names = [known.name for known in folder.markets]
+        write_atomic(folder.compose, compose_text(whole_compose(".", names, masks)).encode())
+    return part
+
+
+def rotate_key(directory: Path, market: str) -> MarketPart:
+    """A fresh node key for a market; the old one is kept beside it until the new one is registered."""
+    folder = DeploymentFolder(directory)
+    part = folder.market(market_name(market, "--market"))
+    if not part.identity.is_file():
+        raise UserError(f"{part.identity}: not there; `fedrec deploy init` makes it")
+    part.identity.replace(part.identity.with_suffix(".old"))
+    public = folder.coordinator.keys / f"{market}.pub"
+    public.unlink(missing_ok=True)
+    write_identity(part.identity, public)
+    announce_key(folder, market)
+    return part
+
+
+def renew_certificates(directory: Path) -> list[Path]:
+    """Fresh server certificates, under the names they had, for every part here; returns their paths."""
+    folder = DeploymentFolder(directory)
+    authority = Authority.read(folder.authority, folder.authority_key)
+    parts = [folder.coordinator, *folder.markets]
+    for part in parts:
+        authority.issue(server_names(part.certificate), part.certificate, part.key)
+    return [part.certificate for part in parts]
+
+
+def announce_key(folder: DeploymentFolder, market: str) -> None:
+    """Give every part here a market's public key, and the coordinator the market."""
+    source = folder.coordinator.keys / f"{market}.pub"
+    public_key(source)
+    for part in folder.markets:
+        if part.keys.is_dir():
+            write_atomic(part.keys / source.name, source.read_bytes())
+    description = yaml.safe_load(folder.coordinator.connection.read_text(encoding="utf-8"))
+    description["markets"] = dict(sorted({**description["markets"], market: f"keys/{market}.pub"}.items()))
+    write_atomic(folder.coordinator.connection, yaml.safe_dump(description, sort_keys=False).encode())
+
+
+def _coordinator(folder: DeploymentFolder, authority: Authority, markets: list[str], host: str | None) -> None:
+    part = folder.coordinator
+    _part(part, authority, [host or "superlink", "superlink", *_LOCAL], folder)
+    for path in (part.runs, part.state):
+        path.mkdir()
+    part.keys.mkdir()
+    description = {
+        "address": f"127.0.0.1:{SUPERLINK_PORT}",
+        "authority": part.authority.name,
+        "runs": part.runs.name,
+        "markets": {market: f"keys/{market}.pub" for market in markets},
+    }
+    write_atomic(part.connection, yaml.safe_dump(description, sort_keys=False).encode())
+    if host is not None:
+        write_atomic(part.compose, compose_text(coordinator_compose(".")).encode())
+        _environment(part.environment, {})
+
+
+def _market(part: MarketPart, authority: Authority, folder: DeploymentFolder) -> None:
+    _part(part, authority, [f"node-{part.name}", "node", *_LOCAL], folder)
+    write_identity(part.identity, folder.coordinator.keys / f"{part.name}.pub")
+    for path in (part.data, part.state):
+        path.mkdir()
+
+
+def _market_files(part: MarketPart, host: str | None, masks: bool) -> None:
+    if host is not None:
+        write_atomic(part.compose, compose_text(market_compose(".", part.name, masks)).encode())
+        _environment(part.environment, {"FEDREC_SUPERLINK": f"{host}:{SUPERLINK_PORT}"})
+
+
+def _part(part: Part, authority: Authority, hosts: list[str], folder: DeploymentFolder) -> None:
+    """What every host has."""
+    part.path.mkdir(parents=True, mode=0o700)
+    shutil.copyfile(folder.authority, part.authority)
+    authority.issue(list(dict.fromkeys(hosts)), part.certificate, part.key)
+    write_atomic(part.secret, secrets.token_hex(32).encode(), mode=0o600)
+    part.approved.parent.mkdir()
+    write_atomic(part.approved, b"")
+
+
+def _environment(path: Path, values: dict[str, str]) -> None:
+    """Owner of the files, so that containers can read keys that nobody else can."""
+    given = {"FEDREC_VERSION": version("fedrec"), "FEDREC_UID": os.getuid(), "FEDREC_GID": os.getgid(), **values}
+    write_atomic(path, "".join(f"{key}={value}\n" for key, value in given.items()).encode())

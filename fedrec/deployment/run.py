@@ -1,0 +1,126 @@
+"""A recipe on a live SuperLink: started, followed, and left with the same run folder as in a simulation."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedrec.deployment.bundle import own_bundle
+from fedrec.deployment.connection import Connection, Control, UnreachableError
+from fedrec.errors import RunError, UserError
+from fedrec.files import run_name
+from fedrec.recipe import Recipe, load_recipe, override_recipe, parse_recipe, recipe_json
+from fedrec.runs.folder import RunFolder
+from fedrec.runs.manifest import build_manifest, what_differs
+
+ROUND_DEADLINE, STAGE_DEADLINE = 600.0, 3600.0  # seconds, where the recipe sets none: a host may be gone for good
+_POLL_SECONDS = 0.5
+_SILENCE_SECONDS = 60.0  # that a SuperLink may take to come back
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A recipe on a connection, checked and ready to run."""
+
+    recipe: Recipe
+    connection: Connection
+    run: RunFolder
+
+    def start(self, on_reply: Callable[[str, str], None] = lambda _market, _action: None) -> dict[str, Any]:
+        """Run to the end and return the summary. Raises :class:`RunError` when the run fails; an interruption stops it.
+
+        ``on_reply`` is not called: answers are in the run's events.
+        """
+        keys = self.connection.keys()
+        settings = {
+            "recipe": recipe_json(self.recipe),
+            "run": self.run.path.name,
+            "markets": ",".join(keys),
+            "keys": json.dumps(keys, sort_keys=True),
+            "dataset": self.connection.path.parent.resolve().name,
+        }
+        bundle = own_bundle()
+        with self.connection.control() as control:
+            number = control.start(bundle, settings)
+            self.run.event("submitted", run=number, bundle=bundle.hash)
+            try:
+                status = _follow(control, number)
+            except KeyboardInterrupt:
+                control.stop(number)
+                self.run.event("error", reason="interrupted")
+                raise
+        if not status.completed:
+            reason = " ".join(status.details.split())[:300] or "it was stopped"
+            raise RunError(f"run {number} failed: {reason}")
+        return self.run.read_summary()
+
+
+def prepare_deployment(recipe: Recipe, connection: str, out: Path | None, name: str) -> Deployment:
+    """Create the run folder. Raises :class:`UserError` for what cannot be run on hosts of their own.
+
+    Without ``out`` the folder is ``name`` among the connection's runs; with it, it must lie there.
+    """
+    opened = Connection.open(connection)
+    path = opened.runs / name if out is None else out.resolve()
+    if path.parent != opened.runs:
+        raise UserError(f"--out {out}: runs of this connection lie in {opened.runs}; name a folder in it")
+    run_name(path.name)
+    ready = deployed(recipe)
+    opened.keys()  # what is wrong with a key is said now
+    run = RunFolder.create(path, ready)
+    deployment = {"connection": str(opened.path.parent.resolve()), "markets": sorted(opened.markets)}
+    run.write_manifest(build_manifest(ready, None, {}, "", deployment=deployment))
+    return Deployment(ready, opened, run)
+
+
+def resume_deployment(path: Path) -> Deployment:
+    """Take up a deployed run that was interrupted, as a new run of Flower's from our own checkpoint."""
+    run = RunFolder.open(path)
+    if run.summary.is_file():
+        raise UserError(f"{path}: finished already; its figures: `fedrec report {path}`")
+    manifest = run.read_manifest()
+    recipe = load_recipe(str(path / "recipe.yaml"))
+    connection = Connection.open(manifest["deployment"]["connection"])
+    if path.resolve().parent != connection.runs:
+        raise UserError(f"{path}: was moved; runs of its connection lie in {connection.runs}")
+    if sorted(connection.markets) != manifest["deployment"]["markets"]:
+        raise UserError(f"{path}: cannot go on: it began with {', '.join(manifest['deployment']['markets'])}")
+    began = parse_recipe(manifest["recipe"], str(path / "manifest.json"))
+    differs = [what_differs(manifest, recipe, began.resolved(*allowed), {}, "") for allowed in _ALLOWED]
+    if all(differs):
+        raise UserError(f"{path}: cannot go on: {differs[0]}; put it back, or start a new run")
+    return Deployment(recipe, connection, run)
+
+
+_ALLOWED = [(families, text) for families in (False, True) for text in (False, True)]  # what the markets may have
+
+
+def deployed(recipe: Recipe) -> Recipe:
+    """The recipe as it runs on hosts of their own; raises :class:`UserError` where it cannot."""
+    if "pooled" in recipe.evaluation.methods:
+        raise UserError("evaluation.methods: 'pooled' needs all histories in one place; leave it out of a deployment")
+    if recipe.federation.faults.dropout or recipe.federation.faults.late:
+        raise UserError("federation.faults: simulated trouble is for simulations; remove it")
+    settings = recipe.federation
+    deadlines = {
+        "deadline_seconds": settings.deadline_seconds or ROUND_DEADLINE,
+        "stage_deadline_seconds": settings.stage_deadline_seconds or STAGE_DEADLINE,
+    }
+    return override_recipe(recipe, {"engine": {"kind": "deploy"}, "federation": deadlines}, [])
+
+
+def _follow(control: Control, number: int) -> Any:
+    """Wait until the run has ended; a SuperLink that is silent is given a while to come back."""
+    heard = time.monotonic()
+    while True:
+        try:
+            status = control.status(number)
+            heard = time.monotonic()
+            if status.ended:
+                return status
+        except UnreachableError:
+            if time.monotonic() - heard > _SILENCE_SECONDS:
+                raise
+        time.sleep(_POLL_SECONDS)

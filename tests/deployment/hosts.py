@@ -1,0 +1,200 @@
+"""A deployment that really runs: its compose files' commands, as processes in namespaces instead of containers.
+
+Commands, environment, mounts and secrets are read from the files that `fedrec deploy init` writes; only the paths
+inside a container are replaced by those of the host's part.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fedrec.data.synth import SynthSettings, write_synthetic_markets
+from fedrec.deployment.create import create_deployment
+from fedrec.deployment.layout import CoordinatorPart, DeploymentFolder, MarketPart, Part
+from fedrec.offline import OFFLINE
+from tests.deployment.network import Network, network
+
+ADDRESS = "10.77.0.{}"
+COORDINATOR = ADDRESS.format(1)
+_START_SECONDS = 60
+_STOP_SECONDS = 10
+
+
+@dataclass
+class Host:
+    """One host: a namespace, a part of the deployment, and the processes that run there."""
+
+    namespace: str
+    part: Part
+    scratch: Path
+    extra: dict[str, list[str]] = field(default_factory=dict)  # more arguments, by service
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, service: str) -> None:
+        """Start one service of the host's compose file."""
+        content = yaml.safe_load(self.part.compose.read_text())["services"][service]
+        command = [self._here(word, content) for word in content["command"]] + self.extra.get(service, [])
+        environment = {key: self._here(value, content) for key, value in content.get("environment", {}).items()}
+        folder = self.scratch / service
+        folder.mkdir(parents=True, exist_ok=True)
+        with self.log(service).open("ab") as log:
+            self.processes[service] = subprocess.Popen(
+                ["ip", "netns", "exec", self.namespace, sys.executable, *command[1:]],
+                env=self.environment(service) | environment,
+                cwd=folder,
+                stdout=log,
+                stderr=log,
+            )
+
+    def run(self, *words: str, seconds: float = 300) -> subprocess.CompletedProcess[str]:
+        """A `fedrec` command on this host."""
+        command = ["ip", "netns", "exec", self.namespace, sys.executable, "-m", "fedrec.cli.main", *words]
+        return subprocess.run(
+            command, env=self.environment("cli"), capture_output=True, text=True, timeout=seconds, check=False
+        )
+
+    def popen(self, *words: str) -> subprocess.Popen[str]:
+        """A `fedrec` command on this host, in the background."""
+        command = ["ip", "netns", "exec", self.namespace, sys.executable, "-m", "fedrec.cli.main", *words]
+        return subprocess.Popen(
+            command, env=self.environment("cli"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def environment(self, service: str) -> dict[str, str]:
+        """As in the image: nothing of this machine's, no home but a scratch folder."""
+        scratch = str(self.scratch / service)
+        own = {"HOME": scratch, "FLWR_HOME": f"{scratch}/flwr", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        kept = {key: os.environ[key] for key in ("PATH", "PYTHONPATH") if key in os.environ}
+        return kept | OFFLINE | own
+
+    def kill(self, service: str) -> None:
+        """SIGKILL."""
+        self.processes[service].kill()
+        self.processes[service].wait()
+
+    def stop(self) -> None:
+        """End all processes, politely first."""
+        running = [process for process in self.processes.values() if process.poll() is None]
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+        until = time.monotonic() + _STOP_SECONDS
+        for process in running:
+            try:
+                process.wait(max(0.1, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def log(self, service: str) -> Path:
+        return self.scratch / f"{service}.log"
+
+    def _here(self, word: str, content: dict[str, Any]) -> str:
+        """A word of the compose file with its variables filled in and its paths on this host."""
+        lines = (line.partition("=") for line in self.part.environment.read_text().splitlines())
+        values = {name: value for name, _, value in lines}
+        word = re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: values.get(found[1]) or found[2], word)
+        paths = {"/tmp/bundles": str(self.scratch / "bundles")}
+        paths |= {f"/run/secrets/{one['target']}": str(self.part.path / one["target"]) for one in content["secrets"]}
+        for volume in content.get("volumes", []):
+            source, target = volume.split(":")[:2]
+            paths[target] = str((self.part.path / source).resolve())
+        if isinstance(self.part, MarketPart):  # a node passes on what its executor is to read
+            paths |= {"/data": str(self.part.data), "/state": str(self.part.state), "/keys": str(self.part.keys)}
+        for inside in sorted(paths, key=len, reverse=True):
+            word = re.sub(rf'(?<![\w.]){re.escape(inside)}(?=["/]|$)', paths[inside], word)
+        return word
+
+
+@dataclass
+class Deployment:
+    """A coordinator and its markets."""
+
+    folder: DeploymentFolder
+    coordinator: Host
+    markets: dict[str, Host]
+    network: Network
+
+    def start(self) -> None:
+        """Everything, in the order of the compose files, and register the nodes."""
+        self.coordinator.start("superlink")
+        self.wait_for_superlink()
+        self.coordinator.start("coordinator")
+        self.register()
+        for host in self.markets.values():
+            host.start("node")
+        for host in self.markets.values():
+            host.start("market")
+
+    def wait_for_superlink(self) -> None:
+        self.wait_for_log(self.coordinator, "superlink", "Uvicorn running")
+
+    def register(self) -> None:
+        result = self.coordinator.run("deploy", "register", str(self.coordinator.part.path))
+        assert result.returncode == 0, result.stdout + result.stderr
+
+    def run(self, recipe: str, name: str, *words: str, seconds: float = 300) -> subprocess.CompletedProcess[str]:
+        """`fedrec run` on the coordinator's host."""
+        return self.coordinator.run(*self.run_words(recipe, name, *words), seconds=seconds)
+
+    def run_words(self, recipe: str, name: str, *words: str) -> list[str]:
+        part = CoordinatorPart(self.coordinator.part.path)
+        out = ["--engine", "deploy", "--connection", str(part.path), "--out", str(part.runs / name)]
+        return ["run", recipe, *out, *words]
+
+    def run_folder(self, name: str) -> Path:
+        return CoordinatorPart(self.coordinator.part.path).runs / name
+
+    @staticmethod
+    def wait_for_log(host: Host, service: str, text: str, times: int = 1, seconds: float = _START_SECONDS) -> None:
+        until = time.monotonic() + seconds
+        while host.log(service).read_text(errors="replace").count(text) < times:
+            assert time.monotonic() < until, f"{service} did not say {text!r}:\n{host.log(service).read_text()[-3000:]}"
+            time.sleep(0.1)
+
+    def logs(self) -> str:
+        hosts = {"coordinator": self.coordinator, **self.markets}
+        return "\n".join(
+            f"=== {name} {path.name}\n{path.read_text(errors='replace')[-2500:]}"
+            for name, host in hosts.items()
+            for path in sorted(host.scratch.glob("*.log"))
+        )
+
+
+@contextmanager
+def deployment(
+    directory: Path, settings: SynthSettings, approve: bool = True, masks: bool = False
+) -> Iterator[Deployment]:
+    """A deployment of synthetic markets; nothing of it runs yet."""
+    write_synthetic_markets(directory / "data", settings)
+    folder = create_deployment(directory / "deployment", settings.markets, COORDINATOR, masks)
+    with network() as net:
+        names = {"superlink": COORDINATOR}
+        coordinator = Host(net.join("coordinator", COORDINATOR, names), folder.coordinator, directory / "coordinator")
+        markets = {}
+        for number, part in enumerate(folder.markets, start=11):
+            part.data.rmdir()
+            (directory / "data" / part.name).rename(part.data)
+            local = {"node": "127.0.0.1", **names}
+            namespace = net.join(part.name, ADDRESS.format(number), local)
+            markets[part.name] = Host(namespace, part, directory / part.name)
+        made = Deployment(folder, coordinator, markets, net)
+        for host in [coordinator, *markets.values()]:
+            host.scratch.mkdir(parents=True, exist_ok=True)
+            if approve:
+                result = host.run("deploy", "approve", str(host.part.path))
+                assert result.returncode == 0, result.stdout + result.stderr
+        try:
+            yield made
+        finally:
+            for host in [*markets.values(), coordinator]:
+                host.stop()
