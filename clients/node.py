@@ -118,6 +118,11 @@ class MarketNode:
         return self.folder / "privacy.json"
 
     @property
+    def recipe(self) -> Path:
+        """The run's recipe, for reading the ledger and using the models on this host."""
+        return self.folder / "recipe.json"
+
+    @property
     def began_with(self) -> Path:
         """Which data this run began with here."""
         return self.folder / "data.json"
@@ -130,6 +135,7 @@ class MarketNode:
         """
         known = json.loads(self.began_with.read_text(encoding="utf-8")) if self.began_with.is_file() else None
         if known is None:
+            write_json(self.recipe, recipe.model_dump(mode="json"))
             write_json(self.began_with, {"fingerprint": self.store.fingerprint})
         elif known["fingerprint"] != self.store.fingerprint:
             raise RunError("the data of this market have changed since the run began; put them back, or start anew")

@@ -173,6 +173,7 @@ def report(node: MarketNode, instruction: Instruction) -> Payload:
     """Every method on the test users; means leave, the mixing weights stay."""
     recipe = instruction.recipe
     forget_masks(node)
+    write_json(node.recipe, recipe.model_dump(mode="json"))  # resolved now
     if recipe.task == "ctr":
         return report_ctr(node, instruction)
     market = node.prepare(recipe)

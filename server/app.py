@@ -46,7 +46,7 @@ def _lead_deployed(grid: Grid, config: dict[str, str], recipe: Recipe, markets: 
     with run.locked():
         try:
             keys = NodeKeys(grid, read_keys(config["keys"]))
-            coordinator = Coordinator(HostGrid(grid, run.event), run, recipe, owner_of=keys.owner_of)
+            coordinator = Coordinator(HostGrid(grid, keys, run.event), run, recipe, owner_of=keys.owner_of)
             coordinator.lead(markets, "deploy", config["dataset"])
         except Exception as error:
             run.event("error", reason=str(error))

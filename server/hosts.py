@@ -26,8 +26,9 @@ class HostGrid(RelayGrid):
     the deadline are never fetched, so they can be counted in no later round.
     """
 
-    def __init__(self, inner: Grid, on_event: OnEvent) -> None:
+    def __init__(self, inner: Grid, keys: "NodeKeys", on_event: OnEvent) -> None:
         super().__init__(inner)
+        self._keys = keys
         self._on_event = on_event
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
@@ -44,12 +45,15 @@ class HostGrid(RelayGrid):
                 question = asked.get(reply.metadata.reply_to_message_id)
                 if question is not None and question.metadata.dst_node_id == reply.metadata.src_node_id:
                     replies.append(self._opened(reply, question))
+                    owner = self._keys.owner_of(question.metadata.dst_node_id)
+                    self._on_event("answered", market=owner or "?", action=question.metadata.message_type)
                     waiting.discard(reply.metadata.reply_to_message_id)
                 elif question is not None and reply.has_error():  # Flower's own word that there is no answer
                     replies.append(Message(Error(reply.error.code, reply.error.reason or ""), reply_to=question))
                     waiting.discard(reply.metadata.reply_to_message_id)
                 else:
-                    self._on_event("refused", node=reply.metadata.src_node_id, reason="a reply to another's question")
+                    reason = "a reply to another's question"
+                    self._on_event("refused", market="", node=reply.metadata.src_node_id, reason=reason)
             if not waiting or (until is not None and time.monotonic() >= until):
                 break
             time.sleep(_POLL_SECONDS)
@@ -72,13 +76,14 @@ class NodeKeys:
     def __init__(self, grid: Grid, key_of: Mapping[str, str]) -> None:  # keys in PEM, by market
         self._grid = grid
         self._market_of = {key.strip(): market for market, key in key_of.items()}
+        self._owners: dict[int, str] = {}  # a node keeps its number as long as it keeps its key
 
     def owner_of(self, node: int) -> str | None:
         """The market whose key ``node`` proved to the SuperLink; None where it is that of no market of this run."""
-        for info in self._grid.get_nodes():
-            if info.node_id == node:
-                return self._market_of.get(info.public_key.decode(errors="replace").strip())
-        return None
+        if node not in self._owners:
+            keys = {info.node_id: info.public_key.decode(errors="replace").strip() for info in self._grid.get_nodes()}
+            self._owners |= {n: self._market_of[key] for n, key in keys.items() if key in self._market_of}
+        return self._owners.get(node)
 
 
 def read_keys(text: str) -> dict[str, str]:

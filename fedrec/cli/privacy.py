@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from fedrec.errors import UserError
-from fedrec.files import read_json_lines, write_atomic
+from fedrec.files import read_json, read_json_lines, write_atomic
 from fedrec.offline import go_offline
 from fedrec.report.audit import attack_rows, audit_lines
 from fedrec.report.tables import print_lines, print_table
@@ -35,15 +35,19 @@ def audit(
     print_lines(console, [*audit_lines(result), f"every figure: {path}/audit.json"])
 
 
-def ledger(path: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run")]) -> None:
+def ledger(
+    path: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run, or of one in a market's private state")],
+) -> None:
     """Write what left each market as a page, and print what somebody should look at."""
-    from fedrec.recipe import load_recipe
+    from fedrec.recipe import load_recipe, parse_recipe
     from fedrec.report.ledger import by_action, collect, flags, ledger_page, size
     from fedrec.runs.folder import RunFolder
 
-    run = RunFolder.open(path)
+    private = sorted(path.glob("markets/*/recipe.json"))
+    own = bool(private) and not (path / "recipe.yaml").is_file()  # a market's private state, on its own host
+    run = RunFolder(path) if own else RunFolder.open(path)
     run.gather_ledgers()
-    recipe = load_recipe(str(path / "recipe.yaml"))
+    recipe = parse_recipe(read_json(private[0]), str(private[0])) if own else load_recipe(str(path / "recipe.yaml"))
     lines = collect(read_json_lines(path / "ledger.jsonl"))
     page = ledger_page(path.resolve().name, lines, recipe.privacy.on, recipe.masks.enabled)
     write_atomic(path / "ledger.html", page.encode())

@@ -117,7 +117,7 @@ def report(
         seconds = sum(record["seconds"] for record in rounds) / len(rounds)
         lines.append(f"rounds: {len(rounds)}, {seconds:.1f} s each, {rejected} replies not used")
     up, down = (summary["bytes"][way] / 1e6 for way in ("up", "down"))
-    lines.append(f"left the markets: {up:.2f} MB, came to them: {down:.2f} MB (item by item: {path}/ledger.jsonl)")
+    lines.append(f"left the markets: {up:.2f} MB, came to them: {down:.2f} MB (item by item: {_ledger(path)})")
     lines.append(
         f"recipe {summary['recipe']}, engine {summary['engine']}, device {summary['device']}, "
         f"{summary['seconds']['total']:.0f} s, peak memory {summary['peak_rss_mb']:.0f} MB"
@@ -132,12 +132,15 @@ def recommend(
     history: Annotated[str | None, typer.Option(help="item keys, oldest first, separated by commas")] = None,
     count: Annotated[int, typer.Option("-k", help="how many items")] = 10,
     method: Annotated[str | None, typer.Option(help="default: the first of federated, fedease, ... there")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="on a market's own host: its store; RUN is then the run in its private state")
+    ] = None,
 ) -> None:
     """Recommend items to a user of a market, or to somebody with a given history."""
     from fedrec.simulation.recommend import recommend as recommend_items
 
     keys = [key.strip() for key in (history or "").split(",") if key.strip()]
-    found = recommend_items(path, market, user=user, history=keys, count=count, method=method)
+    found = recommend_items(path, market, user=user, history=keys, count=count, method=method, data=data)
     rows = [
         [str(rank), entry.item, f"{entry.score:.3f}", str(entry.bought), entry.text]
         for rank, entry in enumerate(found.items, start=1)
@@ -188,10 +191,16 @@ def _lead(simulation: "Simulation | Deployment", hints: list[str] | None = None)
         console.print(f"missing: {failure['market']}, {failure['action']}: {failure['reason']}", highlight=False)
     lines = [
         f"run folder: {out} ({summary['seconds']['total']:.0f} s); differences and bytes: fedrec report {out}",
-        f"what left the markets, item by item: {out}/ledger.jsonl",
+        f"what left the markets, item by item: {_ledger(out)}",
         *privacy_lines(summary),
     ]
     print_lines(console, lines + (hints or []))
+
+
+def _ledger(run: Path) -> str:
+    """Where it is written what left the markets: on one machine in the run, else on each market's own host."""
+    path = run / "ledger.jsonl"
+    return str(path) if path.is_file() else f"on each market's host, fedrec ledger STATE/{run.name}"
 
 
 def _headline(summary: dict[str, Any]) -> str:

@@ -117,6 +117,8 @@ class ProgressView:
             if self._bar is not None:
                 self._bar.update(self._task, completed=event["offered"], total=event["total"])
                 self._bar.update(self._task, description=f"{self._stage}{self._validation}")
+        elif kind == "answered":
+            self.answered(event["market"], event["action"])
         elif kind == "stage":
             words = _STAGES.get(str(event["action"]), "").partition(" (")[0]
             self._validation = ""
@@ -168,6 +170,11 @@ def describe_event(event: Mapping[str, Any]) -> str:
         return f"pretraining done: {event['rounds']} rounds, best after round {event['best_round']}"
     if kind == "stage":
         return _STAGES.get(str(event["action"]), "")
+    if kind == "submitted":
+        return f"run {event['run']} on the SuperLink, bundle {event['bundle'][:12]}"
+    if kind == "refused":
+        who = f"market {event['market']!r}: " if event["market"] else ""
+        return f"{who}node {event['node']} refused: {event['reason']}"
     if kind == "failed":
         return f"{event['market']}: {event['action']} failed: {event['reason']}"
     return ""

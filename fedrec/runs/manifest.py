@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from fedrec.errors import UserError
 from fedrec.recipe import Recipe
 
 SCHEMA = 2
@@ -37,6 +38,14 @@ def build_manifest(
         "deployment": None if deployment is None else dict(deployment),
         "start_from": None if start_from is None else str(start_from),
     }
+
+
+def refuse_deployed(manifest: Mapping[str, Any], path: Path) -> None:
+    """Raise :class:`UserError` for a run whose data and private models lie on the markets' own hosts."""
+    if manifest.get("deployment") is not None:
+        raise UserError(
+            f"{path}: its markets hold data and models on their own hosts; do it there, on the run in a market's state"
+        )
 
 
 def what_differs(

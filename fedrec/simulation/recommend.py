@@ -1,7 +1,7 @@
 """``fedrec recommend``: what a finished run would show one person next, on the machine that holds the market's data."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,12 @@ from clients.contenders import finished_contenders
 from clients.node import MarketNode
 from fedrec.data.sequences import Sequences
 from fedrec.data.splits import Holdout, Split, own_items, user_history
-from fedrec.data.store import open_stores
+from fedrec.data.store import open_store, open_stores
 from fedrec.errors import UserError
-from fedrec.recipe import Recipe, load_recipe
+from fedrec.files import market_name, read_json
+from fedrec.recipe import Recipe, load_recipe, override_recipe, parse_recipe
 from fedrec.runs.folder import RunFolder
+from fedrec.runs.manifest import refuse_deployed
 from fedrec.threads import single_threaded
 from fedrec.training.evaluation import excluded
 from fedrec.training.prepared import PreparedMarket, item_texts
@@ -49,8 +51,12 @@ def recommend(
     history: Sequence[str] = (),
     count: int = 10,
     method: str | None = None,
+    data: Path | None = None,
 ) -> Recommended:
     """The ``count`` items that a market of a finished run recommends after a history, oldest item first.
+
+    ``path`` is a run's folder, or on a market's own host the folder of the run in the market's private state; there
+    ``data`` is the market's store.
 
     The history is a user's own (all interactions in the store) or a list of item keys, taken as of today: the market's
     last moment. What the person had is not recommended. Raises :class:`UserError` for anything unknown, and for data
@@ -60,7 +66,7 @@ def recommend(
         raise UserError("recommend: name a person with --user, or give --history ITEM,ITEM,... (one of them)")
     if count < 1:
         raise UserError(f"-k {count}: ask for one item at least")
-    node, recipe = _open(path, market)
+    node, recipe = _open(path, market) if data is None else _open_private(path, market, data)
     with single_threaded():
         prepared = node.prepare(recipe)
         keys, times = _history(prepared, user, history)
@@ -90,6 +96,7 @@ def _open(path: Path, market: str) -> tuple[MarketNode, Recipe]:
     run = RunFolder.open(path)
     summary = run.read_summary()  # refuses a run that is not finished
     manifest = run.read_manifest()
+    refuse_deployed(manifest, path)
     hashes = manifest["data"]["hashes"]
     if market not in hashes:
         raise UserError(f"--market {market!r}: not in {path}; it has {', '.join(sorted(hashes))}")
@@ -101,10 +108,31 @@ def _open(path: Path, market: str) -> tuple[MarketNode, Recipe]:
         raise UserError(f"{path}: predicts clicks and ranks nothing; recommend needs a run of task sequential")
     if not summary["markets"][market]["results"]:
         raise UserError(f"--market {market!r}: its evaluation failed in {path}, nothing there to recommend with")
-    # Validation has chosen already: what it would choose again costs an inverse for every value.
-    chosen = summary["markets"][market]["chosen"]
-    fixed = [f"{name}.lambdas=[{chosen[f'{name}.lam']}]" for name in ("ease", "fedease") if f"{name}.lam" in chosen]
+    fixed = _fixed(summary["markets"][market]["chosen"])
     return MarketNode(store, run.markets / market), load_recipe(str(path / "recipe.yaml"), fixed)
+
+
+def _open_private(path: Path, market: str, data: Path) -> tuple[MarketNode, Recipe]:
+    """On a market's own host, from its private state alone."""
+    store = open_store(data)
+    node = MarketNode(store, path / "markets" / market_name(market, "--market"))
+    if not node.report.is_file():
+        raise UserError(f"{node.folder}: no finished run of market {market!r}; name a folder in the market's state")
+    if store.name != market:
+        raise UserError(f"--data {data}: holds market {store.name!r}, not {market!r}")
+    if read_json(node.began_with)["fingerprint"] != store.fingerprint:
+        raise UserError(f"--data {data}: not the data that {path} was trained on; import it again or run again")
+    values = read_json(node.recipe)
+    if values["task"] == "ctr":
+        raise UserError(f"{path}: predicts clicks and ranks nothing; recommend needs a run of task sequential")
+    chosen = read_json(node.report)
+    recipe = parse_recipe(values, str(node.recipe))
+    return node, override_recipe(recipe, {}, _fixed(chosen))
+
+
+def _fixed(chosen: Mapping[str, float]) -> list[str]:
+    """Validation has chosen already: what it would choose again costs an inverse for every value."""
+    return [f"{name}.lambdas=[{chosen[f'{name}.lam']}]" for name in ("ease", "fedease") if f"{name}.lam" in chosen]
 
 
 def _history(prepared: PreparedMarket, user: str | None, history: Sequence[str]) -> tuple[list[str], list[int]]:

@@ -16,7 +16,7 @@ from fedrec.masking.identity import write_identity
 from fedrec.offline import go_offline
 from fedrec.recipe import Recipe, load_recipe, parse_recipe, recipe_json
 from fedrec.runs.folder import RunFolder
-from fedrec.runs.manifest import build_manifest, what_differs
+from fedrec.runs.manifest import build_manifest, refuse_deployed, what_differs
 from fedrec.semantics.factory import make_semantics
 from fedrec.training.device import choose_device
 
@@ -155,6 +155,7 @@ def open_finished(path: Path) -> FinishedRun:
     run = RunFolder.open(path)
     summary = run.read_summary()
     manifest = run.read_manifest()
+    refuse_deployed(manifest, path)
     hashes = manifest["data"]["hashes"]
     folder = run.data if run.data.is_dir() else Path(manifest["data"]["folder"])
     stores = open_stores(folder, sorted(hashes))

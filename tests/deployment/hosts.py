@@ -19,6 +19,8 @@ from typing import Any
 import yaml
 
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
+from fedrec.deployment.bundle import approve as approve_bundle
+from fedrec.deployment.bundle import own_bundle
 from fedrec.deployment.create import create_deployment
 from fedrec.deployment.layout import CoordinatorPart, DeploymentFolder, MarketPart, Part
 from fedrec.offline import OFFLINE
@@ -59,6 +61,13 @@ class Host:
     def run(self, *words: str, seconds: float = 300) -> subprocess.CompletedProcess[str]:
         """A `fedrec` command on this host."""
         command = ["ip", "netns", "exec", self.namespace, sys.executable, "-m", "fedrec.cli.main", *words]
+        return subprocess.run(
+            command, env=self.environment("cli"), capture_output=True, text=True, timeout=seconds, check=False
+        )
+
+    def python(self, code: str, *words: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+        """Some Python on this host."""
+        command = ["ip", "netns", "exec", self.namespace, sys.executable, "-c", code, *words]
         return subprocess.run(
             command, env=self.environment("cli"), capture_output=True, text=True, timeout=seconds, check=False
         )
@@ -191,8 +200,7 @@ def deployment(
         for host in [coordinator, *markets.values()]:
             host.scratch.mkdir(parents=True, exist_ok=True)
             if approve:
-                result = host.run("deploy", "approve", str(host.part.path))
-                assert result.returncode == 0, result.stdout + result.stderr
+                approve_bundle(host.part.approved, own_bundle(), "the installed version")
         try:
             yield made
         finally:

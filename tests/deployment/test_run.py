@@ -1,0 +1,126 @@
+"""Three markets on hosts of their own: the same figures as in one process, and what comes with a deployment."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedrec.data.store import open_store
+from fedrec.deployment.layout import MarketPart
+from fedrec.recipe import load_recipe
+from fedrec.runs.summary import comparable
+from fedrec.simulation.run import prepare_simulation
+from tests.conftest import QUICK, TINY
+from tests.deployment.hosts import Deployment, deployment
+
+pytestmark = pytest.mark.deploy
+
+RECIPES = {
+    "fecosr": [*QUICK, "semantics.kind=cooccurrence", "evaluation.methods=[federated, local, popularity, fedease]"],
+    "fedmm": ["codes.rounds=2", "collaborative.epochs=2", "ctr.epochs=2", "evaluation.resamples=50"],
+}
+MARKET = "bravo"
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with deployment(tmp_path_factory.mktemp("deployed"), TINY) as made:
+        made.start()
+        for recipe, settings in RECIPES.items():
+            words = [word for setting in settings for word in ("--set", setting)]
+            result = made.run(recipe, recipe, *words)
+            assert result.returncode == 0, result.stdout + result.stderr + made.logs()
+        yield made
+
+
+def assert_near(left: Any, right: Any, path: str = "") -> None:
+    """Equal apart from the last digits of numbers."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        assert left.keys() == right.keys(), path
+        for key in left:
+            assert_near(left[key], right[key], f"{path}/{key}")
+    elif isinstance(left, list) and isinstance(right, list):
+        assert len(left) == len(right), path
+        for index, (one, other) in enumerate(zip(left, right, strict=True)):
+            assert_near(one, other, f"{path}/{index}")
+    elif isinstance(left, float):
+        assert left == pytest.approx(right, abs=1e-6), path
+    else:
+        assert left == right, path
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_summary_is_that_of_one_process(deployed: Deployment, recipe: str, synthetic: Path, tmp_path: Path) -> None:
+    alone = prepare_simulation(load_recipe(recipe, RECIPES[recipe]), synthetic, tmp_path / "run").start()
+    there = json.loads((deployed.run_folder(recipe) / "summary.json").read_text())
+    assert there["engine"] == "deploy"
+    assert_near(comparable(there) | {"dataset": ""}, comparable(alone) | {"dataset": ""})
+
+
+def test_the_run_folder_is_a_run_folder(deployed: Deployment) -> None:
+    folder = deployed.run_folder("fecosr")
+    assert {"recipe.yaml", "manifest.json", "events.jsonl", "summary.json", "shared", "checkpoints"} <= {
+        path.name for path in folder.iterdir()
+    }
+    assert not (folder / "markets").exists(), "private state of a market on the coordinator's host"
+    assert json.loads((folder / "manifest.json").read_text())["data"] == {"folder": None, "hashes": {}}
+    report = deployed.coordinator.run("report", str(folder))
+    assert report.returncode == 0
+    assert "engine deploy" in report.stdout
+    there = deployed.coordinator.run("recommend", str(folder), "--market", MARKET, "--user", "x")
+    assert there.returncode == 2
+    assert "on their own hosts" in there.stderr
+
+
+def test_recommendations_on_the_markets_own_host(deployed: Deployment) -> None:
+    host = deployed.markets[MARKET]
+    part = MarketPart(host.part.path)
+    user = open_store(part.data).interactions["user_id"][0]
+    state = part.state / "fecosr"
+    words = ["recommend", str(state), "--market", MARKET, "--data", str(part.data), "--user", user, "-k", "3"]
+    result = host.run(*words)
+    assert result.returncode == 0, result.stderr
+    assert len(re.findall(r"^[123] ", result.stdout, re.MULTILINE)) == 3
+    assert "by federated" in result.stdout
+    ledger = host.run("ledger", str(state))
+    assert ledger.returncode == 0, ledger.stderr
+    assert "train.pretrain" in ledger.stdout
+
+
+def test_other_hosts_reach_the_fleets_interface_alone(deployed: Deployment) -> None:
+    """Whoever may start runs or register nodes rules the federation: that is this host's right alone."""
+    host = deployed.markets[MARKET]
+    code = (
+        "import httpx, ssl, sys\n"
+        "context = ssl.create_default_context(cafile=sys.argv[1])\n"
+        "client = httpx.Client(verify=context, base_url='https://superlink:9092')\n"
+        "for path in ('v1/control/list-runs', 'v1/control/start-run', 'v1/runtime/acquire-task', 'v1/fleet/get-fab',\n"
+        "             'docs', 'openapi.json', 'V1/control/list-runs', '/v1/fleet/../control/list-runs'):\n"
+        "    print(client.post(path, content=b'').status_code)\n"
+        "print(client.get('health').status_code)\n"
+        "print(client.post('v1/fleet/push-object', content=b'x' * (33 << 20)).status_code)\n"
+    )
+    result = host.python(code, str(host.part.authority))
+    fleet, health, large = 3, 8, 9
+    codes = [int(line) for line in result.stdout.split()]
+    assert codes[health] == 200, result.stderr
+    assert codes[large] == 413
+    assert codes[fleet] not in {200, 403, 413}, "reaches Flower, which refuses it for want of a signature"
+    assert [code for index, code in enumerate(codes) if index not in (fleet, health, large)] == [403] * 7
+
+
+def test_nothing_that_leaves_a_market_names_a_user_or_an_interaction(deployed: Deployment) -> None:
+    """Over all logs of the coordinator's host, all its runs' files, and what its commands printed."""
+    texts = [path.read_text(errors="replace") for path in deployed.coordinator.scratch.glob("*.log")]
+    root = deployed.run_folder("fecosr").parent
+    texts += [
+        path.read_text(errors="replace") for path in root.rglob("*") if path.suffix in {".json", ".jsonl", ".yaml"}
+    ]
+    whole = "\n".join(texts)
+    assert len(whole) > 10_000
+    for host in deployed.markets.values():
+        users = open_store(MarketPart(host.part.path).data).interactions["user_id"].unique()
+        assert not [user for user in users if user in whole]
