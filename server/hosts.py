@@ -1,8 +1,11 @@
 """Markets on hosts of their own: Flower's Grid over HTTP, with our own waiting, and with names bound to node keys."""
 
 import json
+import math
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from queue import Empty, Queue
 
 from flwr.app import Error, Message
 from flwr.serverapp import Grid
@@ -14,7 +17,7 @@ from strategies.records import content_bytes
 
 LARGEST_REPLY = 512 * 1024 * 1024  # bytes; a table of a million items of 128 numbers
 REFUSED = 1003  # code of the error that stands for a reply that was not looked into
-_POLL_SECONDS = 0.2
+_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.1, 1.0  # between two looks; the longer a market trains, the rarer
 
 OnEvent = Callable[..., None]  # kind, then fields
 
@@ -36,28 +39,58 @@ class HostGrid(RelayGrid):
         sent = list(messages)
         if not sent:
             return []
-        asked = dict(zip(self.inner.push_messages([pack(message, timeout) for message in sent]), sent, strict=True))
-        waiting = {identifier for identifier in asked if identifier}
-        until = None if timeout is None else time.monotonic() + timeout
+        identifiers = self.inner.push_messages([pack(message, timeout) for message in sent])
+        asked = {identifier: question for identifier, question in zip(identifiers, sent, strict=True) if identifier}
+        arrived: Queue[tuple[str, list[Message] | Exception]] = Queue()
+        ended = threading.Event()
+        for identifier in asked:
+            threading.Thread(target=self._fetch, args=(identifier, arrived, ended), daemon=True).start()
+        until = math.inf if timeout is None else time.monotonic() + timeout
         replies: list[Message] = []
-        while waiting:
-            for reply in self.inner.pull_messages(sorted(waiting)):
-                question = asked.get(reply.metadata.reply_to_message_id)
-                if question is not None and question.metadata.dst_node_id == reply.metadata.src_node_id:
-                    replies.append(self._opened(reply, question))
-                    owner = self._keys.owner_of(question.metadata.dst_node_id)
-                    self._on_event("answered", market=owner or "?", action=question.metadata.message_type)
-                    waiting.discard(reply.metadata.reply_to_message_id)
-                elif question is not None and reply.has_error():  # Flower's own word that there is no answer
-                    replies.append(Message(Error(reply.error.code, reply.error.reason or ""), reply_to=question))
-                    waiting.discard(reply.metadata.reply_to_message_id)
-                else:
-                    reason = "a reply to another's question"
-                    self._on_event("refused", market="", node=reply.metadata.src_node_id, reason=reason)
-            if not waiting or (until is not None and time.monotonic() >= until):
-                break
-            time.sleep(_POLL_SECONDS)
+        try:
+            while asked and (left := until - time.monotonic()) > 0:
+                try:
+                    identifier, fetched = arrived.get(timeout=min(left, _LONGEST_POLL_SECONDS))
+                except Empty:
+                    continue
+                if isinstance(fetched, Exception):
+                    raise fetched
+                question = asked.pop(identifier)
+                replies += [answer for reply in fetched if (answer := self._accepted(reply, question)) is not None]
+        finally:
+            ended.set()
         return replies
+
+    def _fetch(
+        self, identifier: str, arrived: "Queue[tuple[str, list[Message] | Exception]]", ended: threading.Event
+    ) -> None:
+        """Look for the reply to one question until it is there or nobody waits any more.
+
+        In a thread of its own: a market that announces a reply and never sends its parts keeps nobody else waiting.
+        """
+        started = time.monotonic()
+        try:
+            while not ended.is_set():
+                if found := list(self.inner.pull_messages([identifier])):
+                    arrived.put((identifier, found))
+                    return
+                waited = time.monotonic() - started
+                ended.wait(min(_LONGEST_POLL_SECONDS, _POLL_SECONDS + waited / 20))
+        except Exception as error:
+            arrived.put((identifier, error))
+
+    def _accepted(self, reply: Message, question: Message) -> Message | None:
+        """A reply from the node that was asked, or Flower's own word that there is none; nobody else's."""
+        node = question.metadata.dst_node_id
+        if reply.has_error() and reply.metadata.src_node_id != node:
+            return Message(Error(reply.error.code, reply.error.reason or ""), reply_to=question)
+        market = self._keys.owner_of(node) or ""
+        if reply.metadata.src_node_id != node:
+            reason = f"a reply to a question that node {node} was asked"
+            self._on_event("refused", market=market, node=reply.metadata.src_node_id, reason=reason)
+            return None
+        self._on_event("answered", market=market, action=question.metadata.message_type)
+        return self._opened(reply, question)
 
     def _opened(self, reply: Message, question: Message) -> Message:
         """The reply unpacked, or an error in its place."""

@@ -74,9 +74,7 @@ def register(
 
     opened = Connection.open(connection)
     with opened.control() as control:
-        known = {node.market for node in control.nodes()}
-        for market in sorted(set(opened.markets) - known):
-            control.register(market)
+        control.register()
         rows = [[node.market or "(no market here)", str(node.number), node.status] for node in control.nodes()]
     print_table(Console(markup=False), "Registered nodes", ["market", "node", "status"], sorted(rows))
 

@@ -1,5 +1,8 @@
 """Compose files: which processes a deployment has, what each may see, and what it may not.
 
+The SuperLink keeps its state in memory: nothing that a market sent rests on the coordinator's disk, runs are taken up
+from our own checkpoints, and `fedrec run` registers the nodes it needs.
+
 A market has two containers. Its node speaks with the SuperLink and has no data. Its executor has the data, runs the
 approved bundle, and reaches nothing but its node. The coordinator's executor shares the SuperLink's network, because
 the SuperLink starts runs for its own host alone.
@@ -52,12 +55,12 @@ def coordinator_compose(part: str, build: str | None = None) -> dict[str, Any]:
             *["--ssl-ca-certfile", "/run/secrets/ca.crt"],
             *["--ssl-certfile", "/run/secrets/server.crt", "--ssl-keyfile", "/run/secrets/server.key"],
             *["--superexec-auth-secret-file", "/run/secrets/executor.secret"],
-            *["--database", "/state/superlink.db"],
         ],
         build=build,
     )
+    # Every poll of every node is a line of its access log.
+    superlink["environment"] = {"FLWR_LOG_LEVEL": "${FEDREC_LOG_LEVEL:-WARNING}"}
     superlink["ports"] = [f"{SUPERLINK_PORT}:{SUPERLINK_PORT}"]
-    superlink["volumes"] = [f"{part}/state:/state"]
     executor = _service(
         "executor",
         [

@@ -158,10 +158,12 @@ class Control:
             if info.status != "unregistered"
         ]
 
-    def register(self, market: str) -> None:
-        """Let the node with a market's key in."""
-        key = public_pem(self._connection.markets[market]).encode()
-        self._ask("RegisterNode", RegisterNodeRequest(public_key=key, name=market))
+    def register(self) -> None:
+        """Let the nodes of all markets in; those that are in already stay."""
+        known = {node.market for node in self.nodes()}
+        for market, pem in self._connection.keys().items():
+            if market not in known:
+                self._ask("RegisterNode", RegisterNodeRequest(public_key=pem.encode(), name=market))
 
     def unregister(self, node: int) -> None:
         """Let a node in no more."""

@@ -5,6 +5,7 @@ the approved ones. Imports nothing of the installed fedrec, so that what runs he
 is told comes as JSON on standard input: ``address``, ``root_certificates`` (a path), ``token``, ``approved``.
 """
 
+import functools
 import hashlib
 import importlib
 import json
@@ -15,6 +16,8 @@ from typing import Any
 
 from flwr.cli.install import install_from_fab
 from flwr.supercore.logger import mirror_output_to_queue
+
+http_grid = importlib.import_module("flwr.superlink.grid.http_grid")
 
 runtime = importlib.import_module("flwr.superlink.runtime.run_serverapp")  # its package shows the function alone
 
@@ -30,6 +33,9 @@ def main() -> None:
             raise PermissionError(f"bundle {digest} is not approved on the coordinator's host; `fedrec deploy approve`")
         return install_from_fab(bundle, **options)
 
+    # As in patience.py, which cannot be imported here.
+    pull = functools.partial(http_grid.pull_objects, initial_backoff=0.05, backoff_cap=2.0)
+    setattr(http_grid, "pull_objects", pull)  # noqa: B010
     setattr(runtime, "install_from_fab", install)  # noqa: B010  Flower looks it up there
     log_queue: Queue[str | None] = Queue()
     mirror_output_to_queue(log_queue)

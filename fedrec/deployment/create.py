@@ -103,8 +103,7 @@ def announce_key(folder: DeploymentFolder, market: str) -> None:
 def _coordinator(folder: DeploymentFolder, authority: Authority, markets: list[str], host: str | None) -> None:
     part = folder.coordinator
     _part(part, authority, [host or "superlink", "superlink", *_LOCAL], folder)
-    for path in (part.runs, part.state):
-        path.mkdir()
+    part.runs.mkdir()
     part.keys.mkdir()
     description = {
         "address": f"127.0.0.1:{SUPERLINK_PORT}",

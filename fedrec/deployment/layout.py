@@ -76,11 +76,6 @@ class CoordinatorPart(Part):
         """The folders of runs."""
         return self.path / "runs"
 
-    @property
-    def state(self) -> Path:
-        """The SuperLink's database."""
-        return self.path / "state"
-
 
 @dataclass(frozen=True)
 class MarketPart(Part):

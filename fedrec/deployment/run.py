@@ -16,7 +16,7 @@ from fedrec.runs.folder import RunFolder
 from fedrec.runs.manifest import build_manifest, what_differs
 
 ROUND_DEADLINE, STAGE_DEADLINE = 600.0, 3600.0  # seconds, where the recipe sets none: a host may be gone for good
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 1.0
 _SILENCE_SECONDS = 60.0  # that a SuperLink may take to come back
 
 
@@ -43,6 +43,7 @@ class Deployment:
         }
         bundle = own_bundle()
         with self.connection.control() as control:
+            control.register()
             number = control.start(bundle, settings)
             self.run.event("submitted", run=number, bundle=bundle.hash)
             try:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from fedrec.deployment.bundle import approve as approve_bundle
 from fedrec.deployment.bundle import own_bundle
 from fedrec.deployment.create import create_deployment
 from fedrec.deployment.layout import CoordinatorPart, DeploymentFolder, MarketPart, Part
+from fedrec.files import read_json_lines
 from fedrec.offline import OFFLINE
 from tests.deployment.network import Network, network
 
@@ -145,7 +146,7 @@ class Deployment:
             host.start("market")
 
     def wait_for_superlink(self) -> None:
-        self.wait_for_log(self.coordinator, "superlink", "Uvicorn running")
+        self.wait_for(lambda: self.healthy(self.coordinator, "superlink"), "the SuperLink to be up")
 
     def register(self) -> None:
         result = self.coordinator.run("deploy", "register", str(self.coordinator.part.path))
@@ -163,12 +164,23 @@ class Deployment:
     def run_folder(self, name: str) -> Path:
         return CoordinatorPart(self.coordinator.part.path).runs / name
 
-    @staticmethod
-    def wait_for_log(host: Host, service: str, text: str, times: int = 1, seconds: float = _START_SECONDS) -> None:
+    def wait_for(self, happened: Callable[[], object], what: str, seconds: float = _START_SECONDS) -> None:
         until = time.monotonic() + seconds
-        while host.log(service).read_text(errors="replace").count(text) < times:
-            assert time.monotonic() < until, f"{service} did not say {text!r}:\n{host.log(service).read_text()[-3000:]}"
+        while not happened():
+            assert time.monotonic() < until, f"waited {seconds} s for {what}\n{self.logs()}"
             time.sleep(0.1)
+
+    @staticmethod
+    def healthy(host: Host, service: str) -> bool:
+        """By the health check of the compose file."""
+        check = yaml.safe_load(host.part.compose.read_text())["services"][service]["healthcheck"]["test"]
+        code = "import sys; from fedrec.deployment.health import healthy; sys.exit(not healthy(sys.argv[1]))"
+        return host.python(code, check[-1]).returncode == 0
+
+    def events(self, name: str, kind: str) -> list[dict[str, Any]]:
+        """Events of a run so far."""
+        lines = read_json_lines(self.run_folder(name) / "events.jsonl")
+        return [line for line in lines if line["event"] == kind]
 
     def logs(self) -> str:
         hosts = {"coordinator": self.coordinator, **self.markets}
