@@ -16,6 +16,8 @@ from server.hosts import HostGrid, NodeKeys, read_keys
 
 RUNS = "FEDREC_RUNS"  # on the coordinator's host: the folder that holds the folders of runs
 
+_LOCK_SECONDS = 60.0  # that an earlier start of the run may take to notice that its SuperLink is gone
+
 app = ServerApp()
 
 
@@ -43,7 +45,7 @@ def _lead_deployed(grid: Grid, config: dict[str, str], recipe: Recipe, markets: 
     if not root:
         raise RunError(f"the executor of the coordinator needs {RUNS}, the folder of the runs")
     run = RunFolder.open(Path(root) / run_name(config["run"]))
-    with run.locked():
+    with run.locked(_LOCK_SECONDS):
         try:
             keys = NodeKeys(grid, read_keys(config["keys"]))
             coordinator = Coordinator(HostGrid(grid, keys, run.event), run, recipe, owner_of=keys.owner_of)

@@ -1,5 +1,6 @@
 """The markets of a run as the coordinator knows them: node, name, sizes. Found by asking every node."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from strategies.records import Answer, content_bytes, instruction, read_answer
 
 _POLL_SECONDS = 0.5
 _HELLO_SECONDS = 60.0
+_AGAIN_SECONDS = 5.0  # a node that was silent or refused may be another after a restart
 
 OwnerOf = Callable[[int], str | None]  # the market whose key a node has proved; None where it is nobody's
 Refusal = Callable[[str, int, str], None]  # market, node, reason
@@ -80,10 +82,13 @@ class Federation:
         Raises :class:`RunError` when some never do, when one answers with an error, or when two claim one market.
         """
         until = time.monotonic() + deadline_seconds
-        asked: set[int] = set()
+        asked_at: dict[int, float] = {}
         while not set(expected) <= set(self.members):
-            nodes = sorted(set(self.grid.get_node_ids()) - asked)
-            asked.update(nodes)
+            now = time.monotonic()
+            known = {member.node for member in self.members.values()}
+            absent = sorted(set(self.grid.get_node_ids()) - known)
+            nodes = [node for node in absent if now - asked_at.get(node, -math.inf) > _AGAIN_SECONDS]
+            asked_at |= dict.fromkeys(nodes, now)
             for answer, node in self._ask_nodes(nodes, max(until - time.monotonic(), 1.0)):
                 reason = answer.error or reason_to_distrust(answer.payload, HELLO)
                 owner = self._owner_of(node) if self._owner_of else None

@@ -19,7 +19,7 @@ from flwr.proto.control_pb2 import (
     UnregisterNodeRequest,
 )
 from flwr.supercore.control import ControlHttpClient
-from flwr.supercore.error import FlowerError
+from flwr.supercore.error import ApiErrorCode, FlowerError
 from flwr.supercore.fab import Fab
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -139,10 +139,12 @@ class Control:
 
     def status(self, run: int) -> RunStatus:
         """Where a run stands."""
-        found = self._ask("ListRuns", ListRunsRequest(run_id=run)).run_dict
-        if run not in found:
-            return RunStatus(ended=True, completed=False, details="the SuperLink has forgotten it")
-        status = found[run].status
+        try:
+            status = self._ask("ListRuns", ListRunsRequest(run_id=run)).run_dict[run].status
+        except RefusedError as error:
+            if error.code != ApiErrorCode.RUN_ID_NOT_FOUND:
+                raise
+            return RunStatus(ended=True, completed=False, details="the SuperLink was restarted and knows it no more")
         return RunStatus(status.status == _ENDED, status.sub_status == "completed", str(status.details))
 
     def stop(self, run: int) -> None:
@@ -176,11 +178,20 @@ class Control:
         except httpx.HTTPStatusError as error:
             known = FlowerError.from_json(error.response.text)
             said = known.message if known is not None else error.response.text[:200]
-            raise UserError(f"SuperLink {address}: {call} refused: {said or error.response.status_code}") from None
+            text = f"SuperLink {address}: {call} refused: {said or error.response.status_code}"
+            raise RefusedError(text, known.code if known is not None else None) from None
         except httpx.TransportError as error:
             raise UnreachableError(
                 f"SuperLink {address}: no answer ({type(error).__name__}: {str(error)[:120]}); is it running here?"
             ) from None
+
+
+class RefusedError(UserError):
+    """The SuperLink answers no. ``code`` is Flower's, where it gave one."""
+
+    def __init__(self, text: str, code: int | None) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class UnreachableError(UserError):

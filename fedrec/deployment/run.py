@@ -54,7 +54,7 @@ class Deployment:
                 raise
         if not status.completed:
             reason = " ".join(status.details.split())[:300] or "it was stopped"
-            raise RunError(f"run {number} failed: {reason}")
+            raise RunError(f"run {number} failed: {reason}; go on with `fedrec run --resume {self.run.path}`")
         return self.run.read_summary()
 
 

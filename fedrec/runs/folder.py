@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import yaml
@@ -179,14 +179,26 @@ class RunFolder:
         write_atomic(self.path / "ledger.jsonl", "".join(f"{line}\n" for line in lines).encode())
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the run: nobody else may go on with it meanwhile. The lock dies with the process."""
+    def locked(self, patience: float = 0.0) -> Iterator[None]:
+        """Hold the run: nobody else may go on with it meanwhile. The lock dies with the process.
+
+        Raises :class:`UserError` where another process has held it for ``patience`` seconds.
+        """
+        until = time.monotonic() + patience
         with (self.path / ".lock").open("w") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"{self.path}: another process is running it; wait for it or stop it") from None
+            while not _lock(stream):
+                if time.monotonic() >= until:
+                    raise UserError(f"{self.path}: another process is running it; wait for it or stop it")
+                time.sleep(0.1)
             yield
+
+
+def _lock(stream: TextIO) -> bool:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _digest(content: Mapping[str, Any]) -> str:

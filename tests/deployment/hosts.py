@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,17 +17,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
+from fedrec.deployment.bundle import Bundle, own_bundle
 from fedrec.deployment.bundle import approve as approve_bundle
-from fedrec.deployment.bundle import own_bundle
 from fedrec.deployment.create import create_deployment
 from fedrec.deployment.layout import CoordinatorPart, DeploymentFolder, MarketPart, Part
 from fedrec.files import read_json_lines
 from fedrec.offline import OFFLINE
 from tests.deployment.network import Network, network
 
+ROOT = Path(__file__).parents[2]
 ADDRESS = "10.77.0.{}"
 COORDINATOR = ADDRESS.format(1)
 _START_SECONDS = 60
@@ -41,6 +44,8 @@ class Host:
     part: Part
     scratch: Path
     extra: dict[str, list[str]] = field(default_factory=dict)  # more arguments, by service
+    more: dict[str, str] = field(default_factory=dict)  # environment
+    restarting: set[str] = field(default_factory=set)  # services that come back, as `restart: unless-stopped` says
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, service: str) -> None:
@@ -73,11 +78,16 @@ class Host:
             command, env=self.environment("cli"), capture_output=True, text=True, timeout=seconds, check=False
         )
 
-    def popen(self, *words: str) -> subprocess.Popen[str]:
-        """A `fedrec` command on this host, in the background."""
-        command = ["ip", "netns", "exec", self.namespace, sys.executable, "-m", "fedrec.cli.main", *words]
+    def popen(self, *words: str, bundle: Path | None = None) -> subprocess.Popen[str]:
+        """A `fedrec` command on this host, in the background; with another bundle than the installed version's."""
+        module = ["fedrec.cli.main"] if bundle is None else ["tests.deployment.submit", str(bundle)]
+        command = ["ip", "netns", "exec", self.namespace, sys.executable, "-m", *module, *words]
         return subprocess.Popen(
-            command, env=self.environment("cli"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            env=self.environment("cli") | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
 
     def environment(self, service: str) -> dict[str, str]:
@@ -85,12 +95,24 @@ class Host:
         scratch = str(self.scratch / service)
         own = {"HOME": scratch, "FLWR_HOME": f"{scratch}/flwr", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         kept = {key: os.environ[key] for key in ("PATH", "PYTHONPATH") if key in os.environ}
-        return kept | OFFLINE | own
+        return kept | OFFLINE | own | self.more
 
     def kill(self, service: str) -> None:
         """SIGKILL."""
-        self.processes[service].kill()
-        self.processes[service].wait()
+        process = self.processes[service]
+        process.kill()
+        process.wait()
+
+    def kill_worker(self) -> None:
+        """SIGKILL for the process that runs the bundle's code, not for the executor that started it."""
+        (worker,) = psutil.Process(self.processes["market"].pid).children()
+        worker.kill()
+
+    def keep_up(self) -> None:
+        """Restart what is down and should not be."""
+        for service in self.restarting:
+            if service in self.processes and self.processes[service].poll() is not None:
+                self.start(service)
 
     def stop(self) -> None:
         """End all processes, politely first."""
@@ -133,17 +155,42 @@ class Deployment:
     coordinator: Host
     markets: dict[str, Host]
     network: Network
+    _ended: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
         """Everything, in the order of the compose files, and register the nodes."""
+        threading.Thread(target=self._keep_up, daemon=True).start()
         self.coordinator.start("superlink")
         self.wait_for_superlink()
         self.coordinator.start("coordinator")
+        self.coordinator.restarting |= {"superlink", "coordinator"}
         self.register()
         for host in self.markets.values():
             host.start("node")
         for host in self.markets.values():
             host.start("market")
+            host.restarting |= {"node", "market"}
+
+    def _keep_up(self) -> None:
+        """What a container engine does about containers that ended."""
+        while not self._ended.wait(1.0):
+            for host in (self.coordinator, *self.markets.values()):
+                host.keep_up()
+
+    def stop(self) -> None:
+        self._ended.set()
+        for host in (*self.markets.values(), self.coordinator):
+            host.restarting.clear()
+            host.stop()
+
+    def approve(self, bundle: Bundle) -> None:
+        """Every operator allows it."""
+        for host in (self.coordinator, *self.markets.values()):
+            approve_bundle(host.part.approved, bundle, "a test's")
+
+    def submit(self, bundle: Path, recipe: str, name: str, *words: str) -> subprocess.Popen[str]:
+        """`fedrec run` on the coordinator's host, with another bundle, in the background."""
+        return self.coordinator.popen(*self.run_words(recipe, name, *words), bundle=bundle)
 
     def wait_for_superlink(self) -> None:
         self.wait_for(lambda: self.healthy(self.coordinator, "superlink"), "the SuperLink to be up")
@@ -182,6 +229,11 @@ class Deployment:
         lines = read_json_lines(self.run_folder(name) / "events.jsonl")
         return [line for line in lines if line["event"] == kind]
 
+    def coordinator_logs(self) -> str:
+        """All that the coordinator's processes said."""
+        logs = sorted(self.coordinator.scratch.glob("*.log"))
+        return "\n".join(path.read_text(errors="replace") for path in logs)
+
     def logs(self) -> str:
         hosts = {"coordinator": self.coordinator, **self.markets}
         return "\n".join(
@@ -216,5 +268,4 @@ def deployment(
         try:
             yield made
         finally:
-            for host in [*markets.values(), coordinator]:
-                host.stop()
+            made.stop()
