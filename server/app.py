@@ -1,6 +1,7 @@
 """The coordinator's Flower ServerApp."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from flwr.app import Context
@@ -51,5 +52,6 @@ def _lead_deployed(grid: Grid, config: dict[str, str], recipe: Recipe, markets: 
             coordinator = Coordinator(HostGrid(grid, keys, run.event), run, recipe, owner_of=keys.owner_of)
             coordinator.lead(markets, "deploy", config["dataset"])
         except Exception as error:
-            run.event("error", reason=str(error))
+            with suppress(OSError):  # a full disk has no room for that either
+                run.event("error", reason=str(error))
             raise

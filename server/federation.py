@@ -90,6 +90,8 @@ class Federation:
             nodes = [node for node in absent if now - asked_at.get(node, -math.inf) > _AGAIN_SECONDS]
             asked_at |= dict.fromkeys(nodes, now)
             for answer, node in self._ask_nodes(nodes, max(until - time.monotonic(), 1.0)):
+                if answer.gone:
+                    continue  # it may be back before the deadline
                 reason = answer.error or reason_to_distrust(answer.payload, HELLO)
                 owner = self._owner_of(node) if self._owner_of else None
                 if reason and self._owner_of and owner not in expected:

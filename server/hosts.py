@@ -17,6 +17,7 @@ from strategies.records import content_bytes
 
 LARGEST_REPLY = 512 * 1024 * 1024  # bytes; a table of a million items of 128 numbers
 REFUSED = 1003  # code of the error that stands for a reply that was not looked into
+_GRACE_SECONDS = 5.0  # after the deadline, before a question is void: our own deadline is the one that counts
 _POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.1, 1.0  # between two looks; the longer a market trains, the rarer
 
 OnEvent = Callable[..., None]  # kind, then fields
@@ -39,7 +40,8 @@ class HostGrid(RelayGrid):
         sent = list(messages)
         if not sent:
             return []
-        identifiers = self.inner.push_messages([pack(message, timeout) for message in sent])
+        ttl = None if timeout is None else timeout + _GRACE_SECONDS
+        identifiers = self.inner.push_messages([pack(message, ttl) for message in sent])
         asked = {identifier: question for identifier, question in zip(identifiers, sent, strict=True) if identifier}
         arrived: Queue[tuple[str, list[Message] | Exception]] = Queue()
         ended = threading.Event()

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.common.constant import ErrorCode
 
 from fedrec.exchange.payload import ARRAYS, CONFIG, SCALARS, STATISTICS, TEXTS, Array, Origin, Payload
 
 _LONGEST_ERROR = 300
+_GONE = {ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE, ErrorCode.NODE_UNAVAILABLE}
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Answer:
     payload: Payload
     error: str | None
     bytes: int
+    gone: bool = False  # the error is Flower's word that the node is not there, or its answer is lost
 
 
 def array_record(arrays: Mapping[str, Array]) -> ArrayRecord:
@@ -59,7 +62,8 @@ def read_answer(message: Message, market: str) -> Answer:
     origin = Origin(market, int(group) if group.isascii() and group.isdigit() else -1, message.metadata.message_type)
     size = content_bytes(message)
     if message.has_error():
-        return Answer(origin, Payload(), _plain(f"error {message.error.code}: {message.error.reason}"), size)
+        text = _plain(f"error {message.error.code}: {message.error.reason}")
+        return Answer(origin, Payload(), text, size, gone=message.error.code in _GONE)
     try:
         content = message.content
         arrays = {name: array.numpy() for record in content.array_records.values() for name, array in record.items()}
