@@ -17,6 +17,7 @@ from server.hosts import HostGrid, NodeKeys, read_keys
 
 RUNS = "FEDREC_RUNS"  # on the coordinator's host: the folder that holds the folders of runs
 
+_DISCOVERY_SECONDS = 300.0  # for all hosts of a deployment to be there
 _LOCK_SECONDS = 60.0  # that an earlier start of the run may take to notice that its SuperLink is gone
 
 app = ServerApp()
@@ -49,7 +50,9 @@ def _lead_deployed(grid: Grid, config: dict[str, str], recipe: Recipe, markets: 
     with run.locked(_LOCK_SECONDS):
         try:
             keys = NodeKeys(grid, read_keys(config["keys"]))
-            coordinator = Coordinator(HostGrid(grid, keys, run.event), run, recipe, owner_of=keys.owner_of)
+            coordinator = Coordinator(
+                HostGrid(grid, keys, run.event), run, recipe, _DISCOVERY_SECONDS, owner_of=keys.owner_of
+            )
             coordinator.lead(markets, "deploy", config["dataset"])
         except Exception as error:
             with suppress(OSError):  # a full disk has no room for that either

@@ -89,7 +89,7 @@ class Federation:
             absent = sorted(set(self.grid.get_node_ids()) - known)
             nodes = [node for node in absent if now - asked_at.get(node, -math.inf) > _AGAIN_SECONDS]
             asked_at |= dict.fromkeys(nodes, now)
-            for answer, node in self._ask_nodes(nodes, max(until - time.monotonic(), 1.0)):
+            for answer, node in self._ask_nodes(nodes, min(_HELLO_SECONDS, max(until - time.monotonic(), 1.0))):
                 if answer.gone:
                     continue  # it may be back before the deadline
                 reason = answer.error or reason_to_distrust(answer.payload, HELLO)

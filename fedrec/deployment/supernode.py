@@ -7,7 +7,7 @@ and is missed after twenty seconds; nothing else is changed.
 import time
 from types import SimpleNamespace
 
-from fedrec.deployment.patience import look_often
+from fedrec.deployment.patience import look_often, try_again
 from fedrec.offline import go_offline
 
 POLL_SECONDS = 0.5
@@ -25,6 +25,7 @@ def main() -> None:
     clock = SimpleNamespace(**{**vars(time), "sleep": _sleep})
     setattr(start_client_internal, "time", clock)  # noqa: B010  its pauses are written into the loop
     look_often(start_client_internal)
+    try_again(fleet_http_connection)
     for module in (heartbeat, fleet_http_connection):
         setattr(module, "HEARTBEAT_DEFAULT_INTERVAL", HEARTBEAT_SECONDS)  # noqa: B010
     flower_supernode()

@@ -30,7 +30,6 @@ SETTINGS = [
     "evaluation.methods=[federated, popularity]",
 ]
 WORDS = [word for setting in SETTINGS for word in ("--set", setting)]
-LONGER = ["--set", "federation.deadline_seconds=90", "--set", "federation.stage_deadline_seconds=180"]
 PHASES = ("configure", "train", "aggregate", "checkpoint", "evaluate")
 VICTIMS = ("client", "node", "superlink")
 IN_DEFAULT = {("train", "client"), ("checkpoint", "node"), ("aggregate", "superlink")}
@@ -195,7 +194,7 @@ def test_a_disk_that_is_full_at_a_checkpoint(holdable_deployment: Holdable, undi
     assert comparable(held.summary(name)) == comparable(undisturbed)
 
 
-def test_a_line_that_delays_throttles_and_breaks(holdable_deployment: Holdable, undisturbed: dict[str, Any]) -> None:
+def test_a_line_that_delays_throttles_and_breaks(holdable_deployment: Holdable) -> None:
     """300 ms each way, 300 kB a second, connections cut after five seconds on average: deadlines are kept."""
     deployed = holdable_deployment.deployed
     host = deployed.markets[VICTIM]
@@ -206,7 +205,7 @@ def test_a_line_that_delays_throttles_and_breaks(holdable_deployment: Holdable, 
     host.extra["node"] = ["--superlink", "127.0.0.1:9200"]
     host.kill("node")
     try:
-        process = deployed.submit(holdable_deployment.bundle, "fecosr", "line", *WORDS, *LONGER)
+        process = deployed.submit(holdable_deployment.bundle, "fecosr", "line", *WORDS)
         output, _ = process.communicate(timeout=400)
     finally:
         host.extra.clear()
@@ -215,6 +214,7 @@ def test_a_line_that_delays_throttles_and_breaks(holdable_deployment: Holdable, 
         proxy.wait()
     assert process.returncode == 0, output
     summary = holdable_deployment.summary("line")
-    assert all(record["accepted"] == sorted(TINY.markets) for record in summary["rounds"])
-    assert comparable(summary) == comparable(undisturbed)
+    assert all(record["seconds"] < DEADLINE + 5 for record in summary["rounds"])
+    assert sum(VICTIM in record["accepted"] for record in summary["rounds"]) >= 2, "it takes part"
+    assert all({"alfa", "charlie"} <= set(record["accepted"]) for record in summary["rounds"])
     assert (host.scratch / "proxy.txt").read_text().count("cut") >= 3, "the line did break"
