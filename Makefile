@@ -8,7 +8,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup demo test test-all lint bench
+.PHONY: help setup demo deploy-demo test test-deploy test-all lint bench
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -25,8 +25,23 @@ $(READY): pyproject.toml constraints.txt
 demo: setup ## FeCoSR on five synthetic markets, about a minute
 	$(BIN)/fedrec run
 
-test: setup ## tests and doctests, without the slow ones
-	$(BIN)/python -m pytest -m 'not slow'
+DEMO_MARKETS := alfa bravo charlie
+
+deploy-demo: setup ## three markets in containers: keys and data below deploy/demo, then docker compose up
+	test -d deploy/demo || $(MAKE) --no-print-directory deploy/demo
+	docker compose --env-file deploy/demo/.env up --build
+
+deploy/demo: setup
+	$(BIN)/fedrec deploy init $@ --markets alfa,bravo,charlie
+	$(BIN)/fedrec data synth $@/data --markets alfa,bravo,charlie
+	for market in $(DEMO_MARKETS); do rmdir $@/markets/$$market/data && mv $@/data/$$market $@/markets/$$market/data; done
+	$(BIN)/fedrec deploy approve $@
+
+test: setup ## tests and doctests, without the slow ones and those of deployments
+	$(BIN)/python -m pytest -m 'not slow and not deploy'
+
+test-deploy: setup ## real processes on hosts of their own (network namespaces); skips loudly where there are none
+	$(BIN)/python -m pytest -m 'deploy and not slow' tests/deployment
 
 test-all: setup ## every test
 	$(BIN)/python -m pytest

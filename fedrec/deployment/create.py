@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from fedrec.deployment.certificates import Authority, public_key, server_names
-from fedrec.deployment.compose import compose_text, coordinator_compose, market_compose, whole_compose
+from fedrec.deployment.compose import coordinator_compose, market_compose, whole_compose
 from fedrec.deployment.layout import SUPERLINK_PORT, DeploymentFolder, MarketPart, Part
 from fedrec.errors import UserError
 from fedrec.files import market_name, new_folder, write_atomic
@@ -42,7 +42,7 @@ def create_deployment(directory: Path, markets: Sequence[str], host: str | None,
         for part in folder.markets:
             shutil.copytree(folder.coordinator.keys, part.keys)
         if host is None:
-            write_atomic(folder.compose, compose_text(whole_compose(".", names, masks)).encode())
+            write_atomic(folder.compose, whole_compose(".", names, masks).encode())
             _environment(folder.environment, {})
     return DeploymentFolder(directory)
 
@@ -60,7 +60,7 @@ def add_market(directory: Path, market: str, host: str | None, masks: bool) -> M
     announce_key(folder, market)
     if host is None:
         names = [known.name for known in folder.markets]
-        write_atomic(folder.compose, compose_text(whole_compose(".", names, masks)).encode())
+        write_atomic(folder.compose, whole_compose(".", names, masks).encode())
     return part
 
 
@@ -113,7 +113,7 @@ def _coordinator(folder: DeploymentFolder, authority: Authority, markets: list[s
     }
     write_atomic(part.connection, yaml.safe_dump(description, sort_keys=False).encode())
     if host is not None:
-        write_atomic(part.compose, compose_text(coordinator_compose(".")).encode())
+        write_atomic(part.compose, coordinator_compose(".").encode())
         _environment(part.environment, {})
 
 
@@ -126,7 +126,7 @@ def _market(part: MarketPart, authority: Authority, folder: DeploymentFolder) ->
 
 def _market_files(part: MarketPart, host: str | None, masks: bool) -> None:
     if host is not None:
-        write_atomic(part.compose, compose_text(market_compose(".", part.name, masks)).encode())
+        write_atomic(part.compose, market_compose(".", part.name, masks).encode())
         _environment(part.environment, {"FEDREC_SUPERLINK": f"{host}:{SUPERLINK_PORT}"})
 
 
