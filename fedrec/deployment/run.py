@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedrec.deployment.bundle import own_bundle
-from fedrec.deployment.connection import Connection, Control, UnreachableError
+from fedrec.deployment.connection import Connection, Control, RunStatus, UnreachableError
 from fedrec.errors import RunError, UserError
 from fedrec.files import run_name
 from fedrec.recipe import Recipe, load_recipe, override_recipe, parse_recipe, recipe_json
@@ -52,8 +52,9 @@ class Deployment:
                 control.stop(number)
                 self.run.event("error", reason="interrupted")
                 raise
+        reason = " ".join(status.details.split())[:300] or "it was stopped"
+        self.run.event("ended", run=number, completed=status.completed, reason="" if status.completed else reason)
         if not status.completed:
-            reason = " ".join(status.details.split())[:300] or "it was stopped"
             raise RunError(f"run {number} failed: {reason}; go on with `fedrec run --resume {self.run.path}`")
         return self.run.read_summary()
 
@@ -112,7 +113,7 @@ def deployed(recipe: Recipe) -> Recipe:
     return override_recipe(recipe, {"engine": {"kind": "deploy"}, "federation": deadlines}, [])
 
 
-def _follow(control: Control, number: int) -> Any:
+def _follow(control: Control, number: int) -> RunStatus:
     """Wait until the run has ended; a SuperLink that is silent is given a while to come back."""
     heard = time.monotonic()
     while True:
@@ -121,7 +122,7 @@ def _follow(control: Control, number: int) -> Any:
             heard = time.monotonic()
             if status.ended:
                 return status
-        except UnreachableError:
+        except UnreachableError as error:
             if time.monotonic() - heard > _SILENCE_SECONDS:
-                raise
+                return RunStatus(ended=True, completed=False, details=str(error))
         time.sleep(_POLL_SECONDS)

@@ -45,19 +45,22 @@ class Host:
     scratch: Path
     extra: dict[str, list[str]] = field(default_factory=dict)  # more arguments, by service
     more: dict[str, str] = field(default_factory=dict)  # environment
+    programs: dict[str, str] = field(default_factory=dict)  # others in place of the compose file's modules, by service
     restarting: set[str] = field(default_factory=set)  # services that come back, as `restart: unless-stopped` says
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, service: str) -> None:
         """Start one service of the host's compose file."""
         content = yaml.safe_load(self.part.compose.read_text())["services"][service]
-        command = [self._here(word, content) for word in content["command"]] + self.extra.get(service, [])
+        arguments = [self._here(word, content) for word in content["command"][3:]] + self.extra.get(service, [])
+        module = ["-m", content["command"][2]]
+        program = [self.programs[service]] if service in self.programs else [sys.executable, *module]
         environment = {key: self._here(value, content) for key, value in content.get("environment", {}).items()}
         folder = self.scratch / service
         folder.mkdir(parents=True, exist_ok=True)
         with self.log(service).open("ab") as log:
             self.processes[service] = subprocess.Popen(
-                ["ip", "netns", "exec", self.namespace, sys.executable, *command[1:]],
+                ["ip", "netns", "exec", self.namespace, *program, *arguments],
                 env=self.environment(service) | environment,
                 cwd=folder,
                 stdout=log,

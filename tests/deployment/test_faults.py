@@ -110,6 +110,7 @@ def test_a_kill_at_any_phase_loses_nothing_and_counts_nothing_twice(
     if victim == "superlink":
         assert process.returncode == 1, output
         assert not (deployed.run_folder(name) / "summary.json").exists()
+        assert "knows it no more" in deployed.events(name, "ended")[-1]["reason"]
         deployed.wait_for_superlink()
         resumed = deployed.coordinator.popen("run", "--resume", str(deployed.run_folder(name)), bundle=held.bundle)
         output, _ = resumed.communicate(timeout=300)
