@@ -9,7 +9,9 @@ import functools
 import hashlib
 import importlib
 import json
+import os
 import sys
+import traceback
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -50,4 +52,13 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    code = 1
+    try:
+        main()
+        code = 0
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(code)  # as ending.py explains, which cannot be imported here

@@ -7,6 +7,7 @@ and is missed after twenty seconds; nothing else is changed.
 import time
 from types import SimpleNamespace
 
+from fedrec.deployment.ending import end_with
 from fedrec.deployment.patience import look_often, try_again
 from fedrec.offline import go_offline
 
@@ -28,7 +29,7 @@ def main() -> None:
     try_again(fleet_http_connection)
     for module in (heartbeat, fleet_http_connection):
         setattr(module, "HEARTBEAT_DEFAULT_INTERVAL", HEARTBEAT_SECONDS)  # noqa: B010
-    flower_supernode()
+    end_with(flower_supernode)
 
 
 def _sleep(seconds: float) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from fedrec.cli.main import app, exit_code
+
 FEDREC = [sys.executable, "-c", "from fedrec.cli.main import main; main()"]
 
 MISTAKES = {
@@ -36,7 +38,15 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("arguments", "said"), MISTAKES.values(), ids=MISTAKES)
-def test_mistakes_end_in_two_lines_and_exit_2(arguments: list[str], said: str, tmp_path: Path, synthetic: Path) -> None:
+def test_mistakes_end_in_two_lines_and_exit_2(
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    synthetic: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
     arguments = [argument.format(data=synthetic) for argument in arguments]
     if "CUDA" in said:
         import torch
@@ -44,13 +54,19 @@ def test_mistakes_end_in_two_lines_and_exit_2(arguments: list[str], said: str, t
         if torch.cuda.is_available():
             pytest.skip("this machine has a CUDA device")
     (tmp_path / "file").write_text("")
-    result = subprocess.run([*FEDREC, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert result.returncode == 2, result.stderr
-    assert said in result.stderr
-    assert 1 <= len(result.stderr.splitlines()) <= 2
-    assert "Traceback" not in result.stderr
+    code = exit_code(lambda: app(arguments, standalone_mode=False))
+    printed = capsys.readouterr().err
+    assert code == 2, printed
+    assert said in printed
+    assert 1 <= len(printed.splitlines()) <= 2
     assert not list(tmp_path.glob("runs/*"))
     assert not (tmp_path / "new").exists()
+
+
+def test_so_they_do_in_a_process_of_their_own(tmp_path: Path) -> None:
+    result = subprocess.run([*FEDREC, "run", "fecsr"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr == "fedrec: recipe 'fecsr' is unknown; did you mean 'fecosr'?\n"
 
 
 def test_piped_tables_are_plain_lines(synthetic: Path) -> None:

@@ -28,7 +28,7 @@ SETTINGS = (
     "evaluation.methods=[federated, local, popularity, fedease]",
 )
 MODELS = ("shared/model.safetensors", "markets/alfa/federated.safetensors", "markets/bravo/local.safetensors")
-IN_DEFAULT = {"round answered", "checkpoint torn", "twin trains"}
+IN_DEFAULT = {"round answered", "checkpoint torn"}
 
 
 @pytest.fixture(scope="module")
