@@ -461,6 +461,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "ridge": ridge,
     "engines": lambda: rows_of("engines"),
     "scale": lambda: rows_of("scale"),
+    "deployment": lambda: rows_of("deployment"),
     "compression": lambda: rows_of("compression"),
 }
 

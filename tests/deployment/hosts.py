@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 import yaml
 
+from fedrec.data.store import open_store
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
 from fedrec.deployment.bundle import Bundle, own_bundle
 from fedrec.deployment.bundle import approve as approve_bundle
@@ -70,9 +71,12 @@ class Host:
     def run(self, *words: str, seconds: float = 300) -> subprocess.CompletedProcess[str]:
         """A `fedrec` command on this host."""
         command = ["ip", "netns", "exec", self.namespace, sys.executable, "-m", "fedrec.cli.main", *words]
-        return subprocess.run(
+        result = subprocess.run(
             command, env=self.environment("cli"), capture_output=True, text=True, timeout=seconds, check=False
         )
+        with self.log("cli").open("a") as log:
+            log.write(result.stdout + result.stderr)
+        return result
 
     def python(self, code: str, *words: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
         """Some Python on this host."""
@@ -232,10 +236,19 @@ class Deployment:
         lines = read_json_lines(self.run_folder(name) / "events.jsonl")
         return [line for line in lines if line["event"] == kind]
 
-    def coordinator_logs(self) -> str:
-        """All that the coordinator's processes said."""
-        logs = sorted(self.coordinator.scratch.glob("*.log"))
-        return "\n".join(path.read_text(errors="replace") for path in logs)
+    def left_the_markets(self) -> str:
+        """All texts on the coordinator's host: what its processes and commands said, and the files of its runs."""
+        paths = list(self.coordinator.scratch.glob("*.log"))
+        runs = CoordinatorPart(self.coordinator.part.path).runs
+        paths += [path for path in runs.rglob("*") if path.suffix in {".json", ".jsonl", ".yaml"}]
+        return "\n".join(path.read_text(errors="replace") for path in sorted(paths))
+
+    def assert_no_user_is_named(self) -> None:
+        whole = self.left_the_markets()
+        for host in self.markets.values():
+            users = open_store(MarketPart(host.part.path).data).interactions["user_id"].unique()
+            named = [user for user in users if user in whole]
+            assert not named, f"{named[:3]} are named on the coordinator's host"
 
     def logs(self) -> str:
         hosts = {"coordinator": self.coordinator, **self.markets}
@@ -272,3 +285,4 @@ def deployment(
             yield made
         finally:
             made.stop()
+        made.assert_no_user_is_named()  # whatever the test was about
