@@ -2,6 +2,7 @@
 
 import os
 import socket
+import ssl
 import stat
 from dataclasses import dataclass
 from datetime import datetime
@@ -103,7 +104,7 @@ def _coordinator(part: CoordinatorPart) -> list[Finding]:
     for market, key in sorted(markets.items()):
         public_key(part.path / key)
         findings.append(Finding("ok", f"market {market}: public key {key}"))
-    return [*findings, _port("127.0.0.1", SUPERLINK_PORT)]
+    return [*findings, _superlink("127.0.0.1", SUPERLINK_PORT, part.authority)]
 
 
 def _market(part: MarketPart) -> list[Finding]:
@@ -127,7 +128,7 @@ def _market(part: MarketPart) -> list[Finding]:
     superlink = _setting(part.environment, "FEDREC_SUPERLINK")
     if superlink is not None:
         host, _, port = superlink.rpartition(":")
-        findings.append(_port(host, int(port)))
+        findings.append(_superlink(host, int(port), part.authority))
     return findings
 
 
@@ -150,10 +151,18 @@ def _modes(part: Part) -> Finding:
     return Finding("ok", f"{part.path}: {len(secrets)} private files, readable by their owner alone")
 
 
-def _port(host: str, port: int) -> Finding:
+def _superlink(host: str, port: int, authority: Path) -> Finding:
+    """Whether a SuperLink answers there that this host would believe."""
     try:
-        with socket.create_connection((host, port), _CONNECT_SECONDS):
-            return Finding("ok", f"{host}:{port}: answers")
+        context = ssl.create_default_context(cafile=str(authority))
+        with (
+            socket.create_connection((host, port), _CONNECT_SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=host),
+        ):
+            return Finding("ok", f"{host}:{port}: a SuperLink of this authority answers")
+    except ssl.SSLCertVerificationError as error:
+        remedy = "carry ca.crt and server.crt of one deployment to both hosts"
+        return Finding("fail", f"{host}:{port}: {error.verify_message}", remedy)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         return Finding(

@@ -39,13 +39,13 @@ from flwr.supercore.interceptors import (
     RuntimeVersionHttpInterceptor,
     SuperExecAuthHttpInterceptor,
 )
-from flwr.supercore.retry import make_simple_http_retry_invoker
 from flwr.supercore.runtime import RuntimeHttpClient
 
 from fedrec.deployment import coordinator_worker, market_worker
 from fedrec.deployment.bundle import read_approved
+from fedrec.deployment.ending import end_with
 from fedrec.deployment.packing import pack_reply, unpack
-from fedrec.deployment.patience import look_often
+from fedrec.deployment.patience import look_often, patient_invoker
 from fedrec.errors import UserError
 
 runtime = importlib.import_module("flwr.supernode.runtime.run_clientapp")  # its package shows a function of that name
@@ -84,7 +84,7 @@ class RuntimeApi:
             insecure=False,
             root_certificates=self.root_certificates.read_bytes(),
             interceptors=[RuntimeVersionHttpInterceptor(component_name=name), authentication],
-            retry_invoker=make_simple_http_retry_invoker(),
+            retry_invoker=patient_invoker(),
         )
 
 
@@ -281,4 +281,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

@@ -8,7 +8,7 @@ import time
 from types import SimpleNamespace
 
 from fedrec.deployment.ending import end_with
-from fedrec.deployment.patience import look_often, try_again
+from fedrec.deployment.patience import look_often, patient_invoker
 from fedrec.offline import go_offline
 
 POLL_SECONDS = 0.5
@@ -26,7 +26,7 @@ def main() -> None:
     clock = SimpleNamespace(**{**vars(time), "sleep": _sleep})
     setattr(start_client_internal, "time", clock)  # noqa: B010  its pauses are written into the loop
     look_often(start_client_internal)
-    try_again(fleet_http_connection)
+    setattr(fleet_http_connection, "make_simple_http_retry_invoker", patient_invoker)  # noqa: B010
     for module in (heartbeat, fleet_http_connection):
         setattr(module, "HEARTBEAT_DEFAULT_INTERVAL", HEARTBEAT_SECONDS)  # noqa: B010
     end_with(flower_supernode)

@@ -6,6 +6,7 @@ inside a container are replaced by those of the host's part.
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -162,6 +163,7 @@ class Deployment:
     coordinator: Host
     markets: dict[str, Host]
     network: Network
+    data: Path  # a copy of all markets' stores, for comparing
     _ended: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
@@ -265,6 +267,7 @@ def deployment(
 ) -> Iterator[Deployment]:
     """A deployment of synthetic markets; nothing of it runs yet."""
     write_synthetic_markets(directory / "data", settings)
+    shutil.copytree(directory / "data", directory / "copy")
     folder = create_deployment(directory / "deployment", settings.markets, COORDINATOR, masks)
     with network() as net:
         names = {"superlink": COORDINATOR}
@@ -276,7 +279,7 @@ def deployment(
             local = {"node": "127.0.0.1", **names}
             namespace = net.join(part.name, ADDRESS.format(number), local)
             markets[part.name] = Host(namespace, part, directory / part.name)
-        made = Deployment(folder, coordinator, markets, net)
+        made = Deployment(folder, coordinator, markets, net, directory / "copy")
         for host in [coordinator, *markets.values()]:
             host.scratch.mkdir(parents=True, exist_ok=True)
             if approve:

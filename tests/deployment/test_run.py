@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from fedrec.data.store import open_store
+from fedrec.deployment.certificates import Authority
 from fedrec.deployment.layout import MarketPart
 from fedrec.recipe import load_recipe
 from fedrec.runs.summary import comparable
@@ -110,6 +112,39 @@ def test_other_hosts_reach_the_fleets_interface_alone(deployed: Deployment) -> N
     assert codes[large] == 413
     assert codes[fleet] not in {200, 403, 413}, "reaches Flower, which refuses it for want of a signature"
     assert [code for index, code in enumerate(codes) if index not in (fleet, health, large)] == [403] * 7
+
+
+def test_check_sees_the_superlink(deployed: Deployment, tmp_path: Path) -> None:
+    host = deployed.markets[MARKET]
+    good = host.run("deploy", "check", str(host.part.path))
+    assert good.returncode == 0, good.stdout
+    assert "10.77.0.1:9092: a SuperLink of this authority answers" in good.stdout
+    part = MarketPart(tmp_path / MARKET)
+    shutil.copytree(host.part.path, part.path)
+    other = Authority.create("somebody else")
+    other.write(part.authority, tmp_path / "ca.key")
+    other.issue(["node", f"node-{MARKET}"], part.certificate, part.key)
+    bad = host.run("deploy", "check", str(part.path))
+    assert bad.returncode == 1
+    assert "10.77.0.1:9092: unable to get local issuer certificate" in bad.stdout
+
+
+def test_masked_sums(tmp_path: Path) -> None:
+    """Markets that sign for masked sums with their node keys: nobody's update is seen, and the sum is right."""
+    settings = [*QUICK, "masks.enabled=true", "evaluation.methods=[federated, popularity]"]
+    with deployment(tmp_path, TINY, masks=True) as made:
+        made.start()
+        result = made.run("fecosr", "masked", *[word for setting in settings for word in ("--set", setting)])
+        assert result.returncode == 0, result.stdout + result.stderr + made.logs()
+        there = json.loads((made.run_folder("masked") / "summary.json").read_text())
+        plain = made.run("fecosr", "plain", *[word for setting in QUICK for word in ("--set", setting)])
+        assert plain.returncode == 1
+        assert "takes part in masked sums alone" in plain.stderr
+    assert all(record["accepted"] == sorted(TINY.markets) for record in there["rounds"])
+    alone = prepare_simulation(load_recipe("fecosr", settings), made.data, tmp_path / "run").start()
+    for market in TINY.markets:
+        one, other = (summary["markets"][market]["results"]["federated"]["ndcg@10"] for summary in (there, alone))
+        assert one == pytest.approx(other, abs=1e-3), "masks round to a grid of their own in every run"
 
 
 def test_nothing_that_leaves_a_market_names_a_user_or_an_interaction(deployed: Deployment) -> None:
