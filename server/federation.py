@@ -86,20 +86,17 @@ class Federation:
         while not set(expected) <= set(self.members):
             now = time.monotonic()
             known = {member.node for member in self.members.values()}
-            absent = sorted(set(self.grid.get_node_ids()) - known)
+            absent = self._of_markets(expected, set(self.grid.get_node_ids()) - known)
             nodes = [node for node in absent if now - asked_at.get(node, -math.inf) > _AGAIN_SECONDS]
             asked_at |= dict.fromkeys(nodes, now)
             for answer, node in self._ask_nodes(nodes, min(_HELLO_SECONDS, max(until - time.monotonic(), 1.0))):
                 if answer.gone:
                     continue  # it may be back before the deadline
                 reason = answer.error or reason_to_distrust(answer.payload, HELLO)
-                owner = self._owner_of(node) if self._owner_of else None
-                if reason and self._owner_of and owner not in expected:
-                    self.on_refusal("", node, reason)
-                elif reason:
+                if reason:
+                    owner = self._owner_of(node) if self._owner_of else None
                     raise RunError(f"{f'market {owner!r}' if owner else f'node {node}'} cannot take part: {reason}")
-                else:
-                    self._welcome(answer, node)
+                self._welcome(answer, node)
             if not set(expected) <= set(self.members):
                 if time.monotonic() > until:
                     missing = sorted(set(expected) - set(self.members))
@@ -113,7 +110,8 @@ class Federation:
         A newcomer that claims a market whose node is still there is left out, as is one that is no expected market.
         """
         present = set(self.grid.get_node_ids())
-        arrived = sorted(present - {member.node for member in self.members.values()} - self._strangers)
+        unknown = present - {member.node for member in self.members.values()} - self._strangers
+        arrived = self._of_markets(self.markets, unknown)
         for answer, node in self._ask_nodes(arrived, _HELLO_SECONDS) if arrived else []:
             if answer.error is not None:
                 continue  # it may do better next time
@@ -184,6 +182,10 @@ class Federation:
         replies = list(self.grid.send_and_receive(messages, timeout=timeout))
         self.count_traffic(messages, replies)
         return {reply.metadata.src_node_id: reply for reply in replies}
+
+    def _of_markets(self, markets: list[str], nodes: set[int]) -> list[int]:
+        """Where keys tell who is who, only the nodes of these markets: others are not asked, nor waited for."""
+        return sorted(node for node in nodes if self._owner_of is None or self._owner_of(node) in markets)
 
     def _refused(self, market: str, node: int) -> bool:
         """Whether a node's claim to be a market is false; if so it is told on."""

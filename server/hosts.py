@@ -5,9 +5,12 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from queue import Empty, Queue
 
+import httpx
 from flwr.app import Error, Message
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from fedrec.deployment.packing import pack, unpack
@@ -18,6 +21,8 @@ from strategies.records import content_bytes
 LARGEST_REPLY = 512 * 1024 * 1024  # bytes; a table of a million items of 128 numbers
 REFUSED = 1003  # code of the error that stands for a reply that was not looked into
 _GRACE_SECONDS = 5.0  # after the deadline, before a question is void: our own deadline is the one that counts
+_RETURN_SECONDS = 45.0  # that a node which is gone has to come back: it is missed after 20 s, and started again
+_MOST_RETURNS = 3  # in one exchange
 _POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.1, 1.0  # between two looks; the longer a market trains, the rarer
 
 OnEvent = Callable[..., None]  # kind, then fields
@@ -34,52 +39,80 @@ class HostGrid(RelayGrid):
         super().__init__(inner)
         self._keys = keys
         self._on_event = on_event
+        self._pushing = threading.Lock()
+        self._given_up: set[int] = set()  # nodes that were gone and did not come back
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Push, wait, pull. What is told after ``timeout`` seconds is not waited for, on either side."""
-        sent = list(messages)
-        if not sent:
-            return []
-        ttl = None if timeout is None else timeout + _GRACE_SECONDS
-        identifiers = self.inner.push_messages([pack(message, ttl) for message in sent])
-        asked = {identifier: question for identifier, question in zip(identifiers, sent, strict=True) if identifier}
-        arrived: Queue[tuple[str, list[Message] | Exception]] = Queue()
-        ended = threading.Event()
-        for identifier in asked:
-            threading.Thread(target=self._fetch, args=(identifier, arrived, ended), daemon=True).start()
         until = math.inf if timeout is None else time.monotonic() + timeout
+        exchange = _Exchange(until, Queue(), threading.Event())
+        waiting = self._push(list(messages), until)
+        for identifier, question in waiting.items():
+            arguments = (identifier, question, exchange)
+            threading.Thread(target=self._fetch, args=arguments, daemon=True).start()
+        left = len(waiting)
         replies: list[Message] = []
         try:
-            while asked and (left := until - time.monotonic()) > 0:
+            while left and (seconds := until - time.monotonic()) > 0:
                 try:
-                    identifier, fetched = arrived.get(timeout=min(left, _LONGEST_POLL_SECONDS))
+                    found = exchange.arrived.get(timeout=min(seconds, _LONGEST_POLL_SECONDS))
                 except Empty:
                     continue
-                if isinstance(fetched, Exception):
-                    raise fetched
-                question = asked.pop(identifier)
-                replies += [answer for reply in fetched if (answer := self._accepted(reply, question)) is not None]
+                if isinstance(found, Exception):
+                    raise found
+                left -= 1
+                replies += found
         finally:
-            ended.set()
+            exchange.ended.set()
         return replies
 
-    def _fetch(
-        self, identifier: str, arrived: "Queue[tuple[str, list[Message] | Exception]]", ended: threading.Event
-    ) -> None:
+    def _push(self, questions: list[Message], until: float) -> dict[str, Message]:
+        """Send; by identifier what the SuperLink took."""
+        if not questions:
+            return {}
+        ttl = None if until == math.inf else max(until - time.monotonic(), 0.0) + _GRACE_SECONDS
+        with self._pushing:
+            identifiers = list(self.inner.push_messages([pack(question, ttl) for question in questions]))
+        return {one: question for one, question in zip(identifiers, questions, strict=True) if one}
+
+    def _fetch(self, identifier: str, question: Message, exchange: "_Exchange") -> None:
         """Look for the reply to one question until it is there or nobody waits any more.
 
         In a thread of its own: a market that announces a reply and never sends its parts keeps nobody else waiting.
+        What cannot be made sense of is that market's error; only what the SuperLink itself says ends the waiting of
+        all.
         """
-        started = time.monotonic()
-        try:
-            while not ended.is_set():
-                if found := list(self.inner.pull_messages([identifier])):
-                    arrived.put((identifier, found))
+        started, returns = time.monotonic(), 0
+        node = question.metadata.dst_node_id
+        while not exchange.ended.is_set():
+            try:
+                found = list(self.inner.pull_messages([identifier]))
+                if found and _is_gone(found[0]) and returns < _MOST_RETURNS and self._is_back(node, exchange):
+                    returns += 1
+                    ((identifier, _),) = self._push([question], exchange.until).items()
+                    continue
+                if found:
+                    self._given_up.discard(node)
+                    exchange.arrived.put([one for reply in found if (one := self._accepted(reply, question))])
                     return
-                waited = time.monotonic() - started
-                ended.wait(min(_LONGEST_POLL_SECONDS, _POLL_SECONDS + waited / 20))
-        except Exception as error:
-            arrived.put((identifier, error))
+            except (httpx.HTTPError, ConnectionError) as error:
+                exchange.arrived.put(error)
+                return
+            except Exception as error:  # of what the market sent: its parts are judged here for the first time
+                exchange.arrived.put([_refusal(question, f"undecodable reply ({type(error).__name__})")])
+                return
+            waited = time.monotonic() - started
+            exchange.ended.wait(min(_LONGEST_POLL_SECONDS, _POLL_SECONDS + waited / 20))
+
+    def _is_back(self, node: int, exchange: "_Exchange") -> bool:
+        """Give a node that is gone a while to come back, once; then its market is left out until it answers again."""
+        patience = min(time.monotonic() + _RETURN_SECONDS, exchange.until)
+        while node not in self._given_up and not exchange.ended.wait(_LONGEST_POLL_SECONDS):
+            if node in set(self.inner.get_node_ids()):
+                return True
+            if time.monotonic() > patience:
+                self._given_up.add(node)
+        return False
 
     def _accepted(self, reply: Message, question: Message) -> Message | None:
         """A reply from the node that was asked, or Flower's own word that there is none; nobody else's."""
@@ -92,17 +125,26 @@ class HostGrid(RelayGrid):
             self._on_event("refused", market=market, node=reply.metadata.src_node_id, reason=reason)
             return None
         self._on_event("answered", market=market, action=question.metadata.message_type)
-        return self._opened(reply, question)
-
-    def _opened(self, reply: Message, question: Message) -> Message:
-        """The reply unpacked, or an error in its place."""
         size = content_bytes(reply)
-        if size > LARGEST_REPLY:
-            return Message(Error(REFUSED, f"reply of {size} bytes, {LARGEST_REPLY} at most"), reply_to=question)
-        try:
-            return unpack(reply)
-        except (ValueError, TypeError) as error:
-            return Message(Error(REFUSED, f"undecodable reply ({type(error).__name__})"), reply_to=question)
+        return unpack(reply) if size <= LARGEST_REPLY else _refusal(question, f"{size} bytes, {LARGEST_REPLY} at most")
+
+
+@dataclass(frozen=True)
+class _Exchange:
+    """One sending and receiving: until when, what came, and whether anybody waits any more."""
+
+    until: float
+    arrived: "Queue[list[Message] | Exception]"
+    ended: threading.Event
+
+
+def _is_gone(reply: Message) -> bool:
+    """Whether this is Flower's word that the node is not there."""
+    return reply.has_error() and reply.error.code == ErrorCode.NODE_UNAVAILABLE
+
+
+def _refusal(question: Message, reason: str) -> Message:
+    return Message(Error(REFUSED, reason), reply_to=question)
 
 
 class NodeKeys:

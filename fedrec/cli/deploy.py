@@ -37,15 +37,16 @@ def init(
         lines += [
             f"  put each market's store into {folder.path}/markets/NAME/data (or: fedrec data synth)",
             f"  fedrec deploy approve {folder.path}          # code that may run here",
-            f"  docker compose -f {folder.compose} up -d",
+            f"  cd {folder.path} && docker compose up -d",
+            "  docker compose exec coordinator fedrec run RECIPE --engine deploy --connection /deployment",
         ]
     else:
         lines += [
             f"  carry {folder.coordinator.path} to {host}, each {folder.path}/markets/NAME to its host, by a safe way",
             f"  keep {folder.authority_key} off every host",
-            "  on every host: fedrec deploy approve PART && docker compose up -d in it",
+            "  on every host, in its part: fedrec deploy approve . && fedrec deploy check . && docker compose up -d",
+            "  there: docker compose exec coordinator fedrec run RECIPE --engine deploy --connection /deployment",
         ]
-    lines.append("  fedrec deploy register CONNECTION, then fedrec run RECIPE --engine deploy --connection CONNECTION")
     print_lines(Console(markup=False), lines)
 
 
@@ -82,7 +83,7 @@ def register(
 @app.command()
 def unregister(
     connection: Annotated[str, typer.Argument(help="a folder that `fedrec deploy init` made, or its name")],
-    node: Annotated[int, typer.Option(help="number of the node, as `fedrec deploy register` prints it")],
+    node: Annotated[int, typer.Option(help="number of the node, as `fedrec deploy register` prints it", min=1)],
 ) -> None:
     """Let a node in no more: its market leaves, or has a new key."""
     go_offline()
@@ -115,6 +116,9 @@ def approve(
     path: Annotated[
         Path | None, typer.Option("--bundle", help="a bundle; default: that of the version installed here")
     ] = None,
+    yes: Annotated[
+        str | None, typer.Option(help="the hash, where a bundle differs from the version here and you have read it")
+    ] = None,
 ) -> None:
     """Allow a bundle to run on the hosts whose parts lie in DIR. Read it first: it sees the market's data."""
     go_offline()
@@ -126,19 +130,26 @@ def approve(
     differing = differences(chosen)
     lines = [f"bundle {chosen.hash}"]
     lines.append("the same as the version installed here" if not differing else "differs from the version here in:")
-    lines += [f"  {name}" for name in differing]
-    for part in parts_of(directory):
+    lines += [f"  {''.join(c if c.isprintable() else '?' for c in name)}" for name in differing]
+    parts = parts_of(directory)
+    if differing and yes != chosen.hash:
+        lines.append(
+            f"nothing is approved yet; read these files (a bundle is a zip archive), then: --yes {chosen.hash}"
+        )
+        print_lines(Console(markup=False), lines)
+        raise typer.Exit(1)
+    for part in parts:
         added = approve_bundle(part.approved, chosen, "installed version" if path is None else path.name)
         lines.append(f"{part.approved}: {'approved' if added else 'was approved already'}")
     print_lines(Console(markup=False), lines)
 
 
 @app.command("add-market")
-def add_market(directory: Folder, market: Market, host: Host = None, masks: Masks = False) -> None:
+def add_market(directory: Folder, market: Market) -> None:
     """Make a part for one more market, signed by the deployment's authority."""
     from fedrec.deployment.create import add_market as add
 
-    part = add(directory, market, host, masks)
+    part = add(directory, market)
     lines = [
         f"made {part.path}; its public key is in every part here",
         "copy connection.yaml and keys/ to the coordinator's host (for masked sums keys/ to the markets' too);",

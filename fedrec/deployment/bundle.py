@@ -66,7 +66,18 @@ def own_bundle() -> Bundle:
     for package in PACKAGES:
         sources |= {f"{package}/{name}": data for name, data in _sources(files(package)).items()}
     data, _ = build_fab_from_files(sources)
-    return Bundle(data)
+    return Bundle(_stored(data))
+
+
+def _stored(data: bytes) -> bytes:
+    """The same archive without compression, whose bytes are another library's business."""
+    result = BytesIO()
+    with zipfile.ZipFile(BytesIO(data)) as archive, zipfile.ZipFile(result, "w", zipfile.ZIP_STORED) as stored:
+        for entry in archive.infolist():
+            plain = zipfile.ZipInfo(entry.filename, entry.date_time)
+            plain.create_system, plain.external_attr = 3, 0o644 << 16
+            stored.writestr(plain, archive.read(entry))
+    return result.getvalue()
 
 
 def differences(bundle: Bundle) -> list[str]:
@@ -104,6 +115,7 @@ def approve(path: Path, bundle: Bundle, note: str) -> bool:
     if bundle.hash in read_approved(path):
         return False
     before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    before += "" if before.endswith("\n") or not before else "\n"
     write_atomic(path, f"{before}{bundle.hash}  # {note}\n".encode())
     return True
 

@@ -30,6 +30,7 @@ from fedrec.files import write_atomic
 
 AUTHORITY_DAYS = 3650
 SERVER_DAYS = 397  # the longest that common clients accept
+_LONGEST_NAME = 64  # of a subject, by X.520
 _SKEW = timedelta(minutes=5)  # hosts' clocks differ
 
 
@@ -44,6 +45,7 @@ class Authority:
     def create(cls, name: str, now: datetime | None = None) -> "Authority":
         """A fresh authority that may sign servers and nothing else."""
         key = ec.generate_private_key(ec.SECP384R1())
+        name = name[:_LONGEST_NAME]
         builder = _builder(name, name, key.public_key(), AUTHORITY_DAYS, now)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
@@ -176,7 +178,7 @@ def _builder(
     moment = now or datetime.now(UTC)
     return (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject[:64])]))
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject[:_LONGEST_NAME])]))
         .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
         .public_key(key)
         .serial_number(x509.random_serial_number())

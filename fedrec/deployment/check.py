@@ -9,8 +9,6 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import yaml
-
 from fedrec.data.store import open_store
 from fedrec.deployment.bundle import own_bundle, read_approved
 from fedrec.deployment.certificates import (
@@ -21,6 +19,7 @@ from fedrec.deployment.certificates import (
     public_key,
     read_certificate,
 )
+from fedrec.deployment.connection import Connection
 from fedrec.deployment.layout import SUPERLINK_PORT, CoordinatorPart, DeploymentFolder, MarketPart, Part
 from fedrec.errors import UserError
 
@@ -81,6 +80,10 @@ def _versions() -> list[Finding]:
 
 def _part(part: Part, now: datetime | None) -> list[Finding]:
     findings = [_dates(part.authority, now), _modes(part)]
+    if _setting(part.environment, "FEDREC_UID") == "0":
+        findings.append(
+            Finding("fail", f"{part.environment}: FEDREC_UID=0 runs containers as root", "name another user")
+        )
     hosts = ["127.0.0.1"] if isinstance(part, CoordinatorPart) else ["node", f"node-{part.path.resolve().name}"]
     problem = problem_of_server(part.certificate, part.key, part.authority, hosts, now)
     if problem is not None:
@@ -100,9 +103,8 @@ def _part(part: Part, now: datetime | None) -> list[Finding]:
 
 def _coordinator(part: CoordinatorPart) -> list[Finding]:
     findings = []
-    markets = yaml.safe_load(part.connection.read_text(encoding="utf-8"))["markets"]
-    for market, key in sorted(markets.items()):
-        public_key(part.path / key)
+    for market, key in Connection.open(str(part.path)).markets.items():
+        public_key(key)
         findings.append(Finding("ok", f"market {market}: public key {key}"))
     return [*findings, _superlink("127.0.0.1", SUPERLINK_PORT, part.authority)]
 
@@ -128,6 +130,8 @@ def _market(part: MarketPart) -> list[Finding]:
     superlink = _setting(part.environment, "FEDREC_SUPERLINK")
     if superlink is not None:
         host, _, port = superlink.rpartition(":")
+        if not host or not port.isdecimal():
+            return [*findings, Finding("fail", f"{part.environment}: FEDREC_SUPERLINK={superlink}", "write HOST:PORT")]
         findings.append(_superlink(host, int(port), part.authority))
     return findings
 

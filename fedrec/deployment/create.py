@@ -1,6 +1,7 @@
 """``fedrec deploy init``: every key, certificate and file of a new deployment; and what changes in one later."""
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Sequence
@@ -13,9 +14,11 @@ from fedrec.deployment.certificates import Authority, public_key, server_names
 from fedrec.deployment.compose import coordinator_compose, market_compose, whole_compose
 from fedrec.deployment.layout import SUPERLINK_PORT, DeploymentFolder, MarketPart, Part
 from fedrec.errors import UserError
-from fedrec.files import market_name, new_folder, write_atomic
+from fedrec.files import market_name, new_folder, read_json, write_atomic, write_json
 from fedrec.masking.identity import write_identity
 
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+_IMAGE_USER = 10001  # of the image; root's own files are given to it, for no container runs as root
 _LOCAL = ["localhost", "127.0.0.1", "::1"]
 
 
@@ -25,6 +28,8 @@ def create_deployment(directory: Path, markets: Sequence[str], host: str | None,
     ``host``: the name or address under which the markets' hosts reach the coordinator's; without it all parts are for
     one machine. ``masks``: the markets take part in masked sums only.
     """
+    if host is not None and not _HOST.fullmatch(host):
+        raise UserError(f"--host {host!r}: give a name or an IPv4 address alone, without port")
     names = sorted({market_name(market, "--markets") for market in markets})
     if not names:
         raise UserError("--markets: names no market; write them as jp,in,fr")
@@ -34,6 +39,7 @@ def create_deployment(directory: Path, markets: Sequence[str], host: str | None,
         folder = DeploymentFolder(scratch)
         authority = Authority.create(f"fedrec {directory.name}")
         folder.authority.parent.mkdir(mode=0o700)
+        write_json(folder.settings, {"host": host, "masks": masks})
         authority.write(folder.authority, folder.authority_key)
         _coordinator(folder, authority, names, host)
         for name in names:
@@ -44,12 +50,15 @@ def create_deployment(directory: Path, markets: Sequence[str], host: str | None,
         if host is None:
             write_atomic(folder.compose, whole_compose(".", names, masks).encode())
             _environment(folder.environment, {})
+        _give_away(scratch)
     return DeploymentFolder(directory)
 
 
-def add_market(directory: Path, market: str, host: str | None, masks: bool) -> MarketPart:
+def add_market(directory: Path, market: str) -> MarketPart:
     """A part for one more market, signed by the same authority. Parts of others get its public key; copy it to them."""
     folder = DeploymentFolder(directory)
+    settings = read_json(folder.settings)
+    host, masks = settings["host"], bool(settings["masks"])
     part = folder.market(market_name(market, "--market"))
     if part.path.exists():
         raise UserError(f"{part.path}: exists; choose another name or remove it")
@@ -61,6 +70,7 @@ def add_market(directory: Path, market: str, host: str | None, masks: bool) -> M
     if host is None:
         names = [known.name for known in folder.markets]
         write_atomic(folder.compose, whole_compose(".", names, masks).encode())
+    _give_away(directory)
     return part
 
 
@@ -75,6 +85,7 @@ def rotate_key(directory: Path, market: str) -> MarketPart:
     public.unlink(missing_ok=True)
     write_identity(part.identity, public)
     announce_key(folder, market)
+    _give_away(directory)
     return part
 
 
@@ -140,7 +151,16 @@ def _part(part: Part, authority: Authority, hosts: list[str], folder: Deployment
     write_atomic(part.approved, b"")
 
 
+def _give_away(folder: Path) -> None:
+    """Root's parts belong to the image's user, but for the authority."""
+    if os.getuid() == 0:
+        for path in (folder / "coordinator", folder / "markets"):
+            for entry in [path, *path.rglob("*")]:
+                os.chown(entry, _IMAGE_USER, _IMAGE_USER)
+
+
 def _environment(path: Path, values: dict[str, str]) -> None:
     """Owner of the files, so that containers can read keys that nobody else can."""
-    given = {"FEDREC_VERSION": version("fedrec"), "FEDREC_UID": os.getuid(), "FEDREC_GID": os.getgid(), **values}
+    user, group = (os.getuid(), os.getgid()) if os.getuid() else (_IMAGE_USER, _IMAGE_USER)
+    given = {"FEDREC_VERSION": version("fedrec"), "FEDREC_UID": user, "FEDREC_GID": group, **values}
     write_atomic(path, "".join(f"{key}={value}\n" for key, value in given.items()).encode())

@@ -5,6 +5,8 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from fedrec.errors import FedrecError
+
 
 def end_with(program: Callable[[], object]) -> None:
     """Run a program's main function and end the process with it, threads included.
@@ -18,6 +20,9 @@ def end_with(program: Callable[[], object]) -> None:
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
+    except FedrecError as error:
+        print(f"fedrec: {error}", file=sys.stderr)
+        code = error.exit_code
     except BaseException:
         traceback.print_exc()
     sys.stdout.flush()

@@ -15,13 +15,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import httpx
 from flwr.app import Context, Error, Message
 from flwr.cli.install import install_from_fab
 from flwr.common.config import get_project_config
@@ -39,6 +40,7 @@ from flwr.supercore.interceptors import (
     RuntimeVersionHttpInterceptor,
     SuperExecAuthHttpInterceptor,
 )
+from flwr.supercore.run import RunNotRunningException
 from flwr.supercore.runtime import RuntimeHttpClient
 
 from fedrec.deployment import coordinator_worker, market_worker
@@ -51,8 +53,8 @@ from fedrec.errors import UserError
 runtime = importlib.import_module("flwr.supernode.runtime.run_clientapp")  # its package shows a function of that name
 look_often(runtime)
 
-NOT_APPROVED = 1001  # error codes of replies; Flower keeps lower ones for its own errors
-WORKER_DIED = 1002
+# Error codes of replies; Flower keeps lower ones for its own errors, and the coordinator has 1003.
+NOT_APPROVED, WORKER_DIED, EXPIRED, FAILED = 1001, 1002, 1004, 1005
 _ACQUIRE = frozenset({"/flwr.proto.Runtime/AcquireTask"})
 _POLL_SECONDS = 0.1
 _START_SECONDS = 300.0  # to import what the app needs
@@ -96,15 +98,20 @@ class MarketWorker:
         self._hash = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
+        self._unpacked: tempfile.TemporaryDirectory[str] | None = None
 
     def answer(self, bundle: bytes, message: Message, context: Context) -> Message:
         """The bundle's reply; where its process dies or takes longer than the message lives, an error reply."""
+        left = message.metadata.created_at + message.metadata.ttl - time.time()
+        if left <= 0:
+            return Message(Error(EXPIRED, "the question came too late"), reply_to=message)
         digest = hashlib.sha256(bundle).hexdigest()
         if self._hash != digest or self._process is None or self._process.poll() is not None:
             self.stop()
             try:
                 self._start(bundle)
-            except (EOFError, OSError, TimeoutError):
+            except Exception as error:
+                _say(f"bundle {digest} does not start: {type(error).__name__}: {error}")
                 return self._lost(message, "did not start; see the log of the market's executor")
             self._hash = digest
         connection = self._connection
@@ -113,7 +120,7 @@ class MarketWorker:
         try:
             connection.send_bytes(message_to_proto(message).SerializeToString())
             connection.send_bytes(context_to_proto(context).SerializeToString())
-            if not connection.poll(message.metadata.ttl):
+            if not connection.poll(left):
                 return self._lost(message, f"took more than {message.metadata.ttl:.0f} s")
             return message_from_proto(ProtoMessage.FromString(connection.recv_bytes()))
         except (EOFError, OSError):
@@ -130,9 +137,15 @@ class MarketWorker:
                 self._process.kill()
                 self._process.wait()
         self._connection = self._process = None
+        if self._unpacked is not None:
+            self._unpacked.cleanup()
+            self._unpacked = None
 
     def _start(self, bundle: bytes) -> None:
-        unpacked = install_from_fab(bundle, install_dir=self._folder, skip_prompt=True)
+        # Afresh every time: what lies there was once in reach of a bundle's code.
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._unpacked = tempfile.TemporaryDirectory(dir=self._folder)
+        unpacked = install_from_fab(bundle, install_dir=Path(self._unpacked.name), skip_prompt=True)
         reference = get_project_config(unpacked)["tool"]["flwr"]["app"]["components"]["clientapp"]
         ours, theirs = socket.socketpair()
         with theirs:
@@ -167,15 +180,18 @@ class MarketExecutor:
         client = self._api.task_client(token)
         heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
         heartbeat.start()
-        status, details = str(SubStatus.FAILED), "no message could be fetched"
         try:
             message, context, _, bundle = runtime.pull_task_input(client)
-            reply = pack_reply(self._reply(unpack(message), context, bundle))
+            try:
+                reply = pack_reply(self._reply(unpack(message), context, bundle))
+            except Exception as error:  # without a reply the node would wait for one for ever
+                _say(f"{message.metadata.message_type} failed: {type(error).__name__}: {error}")
+                reply = Message(Error(FAILED, f"{type(error).__name__} (details in its log)"), reply_to=message)
             runtime.push_message(client, reply, context)
             failed = reply.has_error()
             status, details = (SubStatus.FAILED, reply.error.reason or "") if failed else (SubStatus.COMPLETED, "")
-        finally:
             runtime.push_task_output(client, None, status, details)
+        finally:
             heartbeat.stop()
             client.close()
 
@@ -186,6 +202,7 @@ class MarketExecutor:
     def _reply(self, message: Message, context: Context, bundle: Fab) -> Message:
         digest = hashlib.sha256(bundle.content).hexdigest()  # never the hash that came with it
         if digest not in read_approved(self._approved):
+            self._worker.stop()
             _say(f"refused bundle {digest}: not in {self._approved}; to allow it: `fedrec deploy approve`")
             reason = f"bundle {digest[:12]} is not approved by this market's operator"
             return Message(Error(NOT_APPROVED, reason), reply_to=message)
@@ -206,13 +223,19 @@ class CoordinatorExecutor:
     def execute(self, token: str) -> None:
         """Start the run of one token."""
         self._runs = [run for run in self._runs if run.poll() is None]
+        try:
+            approved = sorted(read_approved(self._approved))
+        except UserError as error:
+            _say(str(error))
+            approved = []  # so that the run ends and says that its bundle is not approved
         told = {
             "address": self._api.address,
             "root_certificates": str(self._api.root_certificates),
             "token": token,
-            "approved": sorted(read_approved(self._approved)),
+            "approved": approved,
         }
-        environment = {**os.environ, "FLWR_HOME": str(self._folder)}  # where Flower unpacks bundles
+        self._folder.mkdir(parents=True, exist_ok=True)
+        environment = {**os.environ, "FLWR_HOME": tempfile.mkdtemp(dir=self._folder)}  # where Flower unpacks bundles
         command = _python(coordinator_worker.__file__)
         run = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)  # noqa: S603
         if run.stdin is None:
@@ -225,19 +248,23 @@ class CoordinatorExecutor:
         """End what runs; Flower's runtime tells the SuperLink."""
         for run in self._runs:
             run.terminate()
+        until = time.monotonic() + _STOP_SECONDS
+        for run in self._runs:
+            with suppress(subprocess.TimeoutExpired):
+                run.wait(max(0.1, until - time.monotonic()))
 
 
-def serve(api: RuntimeApi, executor: MarketExecutor | CoordinatorExecutor, ended: Callable[[], bool]) -> None:
-    """Ask for tasks and execute them until ``ended``."""
+def serve(api: RuntimeApi, executor: MarketExecutor | CoordinatorExecutor) -> None:
+    """Ask for tasks and execute them until the process is told to end."""
     client = api.executor_client()
     try:
-        while not ended():
+        while True:
             try:
                 acquired = client.AcquireTask(AcquireTaskRequest(supported_task_types=[executor.task_type]))
                 if acquired.HasField("task") and acquired.token:
                     executor.execute(acquired.token)
                     continue
-            except (httpx.HTTPError, RuntimeError, ValueError, UserError) as error:
+            except (Exception, RunNotRunningException) as error:  # Flower's is no Exception
                 _say(f"a task was lost: {type(error).__name__}: {error}")
             time.sleep(_POLL_SECONDS)
     finally:
@@ -261,14 +288,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UserError(f"{given.superexec_auth_secret_file}: holds no secret; make it again with `fedrec deploy init`")
     api = RuntimeApi(given.runtime_api_address, given.root_certificates, secret)
     kind = MarketExecutor if given.kind == "market" else CoordinatorExecutor
-    stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _frame: stopped.append(number))
-    if given.health_server_address is not None:
-        run_health_server_grpc_no_tls(given.health_server_address)
+        signal.signal(number, lambda *_: sys.exit(0))
+    health = given.health_server_address and run_health_server_grpc_no_tls(given.health_server_address)
     read_approved(given.approved)  # a file that cannot be read is said now
     _say(f"{given.kind}: waiting for tasks at {api.address}")
-    serve(api, kind(api, given.approved, given.bundles), lambda: bool(stopped))
+    try:
+        serve(api, kind(api, given.approved, given.bundles))
+    finally:
+        if health:
+            health.stop(grace=None)  # and kept until here: a server that nobody holds is stopped
 
 
 def _python(script: str, *arguments: str) -> list[str]:

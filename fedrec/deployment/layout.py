@@ -124,6 +124,11 @@ class DeploymentFolder:
         return self.path / "authority" / "ca.crt"
 
     @property
+    def settings(self) -> Path:
+        """What it was made with: ``host``, ``masks``."""
+        return self.path / "authority" / "settings.json"
+
+    @property
     def compose(self) -> Path:
         """The compose file of all parts on one machine."""
         return self.path / "compose.yaml"

@@ -4,6 +4,7 @@ It imports nothing of the installed fedrec: the executor puts the bundle first o
 bundle's code alone. It knows no token and no address; messages come and go through an inherited pipe.
 """
 
+import ctypes
 import importlib
 import signal
 import sys
@@ -17,11 +18,13 @@ from flwr.supercore.task_identity import TaskIdentity
 
 APP_RAISED = 1  # an exception that the app itself did not turn into a reply
 READY = b"ready"
+_PR_SET_PDEATHSIG = 1  # Linux: the signal for when the parent is gone
 
 
 def main() -> None:
     """Answer until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the executor decides what an interruption means
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # two would write one market's private state
     descriptor, reference = sys.argv[1:]
     connection = Connection(int(descriptor))
     module, _, attribute = reference.partition(":")

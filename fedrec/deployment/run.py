@@ -27,13 +27,14 @@ class Deployment:
     recipe: Recipe
     connection: Connection
     run: RunFolder
+    markets: list[str]
 
     def start(self, on_reply: Callable[[str, str], None] = lambda _market, _action: None) -> dict[str, Any]:
         """Run to the end and return the summary. Raises :class:`RunError` when the run fails; an interruption stops it.
 
         ``on_reply`` is not called: answers are in the run's events.
         """
-        keys = self.connection.keys()
+        keys = {market: pem for market, pem in self.connection.keys().items() if market in self.markets}
         settings = {
             "recipe": recipe_json(self.recipe),
             "run": self.run.path.name,
@@ -44,13 +45,15 @@ class Deployment:
         bundle = own_bundle()
         with self.connection.control() as control:
             control.register()
-            number = control.start(bundle, settings)
-            self.run.event("submitted", run=number, bundle=bundle.hash)
+            number = None
             try:
+                number = control.start(bundle, settings)
+                self.run.event("submitted", run=number, bundle=bundle.hash)
                 status = _follow(control, number)
             except KeyboardInterrupt:
-                control.stop(number)
-                self.run.event("error", reason="interrupted")
+                if number is not None:
+                    control.stop(number)
+                self.run.event("ended", run=number, completed=False, reason="interrupted")
                 raise
         reason = " ".join(status.details.split())[:300] or "it was stopped"
         self.run.event("ended", run=number, completed=status.completed, reason="" if status.completed else reason)
@@ -70,11 +73,12 @@ def prepare_deployment(recipe: Recipe, connection: str, out: Path | None, name: 
         raise UserError(f"--out {out}: runs of this connection lie in {opened.runs}; name a folder in it")
     run_name(path.name)
     ready = deployed(recipe)
-    opened.keys()  # what is wrong with a key is said now
+    with opened.control() as control:  # what is wrong with keys, and a SuperLink that is not there, are said now
+        control.register()
     run = RunFolder.create(path, ready)
     deployment = {"connection": str(opened.path.parent.resolve()), "markets": sorted(opened.markets)}
     run.write_manifest(build_manifest(ready, None, {}, "", deployment=deployment))
-    return Deployment(ready, opened, run)
+    return Deployment(ready, opened, run, sorted(opened.markets))
 
 
 def resume_deployment(path: Path) -> Deployment:
@@ -87,13 +91,15 @@ def resume_deployment(path: Path) -> Deployment:
     connection = Connection.open(manifest["deployment"]["connection"])
     if path.resolve().parent != connection.runs:
         raise UserError(f"{path}: was moved; runs of its connection lie in {connection.runs}")
-    if sorted(connection.markets) != manifest["deployment"]["markets"]:
-        raise UserError(f"{path}: cannot go on: it began with {', '.join(manifest['deployment']['markets'])}")
+    markets = manifest["deployment"]["markets"]
+    gone = [market for market in markets if market not in connection.markets]
+    if gone:
+        raise UserError(f"{path}: began with market {gone[0]!r}, which {connection.path} has no more; start a new run")
     began = parse_recipe(manifest["recipe"], str(path / "manifest.json"))
     differs = [what_differs(manifest, recipe, began.resolved(*allowed), {}, "") for allowed in _ALLOWED]
     if all(differs):
         raise UserError(f"{path}: cannot go on: {differs[0]}; put it back, or start a new run")
-    return Deployment(recipe, connection, run)
+    return Deployment(recipe, connection, run, markets)
 
 
 _ALLOWED = [(families, text) for families in (False, True) for text in (False, True)]  # what the markets may have

@@ -4,7 +4,7 @@ import zipfile
 from io import BytesIO
 from pathlib import Path
 
-from fedrec.deployment.bundle import Bundle, own_bundle
+from fedrec.deployment.bundle import Bundle, _stored, own_bundle
 
 VICTIM = "bravo"
 HOLDS = "FEDREC_HOLDS"  # the environment variable that names the folder of requests to hold still
@@ -103,7 +103,7 @@ def changed(additions: dict[str, str], replacements: dict[str, tuple[str, str]] 
     for name, (old, new) in (replacements or {}).items():
         assert old.encode() in files[name], f"{name} has no {old!r}"
         files[name] = files[name].replace(old.encode(), new.encode())
-    return Bundle(build_fab_from_files(files)[0])
+    return Bundle(_stored(build_fab_from_files(files)[0]))
 
 
 def lying(lie: str, replacements: dict[str, tuple[str, str]] | None = None) -> Bundle:

@@ -47,6 +47,7 @@ def test_it_holds_the_code_and_nothing_else() -> None:
         assert code <= names
     assert {name.rpartition(".")[2] for name in names} == {"py", "yaml", "toml"}
     with zipfile.ZipFile(BytesIO(own_bundle().data)) as archive:
+        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}, "no library's own bytes"
         assert all(entry.date_time == archive.infolist()[0].date_time for entry in archive.infolist())
 
 
@@ -64,6 +65,9 @@ def test_consent(tmp_path: Path) -> None:
     assert not approve(path, own_bundle(), "again")
     assert approve(path, Bundle(b"other"), "another")
     assert read_approved(path) == {own_bundle().hash, hashlib.sha256(b"other").hexdigest()}
+    path.write_text(f"{own_bundle().hash}\n# no newline here")
+    assert approve(path, Bundle(b"third"), "not into the comment")
+    assert hashlib.sha256(b"third").hexdigest() in read_approved(path)
     path.write_text(f"# a comment\n\n{own_bundle().hash}\n")
     assert read_approved(path) == {own_bundle().hash}
     path.write_text(own_bundle().hash[:12] + "\n")

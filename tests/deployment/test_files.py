@@ -23,7 +23,7 @@ from fedrec.errors import UserError
 from tests.conftest import TINY
 
 ROOT = Path(fedrec.__file__).parents[1]
-HOST = "10.9.9.9"
+HOST = "127.0.0.1"
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_nothing_is_overwritten(folder: DeploymentFolder) -> None:
     with pytest.raises(UserError, match="exists and is not an empty folder"):
         create_deployment(folder.path, ["x"], None, masks=False)
     with pytest.raises(UserError, match="exists; choose another name"):
-        add_market(folder.path, "alfa", HOST, masks=False)
+        add_market(folder.path, "alfa")
     assert before == {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
 
 
@@ -122,7 +122,7 @@ def test_certificates_that_run_out(folder: DeploymentFolder) -> None:
 
 
 def test_a_market_more_and_a_fresh_key(folder: DeploymentFolder) -> None:
-    added = add_market(folder.path, "delta", HOST, masks=False)
+    added = add_market(folder.path, "delta")
     old = folder.market("bravo").identity.read_bytes()
     rotate_key(folder.path, "bravo")
     assert folder.market("bravo").identity.read_bytes() != old
@@ -149,6 +149,30 @@ def test_connections_are_found_by_path_and_by_name(
     (folder.coordinator.connection).write_text("address: nowhere\n")
     with pytest.raises(UserError, match=r"connection\.yaml: address"):
         Connection.open("europe")
+
+
+@pytest.mark.parametrize("host", ["fed.example.org:9092", "", "bücher.example", "-x", "a b"])
+def test_hosts_that_are_none(tmp_path: Path, host: str) -> None:
+    with pytest.raises(UserError, match="--host"):
+        create_deployment(tmp_path / "x", ["a"], host, masks=False)
+
+
+def test_what_it_was_made_with_is_remembered(tmp_path: Path) -> None:
+    """A market that comes later must not undo what the others rely on."""
+    made = create_deployment(tmp_path / ("long" * 30), ["a", "b"], None, masks=True)
+    add_market(made.path, "c")
+    nodes = [service for name, service in services(made.compose.read_text()).items() if name.startswith("node-")]
+    assert len(nodes) == 3
+    assert all("identity-key" in node["command"][-1] for node in nodes)
+
+
+def test_containers_never_run_as_root(folder: DeploymentFolder) -> None:
+    environment = folder.coordinator.environment
+    values = dict(line.split("=") for line in environment.read_text().splitlines())
+    assert values["FEDREC_UID"] != "0"
+    assert folder.coordinator.key.stat().st_uid == int(values["FEDREC_UID"]), "who may read the keys"
+    environment.write_text(environment.read_text().replace(values["FEDREC_UID"], "0"))
+    assert any("runs containers as root" in text for text in problems(check_folder(folder.path), "fail"))
 
 
 def services(text: str) -> dict[str, Any]:

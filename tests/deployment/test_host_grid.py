@@ -1,5 +1,6 @@
 """The coordinator's end, against nodes that lie, double, stall and stay silent."""
 
+import json
 import threading
 import time
 from collections.abc import Iterable
@@ -82,8 +83,40 @@ def test_flowers_own_word_that_a_node_is_gone() -> None:
         reply.metadata.__dict__["_src_node_id"] = 1
         return [reply]
 
-    replies, _, _ = ask({1001: gone})
+    replies, _, _ = ask({1001: gone}, 20.0)
     assert [(reply.metadata.src_node_id, reply.error.code) for reply in replies] == [(1001, 5)]
+
+
+def test_a_node_that_comes_back_is_asked_again() -> None:
+    asked: list[str] = []
+
+    def gone_once(question: Message) -> list[Message]:
+        asked.append(question.metadata.message_id)
+        return honest(question) if len(set(asked)) > 1 else gone(question)
+
+    def gone(question: Message) -> list[Message]:
+        reply = Message(Error(5, "Node Unavailable"), reply_to=question)
+        reply.metadata.__dict__["_src_node_id"] = 1
+        return [reply]
+
+    replies, _, _ = ask({1001: gone_once}, 20.0)
+    assert [reply.has_error() for reply in replies] == [False]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [KeyError("CustomDataClass"), RecursionError(), json.JSONDecodeError("x", "y", 0), AttributeError("metadata")],
+)
+def test_a_reply_that_cannot_be_made_sense_of_is_that_markets_error(error: Exception) -> None:
+    """What Flower raises over a malformed message is no reason for a run to end."""
+
+    def nonsense(question: Message) -> list[Message]:
+        raise error
+
+    replies, _, _ = ask({1001: nonsense, 1002: honest})
+    found = {reply.metadata.src_node_id: reply for reply in replies}
+    assert found[1001].error.reason == f"undecodable reply ({type(error).__name__})"
+    assert not found[1002].has_error()
 
 
 def test_one_that_stalls_while_its_reply_is_fetched_keeps_nobody_else_waiting() -> None:

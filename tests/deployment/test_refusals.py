@@ -146,8 +146,11 @@ def test_a_bundle_that_was_changed_runs_nowhere(deployed: Deployment, tmp_path: 
     assert first.returncode == 1
     assert f"bundle {bundle.hash} is not approved on the coordinator's host" in output
     coordinator = deployed.coordinator
-    approved = coordinator.run("deploy", "approve", str(coordinator.part.path), "--bundle", str(path))
-    assert "differs from the version here in:\n  clients/__init__.py\n" in approved.stdout
+    words = ["deploy", "approve", str(coordinator.part.path), "--bundle", str(path)]
+    looked = coordinator.run(*words)
+    assert looked.returncode == 1
+    assert "differs from the version here in:\n  clients/__init__.py\n" in looked.stdout
+    assert coordinator.run(*words, "--yes", bundle.hash).returncode == 0
     second = deployed.submit(path, "fecosr", "half-approved", *WORDS)
     output, _ = second.communicate(timeout=120)
     assert second.returncode == 1

@@ -114,6 +114,15 @@ def test_other_hosts_reach_the_fleets_interface_alone(deployed: Deployment) -> N
     assert [code for index, code in enumerate(codes) if index not in (fleet, health, large)] == [403] * 7
 
 
+def test_every_process_is_healthy_and_stays_so(deployed: Deployment) -> None:
+    """By the health checks that compose files wait for."""
+    assert deployed.healthy(deployed.coordinator, "superlink")
+    assert deployed.healthy(deployed.coordinator, "coordinator")
+    for host in deployed.markets.values():
+        assert deployed.healthy(host, "node")
+        assert deployed.healthy(host, "market")
+
+
 def test_check_sees_the_superlink(deployed: Deployment, tmp_path: Path) -> None:
     host = deployed.markets[MARKET]
     good = host.run("deploy", "check", str(host.part.path))
