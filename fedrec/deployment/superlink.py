@@ -34,7 +34,9 @@ class Gate:
             return
         path = str(scope["path"])
         if scope["type"] != "http" or not (path.startswith(FLEET) or path == HEALTH or _local(scope)):
-            await _refuse(send, 403, b"this interface answers its own host only")
+            await _refuse(
+                send, 403, b"this answers its own host only; with containers: docker compose exec coordinator"
+            )
             return
         length = dict(scope["headers"]).get(b"content-length", b"")
         if not length.isdigit() and scope["method"] == "POST":

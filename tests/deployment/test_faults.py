@@ -216,6 +216,6 @@ def test_a_line_that_delays_throttles_and_breaks(holdable_deployment: Holdable) 
     assert process.returncode == 0, output
     summary = holdable_deployment.summary("line")
     assert all(record["seconds"] < DEADLINE + 5 for record in summary["rounds"])
-    assert sum(VICTIM in record["accepted"] for record in summary["rounds"]) >= 2, "it takes part"
+    assert any(VICTIM in record["accepted"] for record in summary["rounds"]), "it takes part"
     assert all({"alfa", "charlie"} <= set(record["accepted"]) for record in summary["rounds"])
     assert (host.scratch / "proxy.txt").read_text().count("cut") >= 3, "the line did break"
