@@ -52,10 +52,16 @@ def xmarket(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+LOUD = {
+    "real data not found": "REAL DATA NOT TESTED: {} tests skipped; set FEDREC_SHARED",
+    "network namespaces": "DEPLOYMENT NOT TESTED: {} tests skipped; run as root on Linux with iproute2",
+    "docker-compose is not installed": "COMPOSE FILES NOT HELD AGAINST THEIR SCHEMA: {} test skipped",
+}
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say loudly what was not tested."""
-    missing = [
-        report for report in terminalreporter.stats.get("skipped", []) if "real data not found" in str(report.longrepr)
-    ]
-    if missing:
-        terminalreporter.write_sep("!", f"REAL DATA NOT TESTED: {len(missing)} tests skipped; set FEDREC_SHARED")
+    skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    for reason, text in LOUD.items():
+        if count := sum(reason in words for words in skipped):
+            terminalreporter.write_sep("!", text.format(count))
