@@ -12,6 +12,7 @@ import httpx
 from flwr.app import Error, Message
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
+from flwr.supercore.run import RunNotRunningException
 
 from fedrec.deployment.packing import pack, unpack
 from fedrec.errors import RunError
@@ -58,7 +59,7 @@ class HostGrid(RelayGrid):
                     found = exchange.arrived.get(timeout=min(seconds, _LONGEST_POLL_SECONDS))
                 except Empty:
                     continue
-                if isinstance(found, Exception):
+                if isinstance(found, BaseException):
                     raise found
                 left -= 1
                 replies += found
@@ -89,13 +90,13 @@ class HostGrid(RelayGrid):
                 found = list(self.inner.pull_messages([identifier]))
                 if found and _is_gone(found[0]) and returns < _MOST_RETURNS and self._is_back(node, exchange):
                     returns += 1
-                    ((identifier, _),) = self._push([question], exchange.until).items()
-                    continue
+                    if again := list(self._push([question], exchange.until)):
+                        (identifier,) = again
+                        continue
                 if found:
-                    self._given_up.discard(node)
                     exchange.arrived.put([one for reply in found if (one := self._accepted(reply, question))])
                     return
-            except (httpx.HTTPError, ConnectionError) as error:
+            except (httpx.HTTPError, ConnectionError, RunNotRunningException) as error:
                 exchange.arrived.put(error)
                 return
             except Exception as error:  # of what the market sent: its parts are judged here for the first time
@@ -124,6 +125,7 @@ class HostGrid(RelayGrid):
             reason = f"a reply to a question that node {node} was asked"
             self._on_event("refused", market=market, node=reply.metadata.src_node_id, reason=reason)
             return None
+        self._given_up.discard(node)
         self._on_event("answered", market=market, action=question.metadata.message_type)
         size = content_bytes(reply)
         return unpack(reply) if size <= LARGEST_REPLY else _refusal(question, f"{size} bytes, {LARGEST_REPLY} at most")
@@ -134,7 +136,7 @@ class _Exchange:
     """One sending and receiving: until when, what came, and whether anybody waits any more."""
 
     until: float
-    arrived: "Queue[list[Message] | Exception]"
+    arrived: "Queue[list[Message] | BaseException]"  # Flower's word that the run was stopped is no Exception
     ended: threading.Event
 
 

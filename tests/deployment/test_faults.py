@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -143,6 +144,24 @@ def test_a_late_reply_is_counted_in_no_round(holdable_deployment: Holdable, undi
     _, second, *later = held.summary("late")["rounds"]
     assert second["rejected"] == [{"market": VICTIM, "reason": f"no reply within {DEADLINE} s"}]
     assert all(record["accepted"] == sorted(TINY.markets) for record in later)
+
+
+def test_an_interruption_stops_the_run_and_it_can_go_on(
+    holdable_deployment: Holdable, undisturbed: dict[str, Any]
+) -> None:
+    """Ctrl-C: exit code 130, nobody goes on computing, and the next start has the lock."""
+    held, deployed = holdable_deployment, holdable_deployment.deployed
+    held.hold("train")
+    process = deployed.submit(held.bundle, "fecosr", "interrupted", *WORDS)
+    held.wait("train")
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    held.release("train")
+    resumed = deployed.coordinator.popen("run", "--resume", str(deployed.run_folder("interrupted")), bundle=held.bundle)
+    output, _ = resumed.communicate(timeout=240)
+    assert resumed.returncode == 0, output
+    assert comparable(held.summary("interrupted")) == comparable(undisturbed)
 
 
 def test_data_that_changed(holdable_deployment: Holdable) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from flwr.app import ConfigRecord, Error, Message, RecordDict
+from flwr.supercore.run import RunNotRunningException
 
 from fedrec.simulation.inline import InlineGrid
 from fedrec.simulation.nodes import Seat, set_identity
@@ -138,6 +139,14 @@ def test_an_error_of_the_superlink_ends_the_waiting() -> None:
 
     with pytest.raises(ConnectionError):
         ask({1001: broken, 1002: lambda question: []}, None)
+
+
+def test_a_run_that_was_stopped_waits_for_nobody() -> None:
+    def stopped(question: Message) -> list[Message]:
+        raise RunNotRunningException
+
+    with pytest.raises(RunNotRunningException):
+        ask({1001: stopped, 1002: lambda question: []}, 60.0)
 
 
 def test_keys_decide_who_is_who() -> None:
