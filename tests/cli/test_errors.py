@@ -34,6 +34,17 @@ MISTAKES = {
     "import kind": (["data", "import", "csvv", "a", "b"], "xmarket-5core"),
     "synth range": (["data", "synth", "new", "--overlap", "3"], "--overlap 3.0: must lie between 0 and 1"),
     "recipe to print": (["recipes", "fecsr"], "did you mean 'fecosr'"),
+    "deploy without a connection": (["run", "--engine", "deploy"], "give both, or neither"),
+    "connection that is none": (
+        ["run", "--engine", "deploy", "--connection", "nowhere"],
+        "no connection.yaml in nowhere",
+    ),
+    "deployment that is none": (["deploy", "check", "nowhere"], "neither a deployment nor one host's part"),
+    "no markets": (["deploy", "init", "new", "--markets", ","], "names no market"),
+    "a market twice": (["deploy", "init", "new", "--markets", "a,a"], "named twice"),
+    "a market that leads elsewhere": (["deploy", "init", "new", "--markets", "../a"], "market name '../a' is refused"),
+    "a host with its port": (["deploy", "init", "new", "--markets", "a", "--host", "x:1"], "without port"),
+    "a bundle that is none": (["deploy", "approve", "{data}", "--bundle", "file"], "file: not a bundle"),
 }
 
 
