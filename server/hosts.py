@@ -155,13 +155,13 @@ class NodeKeys:
     def __init__(self, grid: Grid, key_of: Mapping[str, str]) -> None:  # keys in PEM, by market
         self._grid = grid
         self._market_of = {key.strip(): market for market, key in key_of.items()}
-        self._owners: dict[int, str] = {}  # a node keeps its number as long as it keeps its key
+        self._owners: dict[int, str | None] = {}  # a node keeps its number as long as it keeps its key
 
     def owner_of(self, node: int) -> str | None:
         """The market whose key ``node`` proved to the SuperLink; None where it is that of no market of this run."""
         if node not in self._owners:
             keys = {info.node_id: info.public_key.decode(errors="replace").strip() for info in self._grid.get_nodes()}
-            self._owners |= {n: self._market_of[key] for n, key in keys.items() if key in self._market_of}
+            self._owners |= {number: self._market_of.get(key) for number, key in keys.items()}
         return self._owners.get(node)
 
 

@@ -127,12 +127,13 @@ def approve(
     from fedrec.deployment.check import parts_of
 
     chosen = own_bundle() if path is None else read_bundle(path)
-    differing = differences(chosen)
+    same = chosen.hash == own_bundle().hash
     lines = [f"bundle {chosen.hash}"]
-    lines.append("the same as the version installed here" if not differing else "differs from the version here in:")
+    lines.append("the same as the version installed here" if same else "differs from the version here in:")
+    differing = [] if same else differences(chosen) or ["no file, but in the archive around them"]
     lines += [f"  {''.join(c if c.isprintable() else '?' for c in name)}" for name in differing]
     parts = parts_of(directory)
-    if differing and yes != chosen.hash:
+    if not same and yes != chosen.hash:
         lines.append(
             f"nothing is approved yet; read these files (a bundle is a zip archive), then: --yes {chosen.hash}"
         )

@@ -124,9 +124,9 @@ def server_names(path: Path) -> list[str]:
     return [str(name.value) for name in names]
 
 
-def days_left(path: Path, now: datetime | None = None) -> int:
+def days_left(certificate: x509.Certificate, now: datetime | None = None) -> int:
     """Whole days until a certificate expires; negative where it has."""
-    return (read_certificate(path).not_valid_after_utc - (now or datetime.now(UTC))).days
+    return (certificate.not_valid_after_utc - (now or datetime.now(UTC))).days
 
 
 def public_key(path: Path) -> ec.EllipticCurvePublicKey:

@@ -37,16 +37,16 @@ class Finding:
     remedy: str = ""
 
 
-def parts_of(path: Path) -> list[Part]:
+def parts_of(path: Path) -> list[CoordinatorPart | MarketPart]:
     """The parts that lie in a folder, or the one that it is; raises :class:`UserError` where there is none."""
     folder = DeploymentFolder(path)
-    parts: list[Part] = [*folder.markets]
+    parts: list[CoordinatorPart | MarketPart] = [*folder.markets]
     if folder.coordinator.path.is_dir():
         parts.append(folder.coordinator)
     if not parts and CoordinatorPart(path).connection.is_file():
         parts = [CoordinatorPart(path)]
     if not parts and MarketPart(path).identity.is_file():
-        parts = [MarketPart(path.resolve())]
+        parts = [MarketPart(path)]
     if not parts:
         raise UserError(f"{path}: neither a deployment nor one host's part of it; make one with `fedrec deploy init`")
     return parts
@@ -78,13 +78,13 @@ def _versions() -> list[Finding]:
     return found
 
 
-def _part(part: Part, now: datetime | None) -> list[Finding]:
+def _part(part: CoordinatorPart | MarketPart, now: datetime | None) -> list[Finding]:
     findings = [_dates(part.authority, now), _modes(part)]
     if _setting(part.environment, "FEDREC_UID") == "0":
         findings.append(
             Finding("fail", f"{part.environment}: FEDREC_UID=0 runs containers as root", "name another user")
         )
-    hosts = ["127.0.0.1"] if isinstance(part, CoordinatorPart) else ["node", f"node-{part.path.resolve().name}"]
+    hosts = ["127.0.0.1"] if isinstance(part, CoordinatorPart) else ["node", f"node-{part.name}"]
     problem = problem_of_server(part.certificate, part.key, part.authority, hosts, now)
     if problem is not None:
         findings.append(Finding("fail", f"{part.certificate}: {problem}", "make it again: fedrec deploy renew DIR"))
@@ -98,7 +98,7 @@ def _part(part: Part, now: datetime | None) -> list[Finding]:
         findings.append(Finding("warn", f"{part.approved}: does not approve the bundle of the version here", remedy))
     if isinstance(part, CoordinatorPart):
         return findings + _coordinator(part)
-    return findings + _market(MarketPart(part.path))
+    return findings + _market(part)
 
 
 def _coordinator(part: CoordinatorPart) -> list[Finding]:
@@ -110,7 +110,7 @@ def _coordinator(part: CoordinatorPart) -> list[Finding]:
 
 
 def _market(part: MarketPart) -> list[Finding]:
-    name = part.path.resolve().name
+    name = part.name
     public = part.keys / f"{name}.pub"
     if private_matches(part.identity, public):
         findings = [Finding("ok", f"{part.identity}: fits {public}")]
@@ -137,22 +137,22 @@ def _market(part: MarketPart) -> list[Finding]:
 
 
 def _dates(path: Path, now: datetime | None) -> Finding:
-    problem = problem_of_dates(read_certificate(path), now)
+    certificate = read_certificate(path)
+    problem = problem_of_dates(certificate, now)
     if problem is not None:
         return Finding("fail", f"{path}: {problem}", "make it again: fedrec deploy renew DIR")
-    days = days_left(path, now)
+    days = days_left(certificate, now)
     if days < _SOON_DAYS:
         return Finding("warn", f"{path}: expires in {days} days", "make it again: fedrec deploy renew DIR")
     return Finding("ok", f"{path}: valid for {days} days")
 
 
 def _modes(part: Part) -> Finding:
-    secrets = part.secrets if isinstance(part, CoordinatorPart) else MarketPart(part.path).secrets
-    for path in secrets:
+    for path in part.secrets:
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & 0o077:
             return Finding("fail", f"{path}: mode {mode:04o}, others can read it", f"chmod 600 {path}")
-    return Finding("ok", f"{part.path}: {len(secrets)} private files, readable by their owner alone")
+    return Finding("ok", f"{part.path}: {len(part.secrets)} private files, readable by their owner alone")
 
 
 def _superlink(host: str, port: int, authority: Path) -> Finding:

@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from flwr.supercore.constant import TaskType
@@ -18,6 +19,14 @@ from fedrec.errors import UserError
 _STOP_SECONDS = 5.0
 
 
+@dataclass(frozen=True)
+class _Run:
+    """A run's process, and where its bundle is unpacked."""
+
+    process: subprocess.Popen[bytes]
+    unpacked: tempfile.TemporaryDirectory[str]
+
+
 class CoordinatorExecutor:
     """Starts a process for every run that the SuperLink has accepted."""
 
@@ -27,11 +36,13 @@ class CoordinatorExecutor:
         self._api = api
         self._approved = approved
         self._folder = folder
-        self._runs: list[subprocess.Popen[bytes]] = []
+        self._runs: list[_Run] = []
 
     def execute(self, token: str) -> None:
         """Start the run of one token."""
-        self._runs = [run for run in self._runs if run.poll() is None]
+        for ended in [run for run in self._runs if run.process.poll() is not None]:
+            ended.unpacked.cleanup()
+            self._runs.remove(ended)
         try:
             approved = sorted(read_approved(self._approved))
         except UserError as error:
@@ -44,20 +55,21 @@ class CoordinatorExecutor:
             "approved": approved,
         }
         self._folder.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, "FLWR_HOME": tempfile.mkdtemp(dir=self._folder)}  # where Flower unpacks bundles
+        unpacked = tempfile.TemporaryDirectory(dir=self._folder)
+        environment = {**os.environ, "FLWR_HOME": unpacked.name}  # where Flower unpacks bundles
         command = python(coordinator_worker.__file__)
-        run = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)  # noqa: S603
-        if run.stdin is None:
+        process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)  # noqa: S603
+        self._runs.append(_Run(process, unpacked))
+        if process.stdin is None:
             raise RuntimeError("a run without standard input")
-        with run.stdin as stream:
+        with process.stdin as stream:
             stream.write(json.dumps(told).encode())
-        self._runs.append(run)
 
     def stop(self) -> None:
         """End what runs; Flower's runtime tells the SuperLink."""
         for run in self._runs:
-            run.terminate()
+            run.process.terminate()
         until = time.monotonic() + _STOP_SECONDS
         for run in self._runs:
             with suppress(subprocess.TimeoutExpired):
-                run.wait(max(0.1, until - time.monotonic()))
+                run.process.wait(max(0.1, until - time.monotonic()))

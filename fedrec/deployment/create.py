@@ -43,13 +43,10 @@ def create_deployment(directory: Path, markets: Sequence[str], host: str | None,
         authority.write(folder.authority, folder.authority_key)
         _coordinator(folder, authority, names, host)
         for name in names:
-            _market(folder.market(name), authority, folder)
-            _market_files(folder.market(name), host, masks)
+            _market(folder.market(name), authority, folder, host, masks)
         for part in folder.markets:
             shutil.copytree(folder.coordinator.keys, part.keys)
-        if host is None:
-            write_atomic(folder.compose, whole_compose(".", names, masks).encode())
-            _environment(folder.environment, {})
+        _whole(folder, host, masks)
         _give_away(scratch)
     return DeploymentFolder(directory)
 
@@ -63,13 +60,10 @@ def add_market(directory: Path, market: str) -> MarketPart:
     if part.path.exists():
         raise UserError(f"{part.path}: exists; choose another name or remove it")
     authority = Authority.read(folder.authority, folder.authority_key)
-    _market(part, authority, folder)
-    _market_files(part, host, masks)
+    _market(part, authority, folder, host, masks)
     shutil.copytree(folder.coordinator.keys, part.keys)
     announce_key(folder, market)
-    if host is None:
-        names = [known.name for known in folder.markets]
-        write_atomic(folder.compose, whole_compose(".", names, masks).encode())
+    _whole(folder, host, masks)
     _give_away(directory)
     return part
 
@@ -96,6 +90,7 @@ def renew_certificates(directory: Path) -> list[Path]:
     parts = [folder.coordinator, *folder.markets]
     for part in parts:
         authority.issue(server_names(part.certificate), part.certificate, part.key)
+    _give_away(directory)
     return [part.certificate for part in parts]
 
 
@@ -128,17 +123,22 @@ def _coordinator(folder: DeploymentFolder, authority: Authority, markets: list[s
         _environment(part.environment, {})
 
 
-def _market(part: MarketPart, authority: Authority, folder: DeploymentFolder) -> None:
+def _market(part: MarketPart, authority: Authority, folder: DeploymentFolder, host: str | None, masks: bool) -> None:
     _part(part, authority, [f"node-{part.name}", "node", *_LOCAL], folder)
     write_identity(part.identity, folder.coordinator.keys / f"{part.name}.pub")
     for path in (part.data, part.state):
         path.mkdir()
-
-
-def _market_files(part: MarketPart, host: str | None, masks: bool) -> None:
     if host is not None:
         write_atomic(part.compose, market_compose(".", part.name, masks).encode())
         _environment(part.environment, {"FEDREC_SUPERLINK": f"{host}:{SUPERLINK_PORT}"})
+
+
+def _whole(folder: DeploymentFolder, host: str | None, masks: bool) -> None:
+    """The compose file of all parts, where they are for one machine."""
+    if host is None:
+        write_atomic(folder.compose, whole_compose(".", [part.name for part in folder.markets], masks).encode())
+        if not folder.environment.is_file():
+            _environment(folder.environment, {})
 
 
 def _part(part: Part, authority: Authority, hosts: list[str], folder: DeploymentFolder) -> None:
@@ -152,11 +152,16 @@ def _part(part: Part, authority: Authority, hosts: list[str], folder: Deployment
 
 
 def _give_away(folder: Path) -> None:
-    """Root's parts belong to the image's user, but for the authority."""
+    """What root made here belongs to the image's user, but for the authority.
+
+    Not what lies below ``data``, ``state`` and ``runs``: others write there, and root follows no link of theirs.
+    """
     if os.getuid() == 0:
-        for path in (folder / "coordinator", folder / "markets"):
-            for entry in [path, *path.rglob("*")]:
-                os.chown(entry, _IMAGE_USER, _IMAGE_USER)
+        made = DeploymentFolder(folder)
+        for part in (made.coordinator, *made.markets):
+            entries = [part.path, *part.path.iterdir(), *part.keys.iterdir(), *part.approved.parent.iterdir()]
+            for entry in entries:
+                os.chown(entry, _IMAGE_USER, _IMAGE_USER, follow_symlinks=False)
 
 
 def _environment(path: Path, values: dict[str, str]) -> None:

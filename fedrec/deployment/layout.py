@@ -84,7 +84,7 @@ class MarketPart(Part):
     @property
     def name(self) -> str:
         """The market."""
-        return self.path.name
+        return self.path.resolve().name
 
     @property
     def identity(self) -> Path:

@@ -45,12 +45,11 @@ class MarketWorker:
         self._connection: Connection | None = None
         self._unpacked: tempfile.TemporaryDirectory[str] | None = None
 
-    def answer(self, bundle: bytes, message: Message, context: Context) -> Message:
+    def answer(self, bundle: bytes, digest: str, message: Message, context: Context) -> Message:
         """The bundle's reply; where its process dies or takes longer than the message lives, an error reply."""
         left = message.metadata.created_at + message.metadata.ttl - time.time()
         if left <= 0:
             return Message(Error(EXPIRED, "the question came too late"), reply_to=message)
-        digest = hashlib.sha256(bundle).hexdigest()
         if self._hash != digest or self._process is None or self._process.poll() is not None:
             self.stop()
             try:
@@ -151,4 +150,4 @@ class MarketExecutor:
             say(f"refused bundle {digest}: not in {self._approved}; to allow it: `fedrec deploy approve`")
             reason = f"bundle {digest[:12]} is not approved by this market's operator"
             return Message(Error(NOT_APPROVED, reason), reply_to=message)
-        return self._worker.answer(bundle.content, message, context)
+        return self._worker.answer(bundle.content, digest, message, context)

@@ -44,7 +44,6 @@ class Deployment:
         }
         bundle = own_bundle()
         with self.connection.control() as control:
-            control.register()
             number = None
             try:
                 number = control.start(bundle, settings)
@@ -73,8 +72,7 @@ def prepare_deployment(recipe: Recipe, connection: str, out: Path | None, name: 
         raise UserError(f"--out {out}: runs of this connection lie in {opened.runs}; name a folder in it")
     run_name(path.name)
     ready = deployed(recipe)
-    with opened.control() as control:  # what is wrong with keys, and a SuperLink that is not there, are said now
-        control.register()
+    _let_in(opened)
     run = RunFolder.create(path, ready)
     deployment = {"connection": str(opened.path.parent.resolve()), "markets": sorted(opened.markets)}
     run.write_manifest(build_manifest(ready, None, {}, "", deployment=deployment))
@@ -99,6 +97,7 @@ def resume_deployment(path: Path) -> Deployment:
     differs = [what_differs(manifest, recipe, began.resolved(*allowed), {}, "") for allowed in _ALLOWED]
     if all(differs):
         raise UserError(f"{path}: cannot go on: {differs[0]}; put it back, or start a new run")
+    _let_in(connection)
     return Deployment(recipe, connection, run, markets)
 
 
@@ -117,6 +116,12 @@ def deployed(recipe: Recipe) -> Recipe:
         "stage_deadline_seconds": settings.stage_deadline_seconds or STAGE_DEADLINE,
     }
     return override_recipe(recipe, {"engine": {"kind": "deploy"}, "federation": deadlines}, [])
+
+
+def _let_in(connection: Connection) -> None:
+    """Register the markets' nodes; what is wrong with keys, and a SuperLink that is not there, are said here."""
+    with connection.control() as control:
+        control.register()
 
 
 def _follow(control: Control, number: int) -> RunStatus:

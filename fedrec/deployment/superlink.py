@@ -5,7 +5,6 @@ register nodes and fetch tokens. Markets need the fleet's interface alone. So ev
 and no request is longer than what Flower itself sends.
 """
 
-import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from ipaddress import ip_address
 from typing import Any
@@ -54,7 +53,6 @@ def main() -> None:
     from flwr.superlink.cli.flower_superlink import flower_superlink
     from starlette.middleware import Middleware
 
-    os.environ.setdefault("FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION", "1")
     others = extensions.get_middleware
     setattr(extensions, "get_middleware", lambda: (Middleware(Gate), *others()))  # noqa: B010  Flower's hook for editions of its own
     flower_superlink()

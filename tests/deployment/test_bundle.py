@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import fedrec
+from fedrec.cli.main import app, exit_code
 from fedrec.deployment import coordinator_worker, market_worker
 from fedrec.deployment.bundle import Bundle, approve, differences, own_bundle, read_approved, read_bundle
 from fedrec.errors import UserError
@@ -56,6 +57,23 @@ def test_differences_are_named() -> None:
     other = changed({"clients/tasks.py": "\n# one line more\n"})
     assert other.hash != own_bundle().hash
     assert differences(other) == ["clients/tasks.py"]
+
+
+def test_other_bytes_around_the_same_files_need_a_second_look(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What an archive holds twice, its readers may not read alike."""
+    approved = tmp_path / "part" / "consent" / "approved.txt"
+    approved.parent.mkdir(parents=True)
+    (tmp_path / "part" / "connection.yaml").touch()
+    data = BytesIO(own_bundle().data)
+    with zipfile.ZipFile(data, "a") as archive:
+        archive.comment = b"not what it was"
+    (tmp_path / "x.fab").write_bytes(data.getvalue())
+    arguments = ["deploy", "approve", str(tmp_path / "part"), "--bundle", str(tmp_path / "x.fab")]
+    assert exit_code(lambda: app(arguments, standalone_mode=False)) == 1
+    assert "no file, but in the archive around them" in capsys.readouterr().out
+    assert read_approved(approved) == set()
 
 
 def test_consent(tmp_path: Path) -> None:

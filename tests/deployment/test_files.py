@@ -1,5 +1,6 @@
 """What `fedrec deploy init` writes and `fedrec deploy check` sees; the compose files against Flower and docker."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -173,6 +174,23 @@ def test_containers_never_run_as_root(folder: DeploymentFolder) -> None:
     assert folder.coordinator.key.stat().st_uid == int(values["FEDREC_UID"]), "who may read the keys"
     environment.write_text(environment.read_text().replace(values["FEDREC_UID"], "0"))
     assert any("runs containers as root" in text for text in problems(check_folder(folder.path), "fail"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away: needs root")
+def test_root_gives_away_what_it_made_and_follows_no_link(folder: DeploymentFolder, tmp_path: Path) -> None:
+    """A bundle can write below a market's state; the operator's root must not change owners at its word."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("of root")
+    part = folder.market("bravo")
+    (part.state / "link").symlink_to(elsewhere)
+    (part.path / "link").symlink_to(elsewhere)
+    renew_certificates(folder.path)
+    rotate_key(folder.path, "bravo")
+    owner = int(dict(line.split("=") for line in part.environment.read_text().splitlines())["FEDREC_UID"])
+    made = [part.key, part.certificate, part.identity, part.keys / "bravo.pub", folder.coordinator.key]
+    assert {path.stat().st_uid for path in made} == {owner}
+    assert elsewhere.stat().st_uid == 0
+    assert folder.authority_key.stat().st_uid == 0
 
 
 def services(text: str) -> dict[str, Any]:
