@@ -7,7 +7,7 @@ from typing import Any
 import click
 import typer
 
-from fedrec.cli import data, deploy, privacy, run
+from fedrec.cli import bench, data, deploy, privacy, run
 from fedrec.errors import FedrecError
 
 _INTERRUPTED = 130
@@ -34,6 +34,7 @@ for command in (
 app.add_typer(data.app, name="data")
 app.add_typer(privacy.sweeps, name="sweep")
 app.add_typer(deploy.app, name="deploy")
+app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:

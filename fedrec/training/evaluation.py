@@ -65,10 +65,14 @@ def rank_users(scorers: Mapping[str, Scorer], holdout: Holdout) -> dict[str, Ran
     }
 
 
+def all_ranks(scorer: Scorer, holdout: Holdout) -> NDArray[np.float64]:
+    """The rank of every target, [T], counted from zero."""
+    return np.concatenate([block.rank(scorer)[1] for block in _blocks(holdout)])
+
+
 def mean_ndcg(scorer: Scorer, holdout: Holdout) -> float:
     """Mean NDCG@10, the number that validation chooses by."""
-    ranks = np.concatenate([block.rank(scorer)[1] for block in _blocks(holdout)])
-    return float(ndcg(ranks, 10, holdout.rows).mean())
+    return float(ndcg(all_ranks(scorer, holdout), 10, holdout.rows).mean())
 
 
 @dataclass(frozen=True)

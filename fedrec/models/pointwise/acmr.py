@@ -1,0 +1,85 @@
+"""ACMR (Hu et al., Enhancing cross-market recommendations ..., Information Systems 2024).
+
+An item is the sum of its embedding and its market's; four bidirectional layers read the history and the candidate
+together; the mean of the history's states is the user, and a linear map of user and candidate is the logit. Positions
+have no embedding. Two forms of one model, with the same parameters:
+
+- ``joint``, as published: history and candidate are one sequence, so each candidate costs a pass over the history;
+- ``apart``, our default: candidates read the history and themselves, the history reads only itself. The user is then
+  the same for all candidates, and what ranks them is what each has read. It is several times cheaper, and it is what a
+  market could serve. What the difference costs: docs/results.md.
+
+Other deviations: dropout does not fall on whole sequences, and of a longer history the latest items are kept, where the
+authors draw some.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fedrec.exchange.groups import ParameterGroups
+from fedrec.models.pointwise.attention import BidirectionalBlock, mean_of_valid
+from fedrec.models.pointwise.interface import PointwiseModel, Request, Sizes
+
+Reading = Literal["apart", "joint"]
+
+
+class Acmr(PointwiseModel):
+    """Attention over items in their market. Of a federation only the market embedding stays at home."""
+
+    groups = ParameterGroups(shared=("items.", "norm.", "blocks.", "output."), private=("markets.",))
+
+    def __init__(
+        self, sizes: Sizes, layers: int = 4, heads: int = 8, reading: Reading = "apart", knows_market: bool = True
+    ) -> None:
+        super().__init__()
+        self.reading, self.dropout = reading, sizes.dropout
+        self.items = nn.Embedding(sizes.items, sizes.dimension)
+        self.markets = nn.Embedding(sizes.markets, sizes.dimension)
+        if not knows_market:  # the ablation: a constant zero that no step moves
+            nn.init.zeros_(self.markets.weight)
+            self.markets.weight.requires_grad_(False)
+        self.norm = nn.LayerNorm(sizes.dimension)
+        self.blocks = nn.ModuleList(BidirectionalBlock(sizes.dimension, heads, sizes.dropout) for _ in range(layers))
+        self.output = nn.Linear(2 * sizes.dimension, 1)
+
+    def forward(self, request: Request) -> Tensor:
+        """Logits [B, C]."""
+        users, candidates = self._read_jointly(request) if self.reading == "joint" else self._read_apart(request)
+        result: Tensor = self.output(torch.cat([users, candidates], dim=-1)).squeeze(-1)
+        return result
+
+    def user_states(self, request: Request) -> Tensor:
+        """The mean of what the history's items read of each other, [B, d]: the user without any candidate."""
+        states = self._encode(self._embed(request.histories, request.market), request.valid)
+        return mean_of_valid(states, request.valid)
+
+    def _embed(self, items: Tensor, market: int) -> Tensor:
+        vectors = self.norm(self.items(items) + self.markets.weight[market])  # [..., d]
+        return F.dropout(vectors, self.dropout, self.training)
+
+    def _encode(self, x: Tensor, valid: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x, valid)
+        return x
+
+    def _read_apart(self, request: Request) -> tuple[Tensor, Tensor]:
+        """Users [B, C, d] and candidates [B, C, d] of sequences [history, all candidates]."""
+        valid = request.valid
+        x = self._embed(torch.cat([request.histories, request.items], dim=1), request.market)
+        states = self._encode(x, valid)  # [B, L + C, d]
+        users = mean_of_valid(states[:, : valid.shape[1]], valid)  # [B, d]
+        candidates = states[:, valid.shape[1] :]
+        return users[:, None].expand_as(candidates), candidates
+
+    def _read_jointly(self, request: Request) -> tuple[Tensor, Tensor]:
+        """The same of sequences [history, one candidate]."""
+        batch, count = request.items.shape
+        valid = request.valid.repeat_interleave(count, dim=0)  # [B * C, L]
+        histories = request.histories.repeat_interleave(count, dim=0)
+        x = self._embed(torch.cat([histories, request.items.reshape(-1, 1)], dim=1), request.market)
+        states = self._encode(x, F.pad(valid, (0, 1), value=True))  # [B * C, L + 1, d]
+        users = mean_of_valid(states[:, :-1], valid)  # [B * C, d]
+        return users.view(batch, count, -1), states[:, -1].view(batch, count, -1)
