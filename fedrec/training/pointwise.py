@@ -24,7 +24,7 @@ from fedrec.seeds import numpy_generator, seeded_torch
 from fedrec.stopping import EarlyStopping
 
 _SCORED = 20_000  # candidates scored at a time
-_POOL = 16  # batches whose histories are sorted by length together
+_POOL = 4096  # rows that are sorted by the length of their histories together, so that little padding is computed
 State = dict[str, Tensor]
 Judge = Callable[[PointwiseModel], float]
 
@@ -109,8 +109,8 @@ def labelled_batches(
     starts_in = generator.permutation(len(starts))
     size = max(1, settings.batch_size // ((1 + settings.negatives) * per_row))
     batches: list[NDArray[np.int64]] = []
-    for first in range(0, len(starts_in), size * _POOL):
-        pool = starts_in[first : first + size * _POOL]
+    for first in range(0, len(starts_in), _POOL):
+        pool = starts_in[first : first + _POOL]
         pool = pool[np.argsort(train.lengths[train.users[starts[pool]]], kind="stable")]
         batches += [pool[begin : begin + size] for begin in range(0, len(pool), size)]
     for index in generator.permutation(len(batches)):
