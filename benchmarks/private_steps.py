@@ -27,7 +27,7 @@ from fedrec.privacy.noise import SecretNoise
 from fedrec.privacy.release import Release
 from fedrec.recipe import Recipe, load_recipe
 from fedrec.threads import single_threaded
-from fedrec.training.loop import make_optimiser, train_epoch
+from fedrec.training.loop import batch_loss, make_optimiser, train_epoch
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.private import PrivateSteps, private_step, users_together
 
@@ -80,7 +80,7 @@ def measure(
     steps = PrivateSteps(1.0, Release("update", 1.0, 1.0, 1), recipe.training.batch_size, noise, "update")
 
     def plain() -> None:
-        train_epoch(model, batches, optimiser, soft, recipe.loss)
+        train_epoch(model, batches, optimiser, lambda batch: batch_loss(model, batch, soft, recipe.loss.lam))
 
     def private() -> None:
         model.train()

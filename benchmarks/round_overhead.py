@@ -25,7 +25,7 @@ from fedrec.simulation.inline import InlineGrid
 from fedrec.simulation.nodes import Seat
 from fedrec.threads import single_threaded
 from fedrec.training.prepared import PreparedMarket
-from fedrec.training.stages import LocalTrainer
+from fedrec.training.sequential import SequentialTrainer
 from strategies.records import array_record
 from strategies.shared_average import SharedAverage
 
@@ -44,7 +44,7 @@ def measure(data: Path, state: Path) -> None:
     stores = open_stores(data)
     recipe = load_recipe("fecosr", ["semantics.kind=hashing"])
     recipe = recipe.resolved(all(store.families is not None for store in stores), True)
-    trainers = [LocalTrainer.alone(recipe, PreparedMarket(store, recipe)) for store in stores]
+    trainers = [SequentialTrainer.alone(recipe, PreparedMarket(store, recipe)) for store in stores]
     initial = trainers[0].model.shared_state()
     seats = [
         Seat({"market": store.name, "data-path": str(store.path), "state-path": str(state)}, store.count)

@@ -1,5 +1,8 @@
 """What a market has to recommend with, read back from its own folder: finished models, its data, the summed counts."""
 
+import json
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,9 +19,11 @@ from fedrec.models.adaptor import ItemCodes
 from fedrec.recipe import ALONE, TRAINED, EaseSettings, Recipe
 from fedrec.seeds import numpy_generator
 from fedrec.semantics.factory import make_semantics
+from fedrec.training.acmr import AcmrTrainer
 from fedrec.training.codes import CodeTable, MarketCodes
 from fedrec.training.prior import ItemItem, fit_ease
 from fedrec.training.report import Contenders
+from fedrec.training.sequential import SequentialTrainer
 from fedrec.training.stages import LocalTrainer
 
 
@@ -28,7 +33,7 @@ def finished_contenders(node: MarketNode, recipe: Recipe) -> Contenders:
     A model whose training failed is missing, was reported then, and the other methods still count.
     """
     market = node.prepare(recipe)
-    trainers: dict[str, LocalTrainer] = {}
+    trainers: dict[str, LocalTrainer[Any]] = {}
     for name in sorted(TRAINED & set(recipe.evaluation.methods)):
         if node.model(name).is_file():
             trainers[name] = make_trainer(node, recipe, name)
@@ -36,15 +41,22 @@ def finished_contenders(node: MarketNode, recipe: Recipe) -> Contenders:
     return Contenders(recipe, market, trainers, shared_ease(node, recipe))
 
 
-def make_trainer(node: MarketNode, recipe: Recipe, method: str) -> LocalTrainer:
-    """An untrained model of a method: on what the federation says of the items, or on what this market knows alone."""
+def make_trainer(node: MarketNode, recipe: Recipe, method: str) -> LocalTrainer[Any]:
+    """An untrained model of a method."""
+    if recipe.model.kind == "acmr":
+        return AcmrTrainer(recipe, node.prepare(recipe), json.loads(node.vocabulary.read_text(encoding="utf-8")))
+    return make_sequential_trainer(node, recipe, method)
+
+
+def make_sequential_trainer(node: MarketNode, recipe: Recipe, method: str) -> SequentialTrainer:
+    """On what the federation says of the items, or on what this market knows alone."""
     market = node.prepare(recipe)
     codes = item_codes(node, recipe, method) if recipe.model.items == "codes" else None
     semantics = make_semantics(recipe, recipe.semantics.kind)
     if method in ALONE or not semantics.exchanges:
-        return LocalTrainer.alone(recipe, market, codes)
+        return SequentialTrainer.alone(recipe, market, codes)
     received = load_arrays(node.semantics)["semantics"]
-    return LocalTrainer(recipe, market, semantics.finish(received, market.evidence.keys), codes)
+    return SequentialTrainer(recipe, market, semantics.finish(received, market.evidence.keys), codes)
 
 
 def codes_of(node: MarketNode, recipe: Recipe, method: str, users: int, items: int) -> MarketCodes:

@@ -18,14 +18,12 @@ from clients.memory import FileMemory
 from clients.node import MarketNode, open_node
 from clients.privacy import guard_stage
 from fedrec.errors import RunError
-from fedrec.exchange.declaration import CODEBOOK
 from fedrec.exchange.ledger import CountStage
 from fedrec.exchange.payload import ARRAYS, CONFIG, SCALARS, TEXTS, Array, Origin, Payload
 from fedrec.exchange.pipeline import UpdatePipeline
 from fedrec.exchange.update import update_stages
-from fedrec.models.rqvae import RqVae
-from fedrec.models.sequential import SequentialModel
-from fedrec.recipe import Recipe
+from fedrec.models.groups import groups_of
+from fedrec.recipe import ModelKind, Recipe
 from fedrec.threads import single_threaded
 
 CLIENT_ERROR = 1000  # Flower keeps lower codes for its own errors
@@ -56,7 +54,8 @@ def answer(message: Message, context: Context, task: Task) -> Message:
         with single_threaded():
             payload = task(node, instruction)
         memory = FileMemory(node.folder)
-        stages = [*update_stages(instruction.recipe.update, memory), _count_stage(node, action)]
+        kind = instruction.recipe.model.kind
+        stages = [*update_stages(instruction.recipe.update, memory), _count_stage(node, action, kind)]
         if instruction.recipe.privacy.on:
             stages.insert(-1, guard_stage(node, instruction.recipe))
         if instruction.recipe.masks.enabled and action in MASKED:
@@ -89,8 +88,8 @@ def _log(node: MarketNode, action: str) -> None:
         stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {action} failed\n{traceback.format_exc()}\n")
 
 
-def _count_stage(node: MarketNode, action: str) -> CountStage:
-    return CountStage(node.ledger, RqVae.groups if action == CODEBOOK else SequentialModel.groups)
+def _count_stage(node: MarketNode, action: str, kind: ModelKind = "fecosr") -> CountStage:
+    return CountStage(node.ledger, groups_of(action, kind))
 
 
 def _group(message: Message) -> int:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,10 +12,11 @@ from safetensors.numpy import save as save_arrays
 from safetensors.torch import save as save_tensors
 
 from clients.codes import report_ctr
-from clients.contenders import finished_contenders, make_trainer
+from clients.contenders import finished_contenders, make_sequential_trainer, make_trainer
 from clients.instruction import Instruction
 from clients.masks import forget_masks
 from clients.node import MarketNode
+from clients.pacer import carried, carry, pacer_of
 from clients.privacy import noised_pairs, private_steps
 from fedrec.data.splits import own_items
 from fedrec.errors import RunError
@@ -33,6 +34,7 @@ from fedrec.training.report import evaluate_market
 from fedrec.training.stages import Finished, LocalTrainer, State
 
 Value = TypeVar("Value")
+_LATEST = 10**6  # after every round
 
 
 def hello(node: MarketNode, instruction: Instruction) -> Payload:
@@ -114,25 +116,39 @@ def _sound(read: Callable[[], Value]) -> Value:
 def pretrain(node: MarketNode, instruction: Instruction) -> Payload:
     """One federated round: judge the model that came, then train it."""
     started = time.perf_counter()
-    trainer = _start(_pretrainer(node, instruction.recipe), instruction)
-    if instruction.recipe.privacy.on:
-        return _pretrain_privately(node, instruction, trainer)
+    recipe, number = instruction.recipe, instruction.round
+    if recipe.privacy.on:
+        return _pretrain_privately(node, instruction)
+    trainer = _start(_pretrainer(node, recipe), instruction)
+    trainer.carry_on(carried(node, number))
     validation = trainer.validation()
-    result = trainer.pretrain_round(instruction.round)
-    scalars = {
+    scalars, pace = {}, None
+    if recipe.pacer.on:
+        pacer = pacer_of(node, recipe)
+        scalars["transfer_gap"], pace = pacer.set_pace(trainer, recipe, number)
+    result = trainer.pretrain_round(number, pace)
+    carry(node, number, trainer.carried_state())
+    if recipe.pacer.on:
+        pacer.follow(number)
+    scalars |= {
         "validation": validation,
         "loss": result.loss,
         "weight": float(len(trainer.market.train.items)),
         "seconds": time.perf_counter() - started,
     }
-    if trainer.soft is not None:
-        scalars["perplexity"] = trainer.soft.perplexity
+    if trainer.perplexity is not None:
+        scalars["perplexity"] = trainer.perplexity
     update = {name: value.numpy() for name, value in trainer.model.shared_state().items()}
     return Payload(update, scalars, base=instruction.arrays)
 
 
-def _pretrain_privately(node: MarketNode, instruction: Instruction, trainer: LocalTrainer) -> Payload:
+def _pretrain_privately(node: MarketNode, instruction: Instruction) -> Payload:
     """One federated round under noise. Nothing leaves but the update, and the market's public size."""
+    recipe = instruction.recipe
+    trainer = node.remember(
+        "private pretrainer", recipe_json(recipe), lambda: make_sequential_trainer(node, recipe, "federated")
+    )
+    _start(trainer, instruction)
     purpose = digest(instruction.arrays)
     steps, provenance = private_steps(node, instruction.recipe, instruction.round, purpose)
     trainer.pretrain_privately(instruction.round, steps)
@@ -144,6 +160,7 @@ def _pretrain_privately(node: MarketNode, instruction: Instruction, trainer: Loc
 def validate(node: MarketNode, instruction: Instruction) -> Payload:
     """Judge the shared model on the validation users."""
     trainer = _start(_pretrainer(node, instruction.recipe), instruction)
+    trainer.carry_on(carried(node, _LATEST))
     return Payload(scalars={"validation": trainer.validation()})
 
 
@@ -151,7 +168,9 @@ def finetune(node: MarketNode, instruction: Instruction) -> Payload:
     """Stage two, from the shared model that came. The result never leaves."""
 
     def train() -> Finished:
-        return _start(make_trainer(node, instruction.recipe, "federated"), instruction).finetune()
+        trainer = _start(make_trainer(node, instruction.recipe, "federated"), instruction)
+        trainer.carry_on(carried(node, _LATEST))
+        return trainer.finetune()
 
     return _once(node, "federated", instruction, train)
 
@@ -194,7 +213,7 @@ def _rounds(instruction: Instruction) -> int | None:
     return int(instruction.arrays["rounds"][0]) if "rounds" in instruction.arrays else None
 
 
-def _start(trainer: LocalTrainer, instruction: Instruction) -> LocalTrainer:
+def _start(trainer: LocalTrainer[Any], instruction: Instruction) -> LocalTrainer[Any]:
     """Load the shared parameters of the instruction: all of them, each of the right shape."""
     expected = trainer.model.shared_state()
     state: State = {name: torch.from_numpy(np.array(array)) for name, array in instruction.arrays.items()}
@@ -204,7 +223,7 @@ def _start(trainer: LocalTrainer, instruction: Instruction) -> LocalTrainer:
     return trainer
 
 
-def _pretrainer(node: MarketNode, recipe: Recipe) -> LocalTrainer:
+def _pretrainer(node: MarketNode, recipe: Recipe) -> LocalTrainer[Any]:
     """The trainer of stage one, remembered within this process: its rounds change only what ``_start`` sets."""
     return node.remember("pretrainer", recipe_json(recipe), lambda: make_trainer(node, recipe, "federated"))
 

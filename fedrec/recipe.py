@@ -19,6 +19,7 @@ from fedrec.files import market_name
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+ModelKind = Literal["fecosr", "acmr"]
 Protocol = Literal["auto", "family", "temporal", "global-time", "acmr", "ctr"]
 Method = Literal[
     "federated", "local", "local_shared_semantics", "pooled", "popularity", "itemknn", "ease", "fedease",
@@ -63,8 +64,9 @@ class SemanticsSettings(Section):
 
 
 class ModelSettings(Section):
-    """The causal transformer and the shared semantic adaptor."""
+    """What the federation trains, and how large it is."""
 
+    kind: ModelKind = Field(default="fecosr", description="fecosr: causal, on item semantics; acmr: on item keys")
     dimension: int = Field(default=64, ge=2, le=1024)
     layers: int = Field(default=2, ge=1, le=32)
     heads: int = Field(default=2, ge=1, le=32)
@@ -72,6 +74,14 @@ class ModelSettings(Section):
     maximum_length: int = Field(default=50, ge=2, le=4096, description="older interactions are cut off")
     items: Literal["semantics", "codes"] = Field(default="semantics", description="what an item's vector is made of")
     bottleneck: int = Field(default=16, ge=1, le=1024, description="width of the private residual adapters")
+
+
+class AcmrSettings(Section):
+    """Of model.kind acmr: how it reads, and what it knows of the market."""
+
+    reading: Literal["apart", "joint"] = Field(default="apart", description="joint: each candidate with the history")
+    market_embedding: bool = Field(default=True, description="false is the ablation")
+    negatives: int = Field(default=4, ge=1, le=100, description="drawn for each positive, in every epoch")
 
 
 class LossSettings(Section):
@@ -293,6 +303,19 @@ class MasksSettings(Section):
     range: Positive = Field(default=16.0, description="largest change of one number; a market with more stays away")
 
 
+class PacerSettings(Section):
+    """Pacer and Runner: every market's own twin tells how far it may go with the federated model."""
+
+    scales: Literal["nothing", "loss", "share"] = Field(default="nothing", description="what negative transfer weighs")
+    temperature: Positive = Field(default=0.2, description="nats of negative transfer that count as much")
+    alignment: float = Field(default=0.0, ge=0, le=100, description="weight of InfoNCE between twin and runner")
+
+    @property
+    def on(self) -> bool:
+        """Whether markets train a twin in every round."""
+        return self.scales != "nothing" or self.alignment > 0
+
+
 class EngineSettings(Section):
     """Where the clients run."""
 
@@ -317,6 +340,7 @@ class Recipe(Section):
     data: DataSettings = DataSettings()
     semantics: SemanticsSettings = SemanticsSettings()
     model: ModelSettings = ModelSettings()
+    acmr: AcmrSettings = AcmrSettings()
     loss: LossSettings = LossSettings()
     training: TrainingSettings = TrainingSettings()
     update: UpdateSettings = UpdateSettings()
@@ -332,6 +356,7 @@ class Recipe(Section):
     privacy: PrivacySettings = PrivacySettings()
     market_privacy: MarketPrivacySettings = MarketPrivacySettings()
     masks: MasksSettings = MasksSettings()
+    pacer: PacerSettings = PacerSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     engine: EngineSettings = EngineSettings()
     ray: RaySettings = RaySettings()
@@ -356,12 +381,17 @@ class Recipe(Section):
     @property
     def sends_keys(self) -> bool:
         """Whether item keys leave for shared item vectors: those of summed counts, where a method needs them."""
-        if self.semantics.kind != "cooccurrence":
+        if self.semantics.kind != "cooccurrence" or self.model.kind == "acmr":
             return False
         methods = set(self.evaluation.methods)
         if self.task == "ctr":
             return self.alignment != "none" and "federated" in methods
         return bool({"federated", "local_shared_semantics", "pooled"} & methods)
+
+    @property
+    def shares_vocabulary(self) -> bool:
+        """Whether item keys leave for a list of all of them: to rank the union, or for a table with a row for each."""
+        return self.evaluation.protocol == "acmr" or (self.model.kind == "acmr" and self.trains)
 
     @property
     def releases_pairs(self) -> bool:
@@ -405,6 +435,8 @@ class Recipe(Section):
             or self._privacy_contradiction()
             or self._market_privacy_contradiction()
             or self._masks_contradiction()
+            or self._acmr_contradiction()
+            or self._pacer_contradiction()
         )
 
     def _ctr_contradiction(self) -> str | None:
@@ -489,6 +521,32 @@ class Recipe(Section):
             )
         if self.federation.faults.late:
             return "federation.faults.late: an answer to an earlier sum fits no later one; set it to 0"
+        return None
+
+    def _acmr_contradiction(self) -> str | None:
+        if self.model.kind != "acmr":
+            return None
+        if self.task != "sequential" or self.model.items == "codes":
+            return "model.kind acmr knows items by their keys alone; set task=sequential and model.items=semantics"
+        if "local_shared_semantics" in self.evaluation.methods:
+            return "evaluation.methods: local_shared_semantics: model.kind acmr uses no semantics; remove it"
+        if self.privacy.on or self.market_privacy.on:
+            return "model.kind acmr has no private steps (its item table shows what a market sells); turn privacy off"
+        return None
+
+    def _pacer_contradiction(self) -> str | None:
+        if not self.pacer.on:
+            return None
+        if self.privacy.on or self.market_privacy.on or self.masks.enabled:
+            return (
+                "pacer: every market reports how far the model is from its own, outside noise and masks; turn one off"
+            )
+        if self.pacer.scales == "share" and self.federation.aggregation != "mean":
+            return (
+                f"pacer.scales share: federation.aggregation {self.federation.aggregation!r} has no weights; use mean"
+            )
+        if self.task == "ctr":
+            return "pacer: paces rounds of a sequential model; remove it from a recipe of task ctr"
         return None
 
     def _contradiction(self) -> str | None:

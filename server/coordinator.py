@@ -17,6 +17,8 @@ from fedrec.exchange.declaration import CODES, COLLABORATIVE, CTR, FINETUNE, REP
 from fedrec.exchange.payload import Array
 from fedrec.exchange.reply import reason_to_distrust
 from fedrec.models.adaptor import ItemCodes
+from fedrec.models.federated import FederatedModel
+from fedrec.models.pointwise.build import build_acmr
 from fedrec.models.sequential import build_model
 from fedrec.privacy.noise import SecretNoise, kept_secret
 from fedrec.privacy.plan import PrivacyPlan, plan_market, plan_markets
@@ -81,7 +83,7 @@ class Coordinator:
         self._add_seconds("setup", started)
         recipe = self.federation.recipe
         methods: set[str] = set(recipe.evaluation.methods)
-        if recipe.evaluation.protocol == "acmr":
+        if recipe.shares_vocabulary:
             self._step("vocabulary", "setup", self._share_vocabulary)
         if recipe.sends_keys:
             self._step("semantics", "setup", self._share_semantics)
@@ -224,11 +226,7 @@ class Coordinator:
     def _pretrain(self) -> list[dict[str, Any]]:
         recipe = self.federation.recipe
         strategy = SharedAverage(self.federation.node_of, recipe)
-        empty, codes = torch.zeros(0, recipe.semantics.dimension), None
-        if recipe.model.items == "codes":
-            nothing = torch.zeros(0, 0, dtype=torch.int64)
-            codes = ItemCodes(nothing, tuple(recipe.codes.global_levels), nothing, tuple(recipe.codes.local_levels))
-        model = build_model(recipe.model, empty, recipe.loss.tau, recipe.seed, codes)
+        model = self._untrained()
         initial: dict[str, Array] = {name: value.numpy() for name, value in model.shared_state().items()}
         if recipe.market_privacy.on:
             strategy.noise = self._market_noise(recipe.market_privacy.clip_norm)
@@ -238,6 +236,18 @@ class Coordinator:
         write_shared_model(self.run.shared, recipe, best, rounds.best_round)
         self.run.event("pretrained", best_round=rounds.best_round, rounds=len(rounds.records))
         return rounds.records
+
+    def _untrained(self) -> FederatedModel:
+        """The model that all markets begin with; of its private parameters only the shapes of nobody's items."""
+        recipe = self.federation.recipe
+        if recipe.model.kind == "acmr":
+            return build_acmr(recipe, self.journal.steps["vocabulary"]["items"])
+        codes = None
+        if recipe.model.items == "codes":
+            nothing = torch.zeros(0, 0, dtype=torch.int64)
+            codes = ItemCodes(nothing, tuple(recipe.codes.global_levels), nothing, tuple(recipe.codes.local_levels))
+        empty = torch.zeros(0, recipe.semantics.dimension)
+        return build_model(recipe.model, empty, recipe.loss.tau, recipe.seed, codes)
 
     def _market_noise(self, clip_norm: float) -> MarketNoise:
         (plan,) = set(self.plans.values())

@@ -222,6 +222,7 @@ def _record(server_round: int, outcome: RoundOutcome, seconds: float) -> dict[st
         "rejected": [{"market": rejection.market, "reason": rejection.reason} for rejection in outcome.rejected],
         "validation_before": outcome.validation,
         "drift": outcome.drift,
+        **({"transfer_gap": dict(outcome.gaps)} if outcome.gaps else {}),
     }
 
 

@@ -20,7 +20,7 @@ from fedrec.exchange.payload import Array, Payload
 from fedrec.exchange.pipeline import UpdatePipeline
 from fedrec.exchange.reply import ReplySchema
 from fedrec.exchange.update import update_stages
-from fedrec.exchange.weights import relative_weights
+from fedrec.exchange.weights import relative_weights, transfer_weight
 from fedrec.recipe import Recipe
 from strategies.averaging import weighted_average
 from strategies.drift import mean_pairwise_cosine
@@ -30,6 +30,8 @@ from strategies.records import Answer, array_record, content_bytes, instruction,
 from strategies.robust import coordinate_median, trimmed_mean
 from strategies.sampling import sample_markets
 from strategies.server_optimiser import ServerOptimiser
+
+VALIDATION, GAP = "validation", "transfer_gap"
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class RoundOutcome:
     rejected: tuple[Rejection, ...]
     shared: dict[str, Array] | None  # the next shared parameters; None below quorum: the round is skipped
     validation: float | None  # unweighted mean over the accepted, of the model the round started from
+    gaps: Mapping[str, float]  # of the accepted: what a pacer says of the model the round started from, in nats
     drift: float | None
     train_seconds: float
     bytes_up: int
@@ -65,6 +68,7 @@ class SharedAverage(Strategy):
     def __init__(self, node_of: Mapping[str, int], recipe: Recipe) -> None:
         self.seat(node_of)
         self.federation = recipe.federation
+        self.pacer = recipe.pacer
         self.judged = recipe.judged
         self.noise: MarketNoise | None = None  # where the server keeps the markets private
         self.server_round = 0
@@ -81,6 +85,11 @@ class SharedAverage(Strategy):
         """Which node speaks for which market; may change when a market comes back."""
         self.node_of = dict(node_of)
         self.market_of = {node: market for market, node in self.node_of.items()}
+
+    @property
+    def paced(self) -> bool:
+        """Whether answers say how far the model is from the market's own."""
+        return self.pacer.on and self.train_action == PRETRAIN
 
     @property
     def parameters(self) -> dict[str, Array]:
@@ -122,8 +131,7 @@ class SharedAverage(Strategy):
                 reason = self.masked.reason_to_reject(answer.payload, shapes, self.train_action)
             elif reason is None:
                 reason = self._reason_to_reject(answer.payload)
-            if reason is None and self.judged and "validation" not in answer.payload.scalars:
-                reason = "validation: missing"
+            reason = reason or self._missing(answer.payload)
             if reason:
                 rejected.append(Rejection(answer.origin.market, reason))
             else:
@@ -199,11 +207,17 @@ class SharedAverage(Strategy):
             rejected=tuple(rejected),
             shared=shared,
             validation=mean_validation(accepted),
+            gaps={answer.origin.market: answer.payload.scalars[GAP] for answer in accepted if self.paced},
             drift=None if self.masked is not None else mean_pairwise_cosine(self.parameters, updates),
             train_seconds=math.fsum(answer.payload.scalars.get("seconds", 0.0) for answer in accepted),
             bytes_up=sum(answer.bytes for answer in answers),
             bytes_down=self.bytes_down,
         )
+
+    def _missing(self, payload: Payload) -> str | None:
+        """A figure that every answer must have, and this one has not."""
+        wanted = ([VALIDATION] if self.judged else []) + ([GAP] if self.paced else [])
+        return next((f"{name}: missing" for name in wanted if name not in payload.scalars), None)
 
     def _reason_to_reject(self, payload: Payload) -> str | None:
         return ReplySchema(self.parameters, self.federation.norm_bound).reason_to_reject(payload)
@@ -214,7 +228,17 @@ class SharedAverage(Strategy):
             return self._step_masked(self.masked, accepted)[0]
         updates = [answer.payload.arrays for answer in accepted]
         weights = [answer.payload.scalars["weight"] for answer in accepted]
+        if self.paced and self.pacer.scales == "share":
+            paces = [transfer_weight(answer.payload.scalars[GAP], self.pacer.temperature) for answer in accepted]
+            return self.optimiser.step(self.parameters, self._paced_average(updates, weights, paces))
         return self.optimiser.step(self.parameters, self._aggregate(updates, weights))
+
+    def _paced_average(
+        self, updates: list[Mapping[str, Array]], weights: list[float], paces: list[float]
+    ) -> dict[str, Array]:
+        """The mean in which each market keeps ``paces`` of its weight."""
+        shares = [w * pace for w, pace in zip(relative_weights(self.federation.weights, weights), paces, strict=True)]
+        return weighted_average(updates, [share / math.fsum(shares) for share in shares])
 
     def _step_masked(self, masked: MaskedRound, accepted: list[Answer]) -> tuple[dict[str, Array], dict[str, Floats]]:
         """The next parameters, and the sums that they were made of."""

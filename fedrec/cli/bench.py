@@ -45,9 +45,10 @@ def table3(
     chosen = list(QUICK) if quick else None if markets is None else markets.split(",")
     console, errors = Console(markup=False), Console(stderr=True, markup=False)
     rows: list[dict[str, str]] = []
-    for rows in bench(data, entries, chosen, numbers, out / "rows.csv", stamp, errors.print):
-        write_atomic(out / "table.csv", table3_csv(rows).encode())
-        write_atomic(out / "table.md", table3_markdown(rows).encode())
+    with errors.status("") as status:
+        for rows in bench(data, entries, chosen, numbers, out / "rows.csv", stamp, errors.print, status.update):
+            write_atomic(out / "table.csv", table3_csv(rows).encode())
+            write_atomic(out / "table.md", table3_markdown(rows).encode())
     header, lines = table3_lines(rows)
     note = "NDCG@10, mean over splits; published: means of five splits. All metrics: "
     print_table(console, "Table 3 of ACMR, protocol acmr", header, lines, f"{note}{out}/table.md, {out}/table.csv")

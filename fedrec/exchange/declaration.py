@@ -94,7 +94,7 @@ DECLARATIONS = {
     MASK_SHARES: Declaration(texts=r"for\..+", public=r"for\..+"),
     UNMASK: Declaration(texts=r"of\..+", public=r"of\..+"),
     INSTALL: Declaration(),
-    PRETRAIN: Declaration(shared=True, scalars=f"weight|perplexity|{_TRAINED}", public="weight"),
+    PRETRAIN: Declaration(shared=True, scalars=f"weight|perplexity|transfer_gap|{_TRAINED}", public="weight"),
     VALIDATE: Declaration(scalars="validation"),
     COLLABORATIVE: Declaration(scalars="loss|seconds"),
     CODEBOOK: Declaration(

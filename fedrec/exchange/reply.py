@@ -63,6 +63,8 @@ def _bounds(name: str) -> tuple[float, float]:
     if name.startswith("difference."):
         largest = MOST_LOGLOSS if ".logloss." in name else 1.0
         return -largest, largest
+    if name == "transfer_gap":
+        return -LARGEST, LARGEST
     if name.endswith(".logloss"):
         return 0.0, MOST_LOGLOSS
     if name == "validation" or "@" in name or name.endswith((".auc", ".gauc", ".ece", ".explained")):

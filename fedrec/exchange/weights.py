@@ -17,3 +17,14 @@ def relative_weights(kind: str, sizes: Sequence[float]) -> list[float]:
     }[kind]
     total = math.fsum(raw)
     return [value / total for value in raw]
+
+
+def transfer_weight(gap: float, temperature: float) -> float:
+    """How far a market goes with a model that is ``gap`` nats worse for it than what it learned alone: 0 to 2.
+
+    Twice the logistic function of -gap / temperature: 1 where both are alike, more where the federation helps.
+
+    >>> transfer_weight(0.0, 0.2), round(transfer_weight(0.2, 0.2), 3), round(transfer_weight(-0.2, 0.2), 3)
+    (1.0, 0.538, 1.462)
+    """
+    return 1.0 - math.tanh(gap / temperature / 2)

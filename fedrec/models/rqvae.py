@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedrec.exchange.groups import ParameterGroups
+from fedrec.models.federated import FederatedModel
 from fedrec.models.quantiser import Quantised, commitment, initial_codebook, quantise, straight_through
 from fedrec.recipe import Alignment, CodesSettings
 from fedrec.seeds import derive_seed, numpy_generator, seeded_torch
@@ -65,7 +66,7 @@ class Perceptron(nn.Module):
         return result
 
 
-class RqVae(nn.Module):
+class RqVae(FederatedModel):
     """Encoders, decoders and codebooks of one market. ``common`` and ``own`` are the widths of the inputs."""
 
     groups = ParameterGroups(shared=("encoder.", "decoder."), private=("own_encoder.", "own_decoder.", "own_codebook."))
@@ -132,11 +133,6 @@ class RqVae(nn.Module):
         none = torch.zeros(len(start), 0, dtype=torch.int64, device=start.device)
         codes = torch.cat([none, *(result.codes for result in (shared, private) if result is not None)], dim=1)
         return Coded(codes, shared, private, loss + errors.sum(), 1 - errors.detach().mean())
-
-    def shared_state(self) -> dict[str, Tensor]:
-        """A copy of the shared parameters on the CPU, by sorted name; none under alignment ``none``."""
-        shared = self.groups.select_shared(self.state_dict())
-        return {name: value.detach().cpu().clone() for name, value in shared.items()}
 
 
 def build_rqvae(settings: CodesSettings, alignment: Alignment, common: int, own: int, seed: int) -> RqVae:

@@ -18,6 +18,7 @@ from fedrec.exchange.groups import ParameterGroups
 from fedrec.losses.s2ce import Alike
 from fedrec.models.adaptor import CodeAdaptor, ItemCodes, SemanticAdaptor
 from fedrec.models.encoder import SequenceEncoder
+from fedrec.models.federated import FederatedModel
 from fedrec.recipe import ModelSettings
 from fedrec.seeds import seeded_torch
 
@@ -61,7 +62,7 @@ class Adaptation(nn.Module):
         )
 
 
-class SequentialModel(nn.Module):
+class SequentialModel(FederatedModel):
     """Scores the next item of a history over one market's I items.
 
     ``queries(states) @ catalogue().keys.T`` are the scores, temperature and bias included.
@@ -115,11 +116,6 @@ class SequentialModel(nn.Module):
         """Queries [N, d + 1] of states [N, d]: direction over temperature, and a one for the bias."""
         direction = F.normalize(states, dim=-1) / self.tau
         return torch.cat([direction, torch.ones_like(direction[:, :1])], dim=-1)
-
-    def shared_state(self) -> dict[str, Tensor]:
-        """A copy of the shared parameters on the CPU, by sorted name."""
-        shared = self.groups.select_shared(self.state_dict())
-        return {name: value.detach().cpu().clone() for name, value in shared.items()}
 
 
 def build_model(

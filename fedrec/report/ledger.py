@@ -8,9 +8,8 @@ from typing import Any
 
 import jinja2
 
-from fedrec.exchange.declaration import CODEBOOK, DECLARATIONS
-from fedrec.models.rqvae import RqVae
-from fedrec.models.sequential import SequentialModel
+from fedrec.exchange.declaration import DECLARATIONS
+from fedrec.models.groups import all_groups
 
 ERROR = "error"  # the text of an error may always leave; it quotes no data
 Entry = Mapping[str, Any]
@@ -66,7 +65,7 @@ def is_declared(action: str, kind: str, name: str) -> bool:
     if declaration is None:
         return False
     if kind == "array":
-        return declaration.allows_array(name, RqVae.groups if action == CODEBOOK else SequentialModel.groups)
+        return any(declaration.allows_array(name, groups) for groups in all_groups(action))
     return re.fullmatch(declaration.scalars if kind == "scalar" else declaration.texts, name) is not None
 
 

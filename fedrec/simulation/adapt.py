@@ -27,6 +27,8 @@ def prepare_adaptation(source: Path, data: Path, out: Path, overrides: Sequence[
             f"{source}: its items are known by codes, which a market gets by taking part in the codebook's rounds; "
             "adapt needs a run with model.items=semantics"
         )
+    if model.recipe.model.kind == "acmr":
+        raise UserError(f"{source}: an ACMR knows the items of its own federation alone; adapt needs model.kind=fecosr")
     recipe = adaptation_recipe(model, overrides)
     for key in ("seed", "model", "semantics", "loss"):  # the seed decides projections of texts and unknown items
         if getattr(recipe, key) != getattr(model.recipe, key):

@@ -37,6 +37,8 @@ def audit(path: Path, left_out: float = LEFT_OUT, progress: Progress = lambda _t
     recipe = finished.recipe
     if not (recipe.releases_pairs or "federated" in recipe.evaluation.methods):
         raise UserError(f"{path}: none of its methods sends anything; audit a run of federated or fedease")
+    if recipe.model.kind == "acmr":
+        raise UserError(f"{path}: the attacks are written for model.kind fecosr; audit a run of that kind")
     if finished.run.read_manifest()["start_from"]:
         raise UserError(f"{path}: adapts a model that others trained, and sends nothing; audit the run that trained it")
     if recipe.federation.faults.dropout or recipe.federation.faults.late:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from clients.codes import make_code_trainer
-from clients.contenders import make_trainer
+from clients.contenders import make_sequential_trainer
 from fedrec.attacks import inversion, items, membership, reconstruction
 from fedrec.attacks.observation import PEER, SUMS, UPLOADS, Arrays, Observation, ObserverName
 from fedrec.attacks.scores import epsilon_at_least, precision_at, recall_at, separation
@@ -30,10 +30,10 @@ from fedrec.recipe import Recipe
 from fedrec.seeds import numpy_generator, seeded_torch
 from fedrec.semantics.factory import make_semantics
 from fedrec.simulation.replay import Replay
-from fedrec.training.loop import epoch_batches, make_optimiser, train_epoch
+from fedrec.training.loop import batch_loss, epoch_batches, make_optimiser, train_epoch
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.private import clipped_sum, per_user_gradients
-from fedrec.training.stages import LocalTrainer
+from fedrec.training.sequential import SequentialTrainer
 
 USER, INTERACTION = "membership of a user", "membership of an interaction"
 ITEM_SET, TABLE = "best sellers", "catalogue"
@@ -134,7 +134,7 @@ class MarketAttacks:
     @cached_property
     def model(self) -> SequentialModel:
         """The market's model, to be loaded with what was observed. Item vectors are taken to be known."""
-        return make_trainer(self.replay.nodes[self.name], self.recipe, "federated").model
+        return make_sequential_trainer(self.replay.nodes[self.name], self.recipe, "federated").model
 
     def steps(self, observer: ObserverName) -> list[tuple[Arrays, Arrays]]:
         """Some of the rounds' models before and after, as the observer knows them."""
@@ -246,7 +246,7 @@ class MarketAttacks:
         privacy = self.recipe.privacy
         plan = plan_market(self.recipe, self.everyone[self.name].store.users) if privacy.on else None
         model = items.load(self.model, self.observation.of("pretrain")[0].sent)
-        trainer = make_trainer(self.replay.nodes[self.name], self.recipe, "federated")
+        trainer = make_sequential_trainer(self.replay.nodes[self.name], self.recipe, "federated")
         model.requires_grad_(False)
         model.encoder.requires_grad_(True)
         model.adaptor.requires_grad_(not privacy.on or privacy.trains == "everything")
@@ -321,7 +321,7 @@ class MarketAttacks:
         """A model that has learned some of those who took part by heart, and nobody else."""
         histories, member = self.subjects
         ids = np.flatnonzero(member)[:_MEMORISED]
-        trainer = make_trainer(self.replay.nodes[self.name], self.recipe, "federated")
+        trainer = make_sequential_trainer(self.replay.nodes[self.name], self.recipe, "federated")
         model = trainer.model
         training = self.recipe.training.model_copy(update={"weight_decay": 0.0, "batch_size": 16})
         before = membership.position_losses(model, histories)
@@ -331,7 +331,7 @@ class MarketAttacks:
         with seeded_torch(self.recipe.seed, self.name, "overfitted"):
             for epoch in range(_OVERFITTED_EPOCHS):
                 batches = epoch_batches(learned, training, model, self.generator(f"overfitted {epoch}"))
-                train_epoch(model, batches, optimiser, None, self.recipe.loss)
+                train_epoch(model, batches, optimiser, lambda batch: batch_loss(model, batch, None, 0.0))
         gains = membership.of_users(before - membership.position_losses(model, histories))
         asked = np.concatenate([ids, np.flatnonzero(~member)])
         found = self._membership(USER, UPLOADS, "loss of an overfitted model", gains[asked], member[asked])
@@ -349,7 +349,7 @@ class MarketAttacks:
         )
         semantics = make_semantics(plain, plain.semantics.kind)
         vectors = semantics.finish(np.zeros((len(rows), semantics.dimension)), market.items)
-        trainer = LocalTrainer(plain, market, vectors, ItemCodes(rows[:, None], (len(union),), nothing, ()))
+        trainer = SequentialTrainer(plain, market, vectors, ItemCodes(rows[:, None], (len(union),), nothing, ()))
         table = "adaptor.levels.0.weight"
         before = trainer.model.shared_state()[table].numpy()
         trainer.pretrain_round(1)

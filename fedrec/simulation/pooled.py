@@ -7,9 +7,12 @@ finds it.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 from safetensors.torch import save as save_tensors
+from torch import nn
 
 from clients.contenders import item_codes
 from clients.node import MarketNode
@@ -25,8 +28,10 @@ from fedrec.semantics.cooccurrence import CooccurrenceSemantics
 from fedrec.semantics.factory import make_semantics
 from fedrec.stopping import EarlyStopping
 from fedrec.threads import single_threaded
-from fedrec.training.loop import epoch_batches, make_optimiser, train_epoch
+from fedrec.training.acmr import AcmrTrainer
+from fedrec.training.loop import make_optimiser, train_epoch
 from fedrec.training.prepared import PreparedMarket
+from fedrec.training.sequential import SequentialTrainer
 from fedrec.training.stages import LocalTrainer, State
 from server.catalogues import Union
 from strategies.sampling import sample_markets
@@ -44,16 +49,13 @@ def train_pooled(recipe: Recipe, stores: Sequence[MarketStore], run: RunFolder) 
     run.event("stage", action="pooled", markets=sorted(targets))
     with single_threaded():
         markets = _prepare(recipe, stores)
-        semantics = pooled_semantics(recipe, markets)
-        nodes = [MarketNode(store, run.markets / store.name) for store in stores]
-        codes = [item_codes(node, recipe, "pooled") if recipe.uses_codes else None for node in nodes]
-        described = list(zip(markets, semantics, codes, strict=True))
-        shared = _pretrain(recipe, [LocalTrainer(recipe, *parts) for parts in described], run)
-        for parts in described:
-            market, trainer = parts[0], LocalTrainer(recipe, *parts)
-            trainer.load(shared)
+        make = _maker(recipe, stores, markets, run)
+        trainers = make()
+        shared = _pretrain(recipe, trainers, run)
+        for pretrained, trainer in zip(trainers, make(), strict=True):
+            trainer.load(shared | pretrained.carried_state())
             state = {name: value.contiguous() for name, value in trainer.finetune().state.items()}
-            write_atomic(targets[market.store.name], save_tensors(state))
+            write_atomic(targets[trainer.name], save_tensors(state))
     run.event("stage_done", action="pooled", results={}, seconds=time.perf_counter() - started)
 
 
@@ -71,21 +73,37 @@ def pooled_semantics(recipe: Recipe, markets: Sequence[PreparedMarket]) -> list[
     return [semantics.finish(vectors[union.index[market.store.name]], market.evidence.keys) for market in markets]
 
 
+def _maker(
+    recipe: Recipe, stores: Sequence[MarketStore], markets: Sequence[PreparedMarket], run: RunFolder
+) -> Callable[[], list[LocalTrainer[Any]]]:
+    """Makes an untrained model for every market."""
+    if recipe.model.kind == "acmr":
+        vocabulary = _vocabulary(recipe, stores)
+        return lambda: [AcmrTrainer(recipe, market, vocabulary) for market in markets]
+    semantics = pooled_semantics(recipe, markets)
+    nodes = [MarketNode(store, run.markets / store.name) for store in stores]
+    codes = [item_codes(node, recipe, "pooled") if recipe.uses_codes else None for node in nodes]
+    return lambda: [SequentialTrainer(recipe, *parts) for parts in zip(markets, semantics, codes, strict=True)]
+
+
+def _vocabulary(recipe: Recipe, stores: Sequence[MarketStore]) -> list[str]:
+    return sorted({item for store in stores for item in own_items(store, recipe.evaluation, recipe.seed)})
+
+
 def _prepare(recipe: Recipe, stores: Sequence[MarketStore]) -> list[PreparedMarket]:
-    vocabulary = None
-    if recipe.evaluation.protocol == "acmr":
-        vocabulary = sorted({item for store in stores for item in own_items(store, recipe.evaluation, recipe.seed)})
+    vocabulary = _vocabulary(recipe, stores) if recipe.evaluation.protocol == "acmr" else None
     return [PreparedMarket(store, recipe, vocabulary) for store in stores]
 
 
-def _pretrain(recipe: Recipe, trainers: Sequence[LocalTrainer], run: RunFolder) -> State:
+def _pretrain(recipe: Recipe, trainers: Sequence[LocalTrainer[Any]], run: RunFolder) -> State:
     """Stage one over all markets; the shared parameters that validated best, the untrained included."""
     first = trainers[0].model
-    for trainer in trainers[1:]:  # one adaptor and one encoder for all
-        trainer.model.adaptor, trainer.model.encoder = first.adaptor, first.encoder
+    for trainer in trainers[1:]:
+        trainer.model.join(first)  # what a federation would share is one for all
     for trainer in trainers:
         trainer.freeze(private=True, shared=False)
-    optimiser = make_optimiser(first, recipe.training, recipe.training.learning_rate)
+    everything = nn.ModuleList(trainer.model for trainer in trainers)
+    optimiser = make_optimiser(everything, recipe.training, recipe.training.learning_rate)
     watch = EarlyStopping[State](recipe.federation.patience)
 
     def offer() -> bool:
@@ -105,16 +123,11 @@ def _pretrain(recipe: Recipe, trainers: Sequence[LocalTrainer], run: RunFolder) 
                     (trainer, batch)
                     for trainer in trainers
                     if trainer.name in sampled
-                    for batch in epoch_batches(
-                        trainer.market.train,
-                        recipe.training,
-                        trainer.model,
-                        numpy_generator(recipe.seed, trainer.name, "pooled", number, epoch),
-                    )
+                    for batch in trainer.batches(numpy_generator(recipe.seed, trainer.name, "pooled", number, epoch))
                 ]
                 for index in numpy_generator(recipe.seed, "pooled", number, epoch).permutation(len(batches)):
                     trainer, batch = batches[index]
-                    train_epoch(trainer.model, [batch], optimiser, trainer.soft, recipe.loss)
+                    train_epoch(trainer.model, [batch], optimiser, partial(trainer.loss, softly=True))
     else:
         offer()
     return watch.best or first.shared_state()

@@ -45,13 +45,21 @@ from fedrec.simulation.run import prepare_simulation
 from fedrec.threads import single_threaded
 from fedrec.training.evaluation import Scorer, all_ranks
 from fedrec.training.forec import fit_forec
-from fedrec.training.pointwise import Fitted, PointwiseMarket, Settings, candidate_ranks, fit, validation
+from fedrec.training.pointwise import (
+    Fitted,
+    PointwiseMarket,
+    Settings,
+    Tell,
+    candidate_ranks,
+    fit,
+    silent,
+    validation,
+)
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.similarities import across_markets, within_market
 
 _ROW_POSITIVES = 8  # of a user, which a model with attention reads at once
 Ranks = NDArray[np.float64]
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,8 @@ class Ground:
     split: int
     targets: tuple[str, ...]  # the markets that figures are wanted of; all are trained on
     settings: Settings = field(default_factory=Settings)
+    tell: Tell = silent
+    only: str | None = None  # the one market there is, where the others do not exist
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -83,7 +93,7 @@ class Ground:
     @cached_property
     def prepared(self) -> list[PreparedMarket]:
         """Every market over the union of the catalogues."""
-        stores = open_stores(self.folder)
+        stores = open_stores(self.folder, None if self.only is None else [self.only])
         evaluation = self.recipe.evaluation
         union = sorted({item for store in stores for item in own_items(store, evaluation, self.split)})
         return [PreparedMarket(store, self.recipe, union) for store in stores]
@@ -132,7 +142,15 @@ def together(make: Callable[[Sizes], PointwiseModel], name: str, ground: Ground)
     with seeded_torch(ground.split, name):
         model = make(ground.sizes)
     wanted = ground.wanted
-    fits = fit(model, ground.markets, [validation(market) for market in wanted], ground.settings, ground.split, name)
+    fits = fit(
+        model,
+        ground.markets,
+        [validation(market) for market in wanted],
+        ground.settings,
+        ground.split,
+        name,
+        tell=ground.tell,
+    )
     return {name: {m.name: ground.judged(model, m, best) for m, best in zip(wanted, fits, strict=True)}}
 
 
@@ -143,9 +161,20 @@ def alone(make: Callable[[Sizes, PointwiseMarket], PointwiseModel], name: str, g
         market = replace(wanted, index=0, first_user=0)
         with seeded_torch(ground.split, name, market.name):
             model = make(Sizes(len(market.split.users), ground.sizes.items, 1), wanted)
-        (best,) = fit(model, [market], [validation(market)], ground.settings, ground.split, f"{name} {market.name}")
+        purpose = f"{name} {market.name}"
+        (best,) = fit(model, [market], [validation(market)], ground.settings, ground.split, purpose, tell=ground.tell)
         results[market.name] = ground.judged(model, market, best)
     return {name: results}
+
+
+def among_own(entry: Entry, models: Mapping[str, str], ground: Ground) -> Results:
+    """As if every market were the only one: its own catalogue is all there is to rank, and to draw negatives from."""
+    results: Results = {name: {} for name in models.values()}
+    for target in ground.targets:
+        found = entry.run(replace(ground, targets=(target,), only=target))
+        for model, name in models.items():
+            results[name][target] = found[model][target]
+    return results
 
 
 def acmr(name: str, ground: Ground, reading: Reading = "apart", knows_market: bool = True) -> Results:
@@ -182,11 +211,11 @@ def _two_stages(
     judges = [validation(market) for market in wanted]
     rows = _ROW_POSITIVES if model.reading == "apart" else 1
     before, after = {}, {}
-    fits = fit(model, trained, judges, ground.settings, ground.split, name, rows)
+    fits = fit(model, trained, judges, ground.settings, ground.split, name, rows, ground.tell)
     for market, judge, best in zip(wanted, judges, fits, strict=True):
         before[market.name] = ground.judged(model, market, best)  # leaves the model in that state
         purpose = f"{name} fine-tuning {market.name}"
-        (tuned,) = fit(model, [market], [judge], ground.settings, ground.split, purpose, rows)
+        (tuned,) = fit(model, [market], [judge], ground.settings, ground.split, purpose, rows, ground.tell)
         after[market.name] = ground.judged(model, market, tuned)
     return before, after
 
@@ -195,7 +224,7 @@ def forec(ground: Ground) -> Results:
     """Pre-training, meta-learning, forks."""
     with seeded_torch(ground.split, "FOREC"):
         model = Forec(ground.sizes)
-    fits = fit_forec(model, ground.markets, ground.wanted, ground.settings, ground.split)
+    fits = fit_forec(model, ground.markets, ground.wanted, ground.settings, ground.split, ground.tell)
     return {"FOREC": {m.name: ground.judged(model, m, best) for m, best in zip(ground.wanted, fits, strict=True)}}
 
 
@@ -256,6 +285,17 @@ def _for_all(name: str, make: Callable[[Sizes], PointwiseModel]) -> Entry:
     return Entry((name,), partial(together, make, name))
 
 
+def _among_own(name: str, make: Callable[[Sizes], PointwiseModel]) -> Entry:
+    label = f"{name} among own items"
+    return Entry((label,), partial(among_own, _for_each(name, make), {name: label}))
+
+
+def _federation(recipe: str, overrides: Sequence[str], methods: Mapping[str, str]) -> Entry:
+    return Entry(tuple(methods), partial(federated, recipe, overrides, methods))
+
+
+# One lambda for all, as in docs/results.md: choosing among many on few validation users overfits.
+_FIXED = ["ease.lambdas=[50]", "fedease.lambdas=[50]"]
 ENTRIES: dict[str, Entry] = {
     "floors": Entry(("popularity", "item-kNN", "EASE"), floors),
     "neumf": _for_each("NeuMF", NeuMF),
@@ -278,6 +318,37 @@ ENTRIES: dict[str, Entry] = {
     ),
     "acmr-alone": Entry(("ACMR single market",), partial(acmr_alone, "ACMR single market")),
     "acmr-left-out": Entry(("ACMR target left out",), partial(acmr_left_out, "ACMR target left out")),
+    "neumf-own": _among_own("NeuMF", NeuMF),
+    "wide-deep-own": _among_own("Wide&Deep", WideAndDeep),
+    "bert4rec-own": _among_own("Bert4Rec", Bert4Rec),
+    "federated-acmr": _federation(
+        "acmr",
+        [*_FIXED, "evaluation.methods=[federated, local]"],
+        {
+            "ACMR federated": "federated_without_prior",
+            "ACMR federated with prior": "federated",
+            "ACMR local twin": "local_without_prior",
+        },
+    ),
+    "fecosr": _federation(
+        "fecosr",
+        [*_FIXED, "evaluation.methods=[federated, local]"],
+        {
+            "FeCoSR-style": "federated",
+            "FeCoSR-style without prior": "federated_without_prior",
+            "its local twin": "local",
+        },
+    ),
+    "codes": _federation(
+        "codes",
+        [*_FIXED, "evaluation.methods=[federated, local]"],
+        {"codes (FedMM-style)": "federated", "codes (FedMM-style) without prior": "federated_without_prior"},
+    ),
+    "fedease": _federation(
+        "fedease",
+        [*_FIXED, "evaluation.methods=[fedease]"],
+        {"federated EASE": "fedease", "federated EASE without prior": "fedease_without_prior"},
+    ),
 }
 QUICK = ("in", "jp")
 
@@ -289,9 +360,11 @@ def bench(
     splits: Sequence[int],
     rows: Path,
     stamp: str,
-    progress: Progress,
+    progress: Tell,
+    tell: Tell = silent,
 ) -> Iterator[list[Row]]:
-    """Make every run that lacks rows in ``rows``; after each, all rows there are. ``stamp`` goes into every new row."""
+    """Make every run that lacks rows in ``rows``; after each, all rows there are. ``stamp`` goes into every new row;
+    ``progress`` hears of every run, ``tell`` of every epoch."""
     names = [store.name for store in open_stores(folder)]
     unknown = sorted(set(markets or ()) - set(names))
     if unknown:
@@ -306,7 +379,7 @@ def bench(
                 progress(f"{name}, split {split}: {', '.join(missing)}")
                 started = time.perf_counter()
                 with single_threaded():
-                    results = entry.run(Ground(folder, split, missing))
+                    results = entry.run(Ground(folder, split, missing, tell=tell))
                 seconds = time.perf_counter() - started
                 append_rows(rows, _rows(entry, results, split, seconds, stamp, known))
             yield read_rows(rows)

@@ -14,7 +14,7 @@ from fedrec.seeds import numpy_generator, seeded_torch
 from fedrec.training.device import choose_device
 from fedrec.training.loop import last_states
 from fedrec.training.prepared import PreparedMarket
-from fedrec.training.stages import LocalTrainer
+from fedrec.training.sequential import SequentialTrainer
 
 _CPU = torch.device("cpu")
 
@@ -94,7 +94,7 @@ def market_vectors(recipe: Recipe, market: PreparedMarket) -> tuple[Collaborativ
 
 def _sequential_vectors(recipe: Recipe, market: PreparedMarket) -> tuple[CollaborativeVectors, float]:
     """Of the market's own sequential model, identities included: the item table, and the state after each history."""
-    trainer = LocalTrainer.alone(recipe, market)
+    trainer = SequentialTrainer.alone(recipe, market)
     loss = trainer.train_everything(recipe.collaborative.epochs)
     everyone = np.flatnonzero(market.train.lengths > 0)
     users = np.zeros((len(market.train), recipe.model.dimension), np.float32)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from fedrec.data.splits import Holdout
 from fedrec.metrics.ranking import CUTOFFS, ndcg, per_user_metrics, target_ranks, top_items
@@ -73,6 +74,16 @@ def all_ranks(scorer: Scorer, holdout: Holdout) -> NDArray[np.float64]:
 def mean_ndcg(scorer: Scorer, holdout: Holdout) -> float:
     """Mean NDCG@10, the number that validation chooses by."""
     return float(ndcg(all_ranks(scorer, holdout), 10, holdout.rows).mean())
+
+
+def mean_loss(scorer: Scorer, holdout: Holdout) -> float:
+    """Mean over all targets of -log softmax among what is ranked for their users, in nats."""
+    total = 0.0
+    for block in _blocks(holdout):
+        scores = np.where(block.excluded, -np.inf, scorer(block.users).astype(np.float64))  # [B, I]
+        own = scores[block.rows, block.items]
+        total += float((logsumexp(scores, axis=1)[block.rows] - own).sum())
+    return total / len(holdout.targets)
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,35 @@ from torch.func import functional_call
 
 from fedrec.models.pointwise.forec import Forec
 from fedrec.seeds import numpy_generator, seeded_torch
-from fedrec.training.pointwise import Fitted, Labelled, PointwiseMarket, Settings, fit, labelled_batches, validation
+from fedrec.training.pointwise import (
+    Fitted,
+    Judge,
+    Labelled,
+    PointwiseMarket,
+    Settings,
+    Tell,
+    fit,
+    labelled_batches,
+    silent,
+    validation,
+)
 
 _META_EPOCHS = 5
 _STEP = 0.1  # of the inner update
 
 
 def fit_forec(
-    model: Forec, markets: Sequence[PointwiseMarket], targets: Sequence[PointwiseMarket], settings: Settings, seed: int
+    model: Forec,
+    markets: Sequence[PointwiseMarket],
+    targets: Sequence[PointwiseMarket],
+    settings: Settings,
+    seed: int,
+    tell: Tell = silent,
 ) -> list[Fitted]:
     """The forked model of every target; ``model`` itself is left as the last fork was."""
     judges = [validation(market) for market in markets]
-    (common,) = fit(model, markets, [lambda m: sum(judge(m) for judge in judges)], settings, seed, "forec")
+    mean: Judge = lambda m: sum(judge(m) for judge in judges) / len(judges)  # noqa: E731
+    (common,) = fit(model, markets, [mean], settings, seed, "forec", tell=tell)
     model.load_state_dict(common.state)
     meta_learn(model, markets, settings, seed)
     start = {name: value.clone() for name, value in model.state_dict().items()}
@@ -28,7 +45,7 @@ def fit_forec(
         model.load_state_dict(start)
         with seeded_torch(seed, "forec fork", target.name):
             model.fork()
-        (best,) = fit(model, [target], [validation(target)], settings, seed, f"forec {target.name}")
+        (best,) = fit(model, [target], [validation(target)], settings, seed, f"forec {target.name}", tell=tell)
         results.append(best)
     return results
 

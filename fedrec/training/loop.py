@@ -1,7 +1,8 @@
 """The local training loop: the same for a federated round, a market's local-only twin, and fine-tuning."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,11 +13,13 @@ from fedrec.data.batches import Batch, pad, training_batches
 from fedrec.data.sequences import Sequences
 from fedrec.losses.s2ce import SoftTargets, s2ce
 from fedrec.models.sequential import Catalogue, SequentialModel
-from fedrec.recipe import LossSettings, TrainingSettings
+from fedrec.recipe import TrainingSettings
 from fedrec.training.device import mixed_precision
 
 _SCORING_BATCH = 256
 _NO_DECAY = ("bias", "norm", "identity", "position")
+Example = TypeVar("Example")  # a batch, whatever a model takes
+Term = Callable[[Example], Tensor]  # an addition to a batch's loss
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Anchor:
         return self.mu / 2 * torch.stack(squares).sum()
 
 
-def make_optimiser(model: SequentialModel, training: TrainingSettings, learning_rate: float) -> torch.optim.AdamW:
+def make_optimiser(model: nn.Module, training: TrainingSettings, learning_rate: float) -> torch.optim.AdamW:
     """AdamW over the trainable parameters; norms, biases, positions and identities are not decayed."""
     decayed: list[nn.Parameter] = []
     kept: list[nn.Parameter] = []
@@ -70,20 +73,21 @@ def batch_loss(model: SequentialModel, batch: Batch, soft: SoftTargets | None, l
 
 
 def train_epoch(
-    model: SequentialModel,
-    batches: Iterable[Batch],
+    model: nn.Module,
+    batches: Iterable[Example],
     optimiser: torch.optim.Optimizer,
-    soft: SoftTargets | None,
-    loss: LossSettings,
-    anchor: Anchor | None = None,
+    loss: Callable[[Example], tuple[Tensor, int]],
+    terms: Sequence[Term[Example]] = (),
 ) -> EpochResult:
-    """One optimiser step per batch. The result's loss is without the anchor's penalty."""
+    """One optimiser step per batch; ``loss``: a batch's mean and its predictions. The result is without ``terms``."""
     model.train()
     total, positions = 0.0, 0
     for batch in batches:
-        value, count = batch_loss(model, batch, soft, loss.lam if soft is not None else 0.0)
+        value, count = loss(batch)
         optimiser.zero_grad(set_to_none=True)
-        objective = value if anchor is None else value + anchor.penalty(model)
+        objective = value
+        for term in terms:
+            objective = objective + term(batch)
         objective.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         total += float(value.detach()) * count
@@ -96,6 +100,14 @@ def epoch_batches(
 ) -> Iterable[Batch]:
     """The batches of one epoch for this model."""
     return training_batches(sequences, training.batch_size, model.encoder.position.num_embeddings, generator)
+
+
+def batch_states(model: SequentialModel, batch: Batch) -> Tensor:
+    """The encoder's states [B, d] after the last item but one of every history of a batch, with their gradients."""
+    device = model.semantics.device
+    with mixed_precision(device):
+        states = model.states(model.catalogue(), torch.from_numpy(batch.items[:, :-1]).to(device))  # [B, L, d]
+    return states[torch.arange(len(states)), torch.from_numpy(batch.lengths) - 2].float()
 
 
 @torch.inference_mode()

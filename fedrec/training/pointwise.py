@@ -27,6 +27,11 @@ _SCORED = 20_000  # candidates scored at a time
 _POOL = 4096  # rows that are sorted by the length of their histories together, so that little padding is computed
 State = dict[str, Tensor]
 Judge = Callable[[PointwiseModel], float]
+Tell = Callable[[str], None]
+
+
+def silent(_: str) -> None:
+    """Say nothing."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,10 @@ class Labelled:
     request: Request
     labels: Tensor  # [B, C]
     counted: Tensor  # [B, C]
+
+    def to(self, device: torch.device) -> "Labelled":
+        """The same on a device."""
+        return Labelled(self.request.to(device), self.labels.to(device), self.counted.to(device))
 
 
 @dataclass(frozen=True)
@@ -133,22 +142,36 @@ def labelled_batches(
         )
 
 
-@torch.inference_mode()
 def candidate_ranks(model: PointwiseModel, market: PointwiseMarket, holdout: Holdout) -> NDArray[np.float64]:
     """Rank of every user's target among its candidates [U], counted from zero; NaN-safe as in metrics.ranking."""
     if holdout.candidates is None:
         raise ValueError("pointwise models are judged among candidates")
-    model.eval()
     asked = np.column_stack([holdout.candidates, holdout.targets])  # [U, C + 1]
-    scores = np.empty(asked.shape, np.float32)
-    order = np.argsort(holdout.histories.lengths, kind="stable")
-    size = max(1, _SCORED // asked.shape[1])
-    for first in range(0, len(order), size):
-        rows = order[first : first + size]
-        users = holdout.users[rows]
-        request = market.request(holdout.histories, rows, users, torch.from_numpy(asked[rows]))
-        scores[rows] = model(request).numpy()
+    scores = candidate_scores(model, market, holdout, np.arange(len(holdout)), asked)
     return target_ranks(scores, np.full(len(asked), asked.shape[1] - 1))
+
+
+@torch.inference_mode()
+def candidate_scores(
+    model: PointwiseModel,
+    market: PointwiseMarket,
+    holdout: Holdout,
+    chosen: NDArray[np.int64],
+    items: NDArray[np.int64],
+    rows: Tensor | None = None,
+) -> NDArray[np.float32]:
+    """Scores of ``items`` [B, C] for ``chosen`` [B] of the holdout's users; ``rows`` as in :meth:`Request.placed`."""
+    model.eval()
+    device = next(model.parameters()).device
+    scores = np.empty(items.shape, np.float32)
+    order = np.argsort(holdout.histories.lengths[chosen], kind="stable")
+    size = max(1, _SCORED // items.shape[1])
+    for first in range(0, len(order), size):
+        block = order[first : first + size]
+        users = holdout.users[chosen[block]]
+        request = market.request(holdout.histories, chosen[block], users, torch.from_numpy(items[block]))
+        scores[block] = model((request if rows is None else request.placed(rows)).to(device)).cpu().numpy()
+    return scores
 
 
 def validation(market: PointwiseMarket) -> Judge:
@@ -164,10 +187,12 @@ def fit(
     seed: int,
     purpose: str,
     per_row: int = 1,
+    tell: Tell = silent,
 ) -> list[Fitted]:
     """Train on all of ``trained`` together; for every judge, the state it liked best.
 
-    Ends when no judge has patience left. The untrained model does not compete. ``purpose`` seeds the order of examples.
+    Ends when no judge has patience left. The untrained model does not compete. ``purpose`` seeds the order of examples;
+    ``tell`` hears of every epoch.
     """
     watches = [EarlyStopping[State](settings.patience) for _ in judges]
     waiting = set(range(len(judges)))
@@ -189,6 +214,8 @@ def fit(
                 kept = copy.deepcopy(model.state_dict()) if better else {}
                 if watches[index].offer(score, kept):
                     waiting.discard(index)
+            best = sum(watch.score for watch in watches) / len(watches)
+            tell(f"{purpose}: epoch {epoch + 1}, best validation {best:.4f}, {len(waiting)} of {len(judges)} go on")
             if not waiting:
                 break
     return [Fitted(watch.best or {}, watch.score, watch.best_index + 1) for watch in watches]

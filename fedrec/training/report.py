@@ -7,6 +7,7 @@ intervals, and counts.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ class Contenders:
 
     recipe: Recipe
     market: PreparedMarket
-    trainers: Mapping[str, LocalTrainer] = field(default_factory=dict)
+    trainers: Mapping[str, LocalTrainer[Any]] = field(default_factory=dict)
     shared: ItemItem | None = None
 
     @property

@@ -21,7 +21,7 @@ def across_markets(counts: sparse.csr_matrix, dimension: int = 32, window: int =
     Walks over the graph whose edges are co-occurrences in any market: log max(1, vol / (b T) sum_r P^r D^-1),
     factorised (NetMF, Qiu et al., WSDM 2018; ``window`` is their T, ``negatives`` their b).
     """
-    graph = counts.astype(np.float64).tolil()
+    graph = counts.astype(np.float32).tolil()
     graph.setdiag(0)
     graph = graph.tocsr()
     degree = np.asarray(graph.sum(axis=1)).ravel()

@@ -18,7 +18,7 @@ from fedrec.simulation.pooled import pooled_semantics
 from fedrec.simulation.recommend import recommend
 from fedrec.simulation.run import prepare_simulation
 from fedrec.training.prepared import PreparedMarket
-from fedrec.training.stages import LocalTrainer
+from fedrec.training.sequential import SequentialTrainer
 from tests.conftest import QUICK
 from tests.integration.harness import quick
 
@@ -96,7 +96,7 @@ def test_pooled_shares_one_model_on_the_federations_semantics(synthetic: Path, t
     recipe = resolved(*settings)
     markets = [PreparedMarket(store, recipe) for store in open_stores(synthetic)]
     states = [load_file(out / "markets" / market.store.name / "pooled.safetensors") for market in markets]
-    untrained = LocalTrainer(recipe, markets[0], pooled_semantics(recipe, markets)[0]).model.shared_state()
+    untrained = SequentialTrainer(recipe, markets[0], pooled_semantics(recipe, markets)[0]).model.shared_state()
     federated = load_file(out / "shared" / "model.safetensors")
     for name in untrained:
         assert all(np.array_equal(state[name], states[0][name]) for state in states), name
@@ -123,7 +123,7 @@ def test_a_twin_has_the_rounds_its_market_was_asked_for(synthetic: Path, tmp_pat
     assert len(summary["rounds"]) == 3
     assert sorted(asked.values()) != [3, 3, 3]
     for store in open_stores(synthetic):
-        trainer = LocalTrainer.alone(recipe, PreparedMarket(store, recipe))
+        trainer = SequentialTrainer.alone(recipe, PreparedMarket(store, recipe))
         expected = trainer.train_alone(asked[store.name]).state
         found = load_file(out / "markets" / store.name / "local.safetensors")
         for name, value in expected.items():

@@ -10,7 +10,7 @@ from fedrec.data.store import open_stores
 from fedrec.recipe import recipe_json
 from fedrec.simulation.inline import InlineGrid
 from fedrec.training.prepared import PreparedMarket
-from fedrec.training.stages import LocalTrainer
+from fedrec.training.sequential import SequentialTrainer
 from strategies.records import array_record
 from strategies.shared_average import SharedAverage
 from tests.integration.harness import quick, seats
@@ -20,7 +20,7 @@ def test_flowers_own_loop_gives_the_weighted_mean_of_local_training(synthetic: P
     """Two rounds by hand: every market trains from the same parameters, then sum_m n_m w_m / sum_m n_m in float64."""
     recipe = quick("evaluation.protocol=temporal", "semantics.kind=hashing")
     stores = open_stores(synthetic)
-    trainers = [LocalTrainer.alone(recipe, PreparedMarket(store, recipe)) for store in stores]
+    trainers = [SequentialTrainer.alone(recipe, PreparedMarket(store, recipe)) for store in stores]
     initial = trainers[0].model.shared_state()
     shared = initial
     for server_round in (1, 2):

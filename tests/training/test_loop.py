@@ -10,15 +10,15 @@ from fedrec.data.store import open_store
 from fedrec.recipe import load_recipe
 from fedrec.training.loop import model_scores
 from fedrec.training.prepared import PreparedMarket
-from fedrec.training.stages import LocalTrainer
+from fedrec.training.sequential import SequentialTrainer
 from tests.conftest import QUICK
 
 
-def make_trainer(data: Path, *overrides: str) -> LocalTrainer:
+def make_trainer(data: Path, *overrides: str) -> SequentialTrainer:
     settings = [*QUICK, "semantics.kind=hashing", "evaluation.protocol=temporal", *overrides]
     recipe = load_recipe("fecosr", settings)
     market = PreparedMarket(open_store(data / "alfa"), recipe)
-    return LocalTrainer.alone(recipe, market)
+    return SequentialTrainer.alone(recipe, market)
 
 
 def test_pretraining_learns_and_moves_the_shared_group_alone(synthetic: Path) -> None:

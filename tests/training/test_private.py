@@ -22,7 +22,7 @@ from fedrec.recipe import ModelSettings, load_recipe
 from fedrec.training.loop import batch_loss
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.private import PrivateSteps, clipped_sum, per_user_gradients, private_round
-from fedrec.training.stages import LocalTrainer
+from fedrec.training.sequential import SequentialTrainer
 from tests.conftest import QUICK
 
 ITEMS, USERS = 12, 7
@@ -203,9 +203,9 @@ def test_a_step_with_nobody_is_noise():
     assert not torch.equal(model.encoder.norm.weight, before["encoder.norm.weight"])
 
 
-def trainer_of(data: Path, *overrides: str) -> LocalTrainer:
+def trainer_of(data: Path, *overrides: str) -> SequentialTrainer:
     recipe = load_recipe("fecosr", [*QUICK, "semantics.kind=hashing", "evaluation.protocol=temporal", *overrides])
-    return LocalTrainer.alone(recipe, PreparedMarket(open_store(data / "alfa"), recipe))
+    return SequentialTrainer.alone(recipe, PreparedMarket(open_store(data / "alfa"), recipe))
 
 
 @pytest.mark.parametrize("trains", ["encoder", "everything"])

@@ -1,5 +1,6 @@
 """FedProx: the pull towards the parameters that came."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -70,12 +71,14 @@ def test_the_loss_reported_is_without_the_penalty(synthetic: Path) -> None:
         trainer = make_trainer(synthetic, "model.dropout=0", "training.batch_size=4096")
         trainer.freeze(private=True, shared=False)
         start = {name: value + 1 for name, value in trainer.model.shared_state().items()}
-        anchor = None if mu is None else Anchor(start, mu)
+        anchor = Anchor(start, mu or 0.0)
+        terms = [] if mu is None else [lambda _, a=anchor, t=trainer: a.penalty(t.model)]
         training = trainer.recipe.training
         batches = list(epoch_batches(trainer.market.train, training, trainer.model, np.random.default_rng(0)))
         assert len(batches) == 1
         optimiser = make_optimiser(trainer.model, training, 1e-2)
-        results.append(train_epoch(trainer.model, batches, optimiser, None, trainer.recipe.loss, anchor))
+        loss = partial(trainer.loss, softly=False)
+        results.append(train_epoch(trainer.model, batches, optimiser, loss, terms))
         states.append(trainer.model.shared_state())
     assert results[0] == results[1]
     assert any(not torch.equal(states[0][name], states[1][name]) for name in states[0])

@@ -20,13 +20,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedrec.exchange.groups import ParameterGroups
+from fedrec.models.federated import FederatedModel
 from fedrec.models.pointwise.attention import BidirectionalBlock, mean_of_valid
 from fedrec.models.pointwise.interface import PointwiseModel, Request, Sizes
 
 Reading = Literal["apart", "joint"]
 
 
-class Acmr(PointwiseModel):
+class Acmr(PointwiseModel, FederatedModel):
     """Attention over items in their market. Of a federation only the market embedding stays at home."""
 
     groups = ParameterGroups(shared=("items.", "norm.", "blocks.", "output."), private=("markets.",))
@@ -35,12 +36,9 @@ class Acmr(PointwiseModel):
         self, sizes: Sizes, layers: int = 4, heads: int = 8, reading: Reading = "apart", knows_market: bool = True
     ) -> None:
         super().__init__()
-        self.reading, self.dropout = reading, sizes.dropout
+        self.reading, self.knows_market, self.dropout = reading, knows_market, sizes.dropout
         self.items = nn.Embedding(sizes.items, sizes.dimension)
         self.markets = nn.Embedding(sizes.markets, sizes.dimension)
-        if not knows_market:  # the ablation: a constant zero that no step moves
-            nn.init.zeros_(self.markets.weight)
-            self.markets.weight.requires_grad_(False)
         self.norm = nn.LayerNorm(sizes.dimension)
         self.blocks = nn.ModuleList(BidirectionalBlock(sizes.dimension, heads, sizes.dropout) for _ in range(layers))
         self.output = nn.Linear(2 * sizes.dimension, 1)
@@ -57,8 +55,10 @@ class Acmr(PointwiseModel):
         return mean_of_valid(states, request.valid)
 
     def _embed(self, items: Tensor, market: int) -> Tensor:
-        vectors = self.norm(self.items(items) + self.markets.weight[market])  # [..., d]
-        return F.dropout(vectors, self.dropout, self.training)
+        vectors = self.items(items)  # [..., d]
+        if self.knows_market:
+            vectors = vectors + self.markets.weight[market]
+        return F.dropout(self.norm(vectors), self.dropout, self.training)
 
     def _encode(self, x: Tensor, valid: Tensor) -> Tensor:
         for block in self.blocks:

@@ -35,6 +35,14 @@ class Request(NamedTuple):
     lengths: Tensor  # [B] int64, at least 1
     items: Tensor  # [B, C] int64
 
+    def placed(self, rows: Tensor) -> "Request":
+        """The same with items numbered otherwise: item i is row ``rows[i]``."""
+        return self._replace(histories=rows[self.histories], items=rows[self.items])
+
+    def to(self, device: torch.device) -> "Request":
+        """The same on a device."""
+        return Request(self.market, *(tensor.to(device) for tensor in self[1:]))
+
     @property
     def valid(self) -> Tensor:
         """Which places of the histories hold an item, [B, L]."""

@@ -1,0 +1,68 @@
+"""Pacer and Runner at the market: a local twin that trains beside the federated model and says how far it may go.
+
+After Park et al. (SIGIR 2024, SyNCRec), in federated form: the market compares the validation loss of the model that
+came with that of its own twin, which has trained as many rounds alone. The gap is the negative transfer; it is the one
+number that is reported. See docs/pacer.md.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from clients.contenders import make_trainer
+from clients.memory import FileMemory
+from clients.node import MarketNode
+from fedrec.exchange.payload import Array
+from fedrec.exchange.weights import transfer_weight
+from fedrec.recipe import Recipe, recipe_json
+from fedrec.training.stages import LocalTrainer, Pace, State
+
+
+@dataclass
+class Pacer:
+    """The twin of one market, from round to round."""
+
+    twin: LocalTrainer[Any]
+    first: State
+    memory: FileMemory
+
+    def set_pace(self, runner: LocalTrainer[Any], recipe: Recipe, server_round: int) -> tuple[float, Pace]:
+        """The gap before this round in nats, runner minus twin, and what follows from it."""
+        self.twin.load(_tensors(self.memory.load(server_round)) or self.first)
+        gap = runner.validation_loss() - self.twin.validation_loss()
+        settings = recipe.pacer
+        step = transfer_weight(gap, settings.temperature) if settings.scales == "loss" else 1.0
+        return gap, Pace(self.twin, step, settings.alignment)
+
+    def follow(self, server_round: int) -> None:
+        """Train the twin as long as the runner was."""
+        self.twin.pretrain_round(server_round)
+        self.memory.save(server_round, {name: value.numpy() for name, value in self.twin.state().items()})
+
+
+def pacer_of(node: MarketNode, recipe: Recipe) -> Pacer:
+    """The market's pacer, remembered within this process; what it has learned is on disk."""
+
+    def make() -> Pacer:
+        twin = make_trainer(node, recipe, "local")
+        return Pacer(twin, twin.state(), FileMemory(node.folder, "pacer"))
+
+    return node.remember("pacer", recipe_json(recipe), make)
+
+
+def carried(node: MarketNode, server_round: int) -> State | None:
+    """Private parameters of the federated model that an earlier round left; None where none did."""
+    return _tensors(FileMemory(node.folder, "carried").load(server_round)) or None
+
+
+def carry(node: MarketNode, server_round: int, state: State) -> None:
+    """Keep private parameters for the next round."""
+    if state:
+        FileMemory(node.folder, "carried").save(server_round, {name: value.numpy() for name, value in state.items()})
+
+
+def _tensors(arrays: Mapping[str, Array]) -> State:
+    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
