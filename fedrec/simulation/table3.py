@@ -362,6 +362,7 @@ def bench(
     stamp: str,
     progress: Tell,
     tell: Tell = silent,
+    settings: Settings | None = None,
 ) -> Iterator[list[Row]]:
     """Make every run that lacks rows in ``rows``; after each, all rows there are. ``stamp`` goes into every new row;
     ``progress`` hears of every run, ``tell`` of every epoch."""
@@ -379,7 +380,7 @@ def bench(
                 progress(f"{name}, split {split}: {', '.join(missing)}")
                 started = time.perf_counter()
                 with single_threaded():
-                    results = entry.run(Ground(folder, split, missing, tell=tell))
+                    results = entry.run(Ground(folder, split, missing, settings or Settings(), tell))
                 seconds = time.perf_counter() - started
                 append_rows(rows, _rows(entry, results, split, seconds, stamp, known))
             yield read_rows(rows)
