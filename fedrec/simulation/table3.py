@@ -336,7 +336,7 @@ ENTRIES: dict[str, Entry] = {
         {
             "FeCoSR-style": "federated",
             "FeCoSR-style without prior": "federated_without_prior",
-            "its local twin": "local",
+            "FeCoSR-style local twin": "local",
         },
     ),
     "codes": _federation(

@@ -1,0 +1,95 @@
+"""Pacer and Runner with and without: federated models under each way of using the gap, seed by seed.
+
+    python benchmarks/pacer.py DATA_DIR OUT_DIR --recipe fecosr [--seeds 3] [--variants nothing,loss,share,share-align]
+        [--set key.key=value ...]
+
+Runs are kept in OUT_DIR and resumed from there. When all are done, rows of benchmarks/results/pacer_RECIPE.csv say per
+market: NDCG@10 of the federated model and its local twin, the difference to the same without a pacer and to the twin,
+with intervals over users and seeds, and the mean gap of the last round. All without the private prior, which hides what
+the federation does.
+"""
+
+import argparse
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from results import append_rows
+from safetensors.numpy import load_file
+
+from fedrec.metrics.significance import bootstrap_over_seeds
+from fedrec.simulation.sweep import Done, Point, sweep
+
+RESAMPLES = 2000
+VARIANTS = {
+    "nothing": (),
+    "loss": ("pacer.scales=loss",),
+    "share": ("pacer.scales=share",),
+    "align": ("pacer.alignment=0.1",),
+    "share-align": ("pacer.scales=share", "pacer.alignment=0.1"),
+}
+METRIC = "ndcg@10"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--recipe", default="fecosr")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--variants", default="nothing,loss,share,share-align")
+    parser.add_argument("--set", dest="overrides", action="append", default=[])
+    options = parser.parse_args()
+    points = [Point(name, VARIANTS[name]) for name in options.variants.split(",")]
+    overrides = ["evaluation.methods=[federated, local]", *options.overrides]
+    done = list(sweep(options.recipe, points, options.seeds, overrides, options.data, options.out, print))
+    append_rows(f"pacer_{options.recipe}", rows(options.recipe, options.seeds, done))
+
+
+def rows(recipe: str, seeds: int, done: list[Done]) -> list[dict[str, Any]]:
+    """One row a variant and market."""
+    runs = {(run.point.label, run.seed): run for run in done}
+    first = done[0].summary
+    generator = np.random.default_rng(0)
+    result = []
+    for variant in dict.fromkeys(label for label, _ in runs):
+        for market in sorted(first["markets"]):
+            values = {
+                name: np.stack([_values(runs[name, seed], market, "federated") for seed in range(seeds)])
+                for name in (variant, "nothing")
+            }
+            twin = np.stack([_values(runs["nothing", seed], market, "local") for seed in range(seeds)])
+            gaps = [_last_gap(runs[variant, seed], market) for seed in range(seeds)]
+            row = {
+                "recipe": recipe,
+                "protocol": first["protocol"],
+                "seeds": seeds,
+                "variant": variant,
+                "market": market,
+                "federated": f"{values[variant].mean():.6f}",
+                "local": f"{twin.mean():.6f}",
+                "last_gap": "" if None in gaps else f"{statistics.fmean(gaps):.4f}",
+            }
+            for name, difference in (
+                ("gain", values[variant] - twin),
+                ("brings", values[variant] - values["nothing"]),
+            ):
+                interval = bootstrap_over_seeds(difference, RESAMPLES, generator)
+                row |= {f"{name}_{part}": f"{value:.6f}" for part, value in interval._asdict().items()}
+            result.append(row)
+    return result
+
+
+def _values(done: Done, market: str, method: str) -> np.ndarray:
+    arrays = load_file(done.run.path / "markets" / market / "per_user.safetensors")
+    return arrays[f"{method}_without_prior.{METRIC}"]
+
+
+def _last_gap(done: Done, market: str) -> Any:
+    gaps = [record["transfer_gap"] for record in done.summary["rounds"] if "transfer_gap" in record]
+    return gaps[-1].get(market) if gaps else None
+
+
+if __name__ == "__main__":
+    main()
