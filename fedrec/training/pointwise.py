@@ -1,9 +1,9 @@
 """Training and judging pointwise models on the markets of one machine: the protocol of ACMR's table.
 
 Every positive comes with freshly drawn negatives, items that its user did not train on; the history that a model reads
-keeps the target, as the authors have it. Batches hold one market's users. What differs from the authors: negatives are
-drawn anew in every epoch instead of once, another market's held-out items are not trained on, and patience starts again
-after every improvement.
+keeps the target, and patience never starts again: both as the authors have it. What differs from them: a batch holds one
+market's users, negatives are drawn anew in every epoch instead of once, another market's held-out items are not trained
+on, and the history of a test includes the validation item.
 """
 
 import copy
@@ -43,7 +43,7 @@ class Settings:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-7
     epochs: int = 50
-    patience: int = 3
+    patience: int = 3  # epochs without better validation in all, not in a row
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def fit(
     Ends when no judge has patience left. The untrained model does not compete. ``purpose`` seeds the order of examples;
     ``tell`` hears of every epoch.
     """
-    watches = [EarlyStopping[State](settings.patience) for _ in judges]
+    watches = [EarlyStopping[State](settings.patience, in_all=True) for _ in judges]
     waiting = set(range(len(judges)))
     optimiser = torch.optim.Adam(
         [parameter for parameter in model.parameters() if parameter.requires_grad],

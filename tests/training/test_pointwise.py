@@ -102,7 +102,7 @@ def test_a_rank_counts_the_candidates_above_the_target(ground: Ground) -> None:
 
 
 def test_every_judge_keeps_the_epoch_it_liked_best(ground: Ground) -> None:
-    """Judges that like epochs 1 and 3 of four; the states differ, and the run ends when patience does."""
+    """Judges that like epochs 1 and 3 of four; the states differ, and whoever has no patience left is not asked."""
     torch.manual_seed(0)
     model = NeuMF(ground.sizes)
     likes, seen = ([0.9, 0.1, 0.1, 0.1], [0.1, 0.2, 0.9, 0.3]), []
@@ -120,7 +120,7 @@ def test_every_judge_keeps_the_epoch_it_liked_best(ground: Ground) -> None:
     first, second = fit(model, ground.markets, [judge(0), judge(1)], options, 0, "test")
     assert (first.epochs, second.epochs) == (1, 3)
     assert (first.validation, second.validation) == (0.9, 0.9)
-    assert seen == [0, 1, 0, 1, 0, 1, 1]  # the first one gave up after epoch 3
+    assert seen == [0, 1, 0, 1, 0, 1, 1]  # the first one gave up after epoch 3, the second would after one more
     assert any(not torch.equal(first.state[name], second.state[name]) for name in first.state)
 
 
