@@ -1,9 +1,9 @@
 """Training and judging pointwise models on the markets of one machine: the protocol of ACMR's table.
 
 Every positive comes with freshly drawn negatives, items that its user did not train on; the history that a model reads
-keeps the target, and patience never starts again: both as the authors have it. What differs from them: a batch holds one
-market's users, negatives are drawn anew in every epoch instead of once, another market's held-out items are not trained
-on, and the history of a test includes the validation item.
+keeps the target, and patience never starts again: both as the authors have it. What differs from them: a batch holds
+one market's users, negatives are drawn anew in every epoch instead of once, another market's held-out items are not
+trained on, and the history of a test includes the validation item.
 """
 
 import copy
