@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fedrec.models.pointwise.acmr import Acmr
-from fedrec.models.pointwise.attention import BidirectionalBlock
+from fedrec.models.pointwise.attention import BidirectionalBlock, dropout
 from fedrec.models.pointwise.bert4rec import Bert4Rec
 from fedrec.models.pointwise.conet import CoNet
 from fedrec.models.pointwise.cross_stitch import CrossStitch
@@ -343,3 +343,18 @@ def test_nobody_reads_an_onlooker() -> None:
     block = BidirectionalBlock(8, 2, 0.0).eval()
     x, valid = torch.randn(2, 7, 8), torch.ones(2, 4, dtype=torch.bool)
     torch.testing.assert_close(block(x, valid)[:, :4], block(x[:, :4], valid), rtol=1e-5, atol=1e-6)
+
+
+def test_dropout_zeroes_its_share_and_keeps_the_mean() -> None:
+    """Of 2^18 ones, 77/256 go (five standard deviations are .0045); what stays makes up for them; a seed repeats it."""
+    ones = torch.ones(2**18)
+    torch.manual_seed(3)
+    first = dropout(ones, 0.3, training=True)
+    assert first.unique().tolist() == [0.0, pytest.approx(256 / 179)]
+    assert (first == 0).double().mean().item() == pytest.approx(77 / 256, abs=0.0045)
+    assert first.mean().item() == pytest.approx(1, abs=0.0065)
+    torch.manual_seed(3)
+    assert torch.equal(dropout(ones, 0.3, training=True), first)
+    assert not torch.equal(dropout(ones, 0.3, training=True), first)
+    assert dropout(ones, 0.3, training=False) is ones
+    assert dropout(ones, 0.0, training=True) is ones

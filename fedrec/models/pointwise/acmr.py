@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from fedrec.exchange.groups import ParameterGroups
 from fedrec.models.federated import FederatedModel
-from fedrec.models.pointwise.attention import BidirectionalBlock, mean_of_valid
+from fedrec.models.pointwise.attention import BidirectionalBlock, dropout, mean_of_valid
 from fedrec.models.pointwise.interface import PointwiseModel, Request, Sizes
 
 Reading = Literal["apart", "joint"]
@@ -58,7 +58,7 @@ class Acmr(PointwiseModel, FederatedModel):
         vectors = self.items(items)  # [..., d]
         if self.knows_market:
             vectors = vectors + self.markets.weight[market]
-        return F.dropout(self.norm(vectors), self.dropout, self.training)
+        return dropout(self.norm(vectors), self.dropout, self.training)
 
     def _encode(self, x: Tensor, valid: Tensor) -> Tensor:
         for block in self.blocks:

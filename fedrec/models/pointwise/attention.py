@@ -49,7 +49,23 @@ class BidirectionalBlock(nn.Module):
         return result
 
     def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training)
+        return dropout(x, self.dropout, self.training)
+
+
+def dropout(x: Tensor, share: float, training: bool) -> Tensor:
+    """Zero a ``share`` of the numbers, rounded to a 256th, and scale the others up.
+
+    One random byte decides a number. On a CPU that is several times as fast as torch's own, which draws a float for
+    each: in models this small a third of all work.
+    """
+    dropped = round(256 * share)
+    if not training or dropped == 0:
+        return x
+    if x.is_cuda:
+        return F.dropout(x, share)
+    words = torch.empty(x.numel() // 8 + 1, dtype=torch.int64).random_(-(2**63), None)
+    kept = (words.view(torch.uint8)[: x.numel()] >= dropped).view(x.shape)
+    return x * kept * (256 / (256 - dropped))
 
 
 def mean_of_valid(states: Tensor, valid: Tensor) -> Tensor:

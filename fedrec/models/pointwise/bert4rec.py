@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedrec.models.pointwise.attention import BidirectionalBlock
+from fedrec.models.pointwise.attention import BidirectionalBlock, dropout
 from fedrec.models.pointwise.interface import PointwiseModel, Request, Sizes, table
 
 _MASKED = 0.2
@@ -52,7 +52,7 @@ class Bert4Rec(PointwiseModel):
     def _encode(self, items: Tensor, valid: Tensor) -> Tensor:
         """States [B, L, d], ready to be compared with item vectors."""
         x = self.items(items) + self.positions.weight[: items.shape[1]]
-        x = F.dropout(self.norm(x), self.dropout, self.training)
+        x = dropout(self.norm(x), self.dropout, self.training)
         for block in self.blocks:
             x = block(x, valid)
         result: Tensor = self.output_norm(F.gelu(self.output(x)))
