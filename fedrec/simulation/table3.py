@@ -323,12 +323,8 @@ ENTRIES: dict[str, Entry] = {
     "bert4rec-own": _among_own("Bert4Rec", Bert4Rec),
     "federated-acmr": _federation(
         "acmr",
-        [*_FIXED, "evaluation.methods=[federated, local]"],
-        {
-            "ACMR federated": "federated_without_prior",
-            "ACMR federated with prior": "federated",
-            "ACMR local twin": "local_without_prior",
-        },
+        [*_FIXED, "evaluation.methods=[federated]"],
+        {"ACMR federated": "federated_without_prior", "ACMR federated with prior": "federated"},
     ),
     "fecosr": _federation(
         "fecosr",
