@@ -23,6 +23,7 @@ class FileMemory:
 
     folder: Path
     kind: str = "remainder"
+    kept: int = _KEPT  # rounds
 
     def load(self, server_round: int) -> Mapping[str, Array]:
         """What the latest round before this one left; empty if none did."""
@@ -35,7 +36,7 @@ class FileMemory:
         write_atomic(self._path(server_round), data)
         files = self._files()
         current = files.index(self._path(server_round))
-        for path in [*files[: max(0, current + 1 - _KEPT)], *files[current + 1 :]]:
+        for path in [*files[: max(0, current + 1 - self.kept)], *files[current + 1 :]]:
             path.unlink()
 
     def _files(self) -> list[Path]:

@@ -1,8 +1,8 @@
 """Pacer and Runner at the market: a local twin that trains beside the federated model and says how far it may go.
 
 After Park et al. (SIGIR 2024, SyNCRec), in federated form: the market compares the validation loss of the model that
-came with that of its own twin, which has trained as many rounds alone. The gap is the negative transfer; it is the one
-number that is reported. See docs/pacer.md.
+came with that of its own twin, the same model on the same items trained as many rounds alone. The gap is the negative
+transfer; it is the one number that is reported. See docs/pacer.md.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class Pacer:
 
     def set_pace(self, runner: LocalTrainer[Any], recipe: Recipe, server_round: int) -> tuple[float, Pace]:
         """The gap before this round in nats, runner minus twin, and what follows from it."""
-        self.twin.load(_tensors(self.memory.load(server_round)) or self.first)
+        self.twin.load(tensors(self.memory.load(server_round)) or self.first)
         gap = runner.validation_loss() - self.twin.validation_loss()
         settings = recipe.pacer
         step = transfer_weight(gap, settings.temperature) if settings.scales == "loss" else 1.0
@@ -47,22 +47,14 @@ def pacer_of(node: MarketNode, recipe: Recipe) -> Pacer:
     """The market's pacer, remembered within this process; what it has learned is on disk."""
 
     def make() -> Pacer:
-        twin = make_trainer(node, recipe, "local")
+        # Not `local`, which knows other things of the items where semantics are exchanged: what is weighed is what
+        # averaging does, and states of two models can only be compared where both began alike.
+        twin = make_trainer(node, recipe, "federated")
         return Pacer(twin, twin.state(), FileMemory(node.folder, "pacer"))
 
     return node.remember("pacer", recipe_json(recipe), make)
 
 
-def carried(node: MarketNode, server_round: int) -> State | None:
-    """Private parameters of the federated model that an earlier round left; None where none did."""
-    return _tensors(FileMemory(node.folder, "carried").load(server_round)) or None
-
-
-def carry(node: MarketNode, server_round: int, state: State) -> None:
-    """Keep private parameters for the next round."""
-    if state:
-        FileMemory(node.folder, "carried").save(server_round, {name: value.numpy() for name, value in state.items()})
-
-
-def _tensors(arrays: Mapping[str, Array]) -> State:
+def tensors(arrays: Mapping[str, Array]) -> State:
+    """What a memory holds, for a model to load."""
     return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}

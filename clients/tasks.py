@@ -11,12 +11,13 @@ import torch
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import save as save_tensors
 
+from clients.carried import carried, carry
 from clients.codes import report_ctr
 from clients.contenders import finished_contenders, make_sequential_trainer, make_trainer
 from clients.instruction import Instruction
 from clients.masks import forget_masks
 from clients.node import MarketNode
-from clients.pacer import carried, carry, pacer_of
+from clients.pacer import pacer_of
 from clients.privacy import noised_pairs, private_steps
 from fedrec.data.splits import own_items
 from fedrec.errors import RunError
@@ -34,7 +35,6 @@ from fedrec.training.report import evaluate_market
 from fedrec.training.stages import Finished, LocalTrainer, State
 
 Value = TypeVar("Value")
-_LATEST = 10**6  # after every round
 
 
 def hello(node: MarketNode, instruction: Instruction) -> Payload:
@@ -120,7 +120,7 @@ def pretrain(node: MarketNode, instruction: Instruction) -> Payload:
     if recipe.privacy.on:
         return _pretrain_privately(node, instruction)
     trainer = _start(_pretrainer(node, recipe), instruction)
-    trainer.carry_on(carried(node, number))
+    trainer.carry_on(carried(node, number - 1))
     validation = trainer.validation()
     scalars, pace = {}, None
     if recipe.pacer.on:
@@ -160,7 +160,7 @@ def _pretrain_privately(node: MarketNode, instruction: Instruction) -> Payload:
 def validate(node: MarketNode, instruction: Instruction) -> Payload:
     """Judge the shared model on the validation users."""
     trainer = _start(_pretrainer(node, instruction.recipe), instruction)
-    trainer.carry_on(carried(node, _LATEST))
+    trainer.carry_on(carried(node, instruction.round))
     return Payload(scalars={"validation": trainer.validation()})
 
 
@@ -169,7 +169,7 @@ def finetune(node: MarketNode, instruction: Instruction) -> Payload:
 
     def train() -> Finished:
         trainer = _start(make_trainer(node, instruction.recipe, "federated"), instruction)
-        trainer.carry_on(carried(node, _LATEST))
+        trainer.carry_on(carried(node, instruction.round))
         return trainer.finetune()
 
     return _once(node, "federated", instruction, train)

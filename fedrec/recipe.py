@@ -307,7 +307,7 @@ class PacerSettings(Section):
     """Pacer and Runner: every market's own twin tells how far it may go with the federated model."""
 
     scales: Literal["nothing", "loss", "share"] = Field(default="nothing", description="what negative transfer weighs")
-    temperature: Positive = Field(default=0.2, description="nats of negative transfer that count as much")
+    temperature: float = Field(default=0.2, ge=1e-3, le=1e3, description="nats of negative transfer that count as much")
     alignment: float = Field(default=0.0, ge=0, le=100, description="weight of InfoNCE between twin and runner")
 
     @property
@@ -545,8 +545,10 @@ class Recipe(Section):
             return (
                 f"pacer.scales share: federation.aggregation {self.federation.aggregation!r} has no weights; use mean"
             )
-        if self.task == "ctr":
-            return "pacer: paces rounds of a sequential model; remove it from a recipe of task ctr"
+        if self.task == "ctr" or "federated" not in self.evaluation.methods:
+            return (
+                "pacer: paces the rounds of method federated of a sequential model, and this recipe has none; remove it"
+            )
         return None
 
     def _contradiction(self) -> str | None:

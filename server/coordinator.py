@@ -116,7 +116,7 @@ class Coordinator:
             if self.start_from is None:
                 records += self._step("pretrain", "federate", self._pretrain)
             shared = self.start_from or read_shared_model(self.run.shared)
-            self._step(FINETUNE, "finetune", lambda: self._ask(FINETUNE, self._for_all(shared)))
+            self._step(FINETUNE, "finetune", lambda: self._ask(FINETUNE, self._for_all(shared), shared.best_round))
         for method, action in TWINS.items():
             if method in methods:
                 self._step(action, "finetune", partial(self._train_twins, action))
@@ -152,7 +152,7 @@ class Coordinator:
             "started",
             markets=self.federation.markets,
             protocol=recipe.evaluation.protocol,
-            semantics=recipe.semantics.kind,
+            semantics=recipe.semantics.kind if recipe.model.kind == "fecosr" else "none, items by key",
         )
 
     def _plan(self) -> None:
@@ -294,12 +294,12 @@ class Coordinator:
     def _train_twins(self, action: str) -> Scalars:
         return self._ask(action, self._budgets())
 
-    def _ask(self, action: str, arrays: Mapping[str, ArrayRecord] | None = None) -> Scalars:
+    def _ask(self, action: str, arrays: Mapping[str, ArrayRecord] | None = None, after_round: int = 0) -> Scalars:
         """One question to every market; scalars by market. A market that fails is left out and named."""
         self.run.event("stage", action=action, markets=self.federation.markets)
         results: Scalars = {}
         problems: dict[str, str] = {}
-        answers = self.federation.ask(action, arrays)
+        answers = self.federation.ask(action, arrays, after_round=after_round)
         for market in self.federation.markets:
             answer = answers.get(market)
             if answer is None or answer.error is not None:

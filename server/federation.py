@@ -128,14 +128,16 @@ class Federation:
         action: str,
         arrays: Mapping[str, ArrayRecord] | None = None,
         texts: Mapping[str, list[str]] | None = None,
+        after_round: int = 0,
     ) -> dict[str, Answer]:
         """Ask every market to do ``action``; answers by market, errors included.
 
-        A market that is silent until the recipe's deadline for stages is absent.
+        A market that is silent until the recipe's deadline for stages is absent. ``after_round``: the round that the
+        arrays were made in.
         """
         timeout = self.recipe.federation.stage_deadline_seconds
         messages = [
-            instruction(member.node, action, 0, self.config(), arrays[market] if arrays else None, texts)
+            instruction(member.node, action, after_round, self.config(), arrays[market] if arrays else None, texts)
             for market, member in sorted(self.members.items())
         ]
         replies = self._exchange(messages, timeout)

@@ -124,7 +124,7 @@ def run_rounds(
             rounds.skipped = 0
             validation = outcome.validation if schedule.judged else None
             if schedule.judged and list(outcome.accepted) != federation.markets:
-                validation = _ask_validation(grid, federation, strategy, rounds.shared)
+                validation = _ask_validation(grid, federation, strategy, rounds)
             if rounds.judge(validation):
                 reason = f"no better validation in {schedule.patience} rounds"
                 run.event("stop", round=server_round, reason=reason)
@@ -133,7 +133,7 @@ def run_rounds(
         run.checkpoint(rounds.checkpoint(schedule.stage, strategy, federation.traffic))
     else:
         if schedule.judged:
-            validation = _ask_validation(grid, federation, strategy, rounds.shared)
+            validation = _ask_validation(grid, federation, strategy, rounds)
             rounds.judge(validation)
             run.event("validated", round=rounds.made_in, validation=validation)
     if rounds.watch.best is None:
@@ -200,11 +200,10 @@ def _with_reasons(outcome: RoundOutcome, failed: Mapping[str, str]) -> RoundOutc
     return replace(outcome, rejected=rejected)
 
 
-def _ask_validation(
-    grid: Grid, federation: Federation, strategy: SharedAverage, shared: Mapping[str, Array]
-) -> float | None:
-    """Mean validation of one model over all markets that can say it."""
-    messages = list(strategy.configure_evaluate(0, array_record(shared), federation.config(), grid))
+def _ask_validation(grid: Grid, federation: Federation, strategy: SharedAverage, rounds: Rounds) -> float | None:
+    """Mean validation of the current model over all markets that can say it."""
+    arrays = array_record(rounds.shared)
+    messages = list(strategy.configure_evaluate(rounds.made_in, arrays, federation.config(), grid))
     replies = list(grid.send_and_receive(messages, timeout=federation.recipe.federation.stage_deadline_seconds))
     federation.count_traffic(messages, replies)
     metrics = strategy.aggregate_evaluate(0, replies)

@@ -21,10 +21,10 @@ def _group() -> None:
 
 @app.command()
 def table3(
-    data: Annotated[Path, typer.Option(help="data folder with the seven markets of XMarket electronics")],
+    data: Annotated[Path | None, typer.Option(help="data folder with the seven markets of XMarket electronics")] = None,
     models: Annotated[str | None, typer.Option(help="comma separated; default: all. --models list prints them")] = None,
     markets: Annotated[str | None, typer.Option(help="comma separated: whose figures; all are trained on")] = None,
-    splits: Annotated[str, typer.Option(help="comma separated numbers: the seeds of the splits")] = "0,1,2,3,4",
+    splits: Annotated[str | None, typer.Option(help="comma separated seeds of the splits; default: 0,1,2,3,4")] = None,
     out: Annotated[Path, typer.Option(help="folder of rows.csv (resumed), table.csv and table.md")] = Path("table3"),
     stamp: Annotated[str, typer.Option(help="written into every new row, such as a commit")] = "",
     quick: Annotated[bool, typer.Option("--quick", help="JP and IN on one split")] = False,
@@ -41,7 +41,11 @@ def table3(
     for name in entries:
         if name not in ENTRIES:
             raise UserError(f"--models {name!r}: unknown; known: {', '.join(ENTRIES)}")
-    numbers = [0] if quick else [_number(text) for text in splits.split(",")]
+    if data is None:
+        raise UserError("--data: name a folder that `fedrec data import xmarket-5core SRC DIR` made")
+    if quick and (markets or splits):
+        raise UserError("--quick: is --markets in,jp --splits 0; leave out those two, or it")
+    numbers = [0] if quick else [_number(text) for text in (splits or "0,1,2,3,4").split(",")]
     chosen = list(QUICK) if quick else None if markets is None else markets.split(",")
     console, errors = Console(markup=False), Console(stderr=True, markup=False)
     rows: list[dict[str, str]] = []

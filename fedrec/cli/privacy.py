@@ -48,7 +48,7 @@ def ledger(
     run = RunFolder(path) if own else RunFolder.open(path)
     run.gather_ledgers()
     recipe = parse_recipe(read_json(private[0]), str(private[0])) if own else load_recipe(str(path / "recipe.yaml"))
-    lines = collect(read_json_lines(path / "ledger.jsonl"))
+    lines = collect(read_json_lines(path / "ledger.jsonl"), recipe.model.kind)
     page = ledger_page(path.resolve().name, lines, recipe.privacy.on, recipe.masks.enabled)
     write_atomic(path / "ledger.html", page.encode())
     markets, table = by_action(lines)

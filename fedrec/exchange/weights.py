@@ -19,6 +19,9 @@ def relative_weights(kind: str, sizes: Sequence[float]) -> list[float]:
     return [value / total for value in raw]
 
 
+_STEEPEST = 30.0
+
+
 def transfer_weight(gap: float, temperature: float) -> float:
     """How far a market goes with a model that is ``gap`` nats worse for it than what it learned alone: 0 to 2.
 
@@ -27,4 +30,4 @@ def transfer_weight(gap: float, temperature: float) -> float:
     >>> transfer_weight(0.0, 0.2), round(transfer_weight(0.2, 0.2), 3), round(transfer_weight(-0.2, 0.2), 3)
     (1.0, 0.538, 1.462)
     """
-    return 1.0 - math.tanh(gap / temperature / 2)
+    return 1.0 - math.tanh(min(max(gap / temperature, -_STEEPEST), _STEEPEST) / 2)  # never zero: a mean needs a weight

@@ -14,8 +14,3 @@ _MODELS: dict[ModelKind, type[FederatedModel]] = {"fecosr": SequentialModel, "ac
 def groups_of(action: str, kind: ModelKind) -> ParameterGroups:
     """The groups of the model that answers ``action``."""
     return RqVae.groups if action == CODEBOOK else _MODELS[kind].groups
-
-
-def all_groups(action: str) -> list[ParameterGroups]:
-    """Of every model that may have answered ``action``."""
-    return [groups_of(action, kind) for kind in _MODELS]

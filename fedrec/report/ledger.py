@@ -9,7 +9,8 @@ from typing import Any
 import jinja2
 
 from fedrec.exchange.declaration import DECLARATIONS
-from fedrec.models.groups import all_groups
+from fedrec.models.groups import groups_of
+from fedrec.recipe import ModelKind
 
 ERROR = "error"  # the text of an error may always leave; it quotes no data
 Entry = Mapping[str, Any]
@@ -30,11 +31,12 @@ class Line:
     changed: list[int] = field(default_factory=list)  # rows of a table that differ from what the server sent
     rows: int = 0
     provenance: set[str] = field(default_factory=set)
+    model: ModelKind = "fecosr"
 
     @property
     def declared(self) -> bool:
         """Whether the declaration of its action names it."""
-        return self.name == ERROR or is_declared(self.action, self.kind, self.name)
+        return self.name == ERROR or is_declared(self.action, self.kind, self.name, self.model)
 
     @property
     def partial(self) -> bool:
@@ -42,12 +44,12 @@ class Line:
         return any(0 < changed < self.rows for changed in self.changed)
 
 
-def collect(entries: Iterable[Entry]) -> list[Line]:
-    """Lines by market, action and name, in order."""
+def collect(entries: Iterable[Entry], model: ModelKind = "fecosr") -> list[Line]:
+    """Lines by market, action and name, in order; ``model`` is what the run's recipe trains."""
     lines: dict[tuple[str, str, str, str], Line] = {}
     for entry in entries:
         key = (entry["market"], entry["action"], entry["kind"], entry["name"])
-        line = lines.setdefault(key, Line(*key))
+        line = lines.setdefault(key, Line(*key, model=model))
         line.times += 1
         line.bytes += entry["bytes"]
         line.largest = max(line.largest, entry["bytes"])
@@ -59,13 +61,13 @@ def collect(entries: Iterable[Entry]) -> list[Line]:
     return [lines[key] for key in sorted(lines)]
 
 
-def is_declared(action: str, kind: str, name: str) -> bool:
+def is_declared(action: str, kind: str, name: str, model: ModelKind = "fecosr") -> bool:
     """Whether an action may send something of that kind and name."""
     declaration = DECLARATIONS.get(action)
     if declaration is None:
         return False
     if kind == "array":
-        return any(declaration.allows_array(name, groups) for groups in all_groups(action))
+        return declaration.allows_array(name, groups_of(action, model))
     return re.fullmatch(declaration.scalars if kind == "scalar" else declaration.texts, name) is not None
 
 

@@ -33,8 +33,15 @@ def ordered_models(rows: Sequence[Row]) -> list[str]:
     """Floors first, then the models of the published table in its order, then what is ours, as the rows come."""
     found = list(dict.fromkeys(row["model"] for row in rows))
     theirs = list(dict.fromkeys(model for model, _ in published("ndcg@10")))
-    floors = [model for model in ("popularity", "item-kNN", "EASE") if model in found]
-    return [*floors, *(m for m in theirs if m in found), *(m for m in found if m not in {*floors, *theirs})]
+    first: list[str] = [model for model in ("popularity", "item-kNN", "EASE") if model in found]
+    for name in theirs:
+        first += sorted(model for model in found if printed_as(model) == name)
+    return [*first, *(model for model in found if model not in first)]
+
+
+def printed_as(model: str) -> str:
+    """Under which name a model stands in the published table; what differs in form only stands beside it."""
+    return model.removesuffix(" apart").removesuffix(" among own items")
 
 
 def markets_of(rows: Sequence[Row]) -> list[str]:
@@ -53,7 +60,7 @@ def table3_lines(rows: Sequence[Row], metric: str = "ndcg@10") -> tuple[list[str
         splits = {len(ours.get((model, market), [])) for market in markets}
         count = "-".join(str(number) for number in sorted({min(splits), max(splits)}))
         lines.append([model, *map(_figure, values), _figure(_whole(values)), count])
-        known = [theirs.get((model, market)) for market in markets]
+        known = [theirs.get((printed_as(model), market)) for market in markets]
         if any(value is not None for value in known):
             lines.append(["- published", *map(_figure, known), _figure(_whole(known)), ""])
             gaps = [None if a is None or b is None else a - b for a, b in zip(values, known, strict=True)]
@@ -80,7 +87,7 @@ def table3_csv(rows: Sequence[Row]) -> str:
         theirs, ours = published(metric), measured(rows, metric)
         for model in ordered_models(rows):
             for market in markets_of(rows):
-                values, known = ours.get((model, market)), theirs.get((model, market))
+                values, known = ours.get((model, market)), theirs.get((printed_as(model), market))
                 if values:
                     mean = statistics.fmean(values)
                     gap = "" if known is None else f"{mean - known:.4f}"

@@ -45,7 +45,7 @@ def build_summary(
         "dataset": dataset,
         "device": "+".join(sorted({str(member["device"]) for member in members.values()})),
         "protocol": recipe.evaluation.protocol,
-        "semantics": recipe.semantics.kind,
+        "semantics": recipe.semantics.kind if recipe.model.kind == "fecosr" else None,
         "markets": markets,
         "failed": [dict(entry) for entry in failed],
         "mean": _means(market["results"] for market in markets.values()),

@@ -51,9 +51,8 @@ def train_pooled(recipe: Recipe, stores: Sequence[MarketStore], run: RunFolder) 
         markets = _prepare(recipe, stores)
         make = _maker(recipe, stores, markets, run)
         trainers = make()
-        shared = _pretrain(recipe, trainers, run)
-        for pretrained, trainer in zip(trainers, make(), strict=True):
-            trainer.load(shared | pretrained.carried_state())
+        for best, trainer in zip(_pretrain(recipe, trainers, run), make(), strict=True):
+            trainer.load(best)
             state = {name: value.contiguous() for name, value in trainer.finetune().state.items()}
             write_atomic(targets[trainer.name], save_tensors(state))
     run.event("stage_done", action="pooled", results={}, seconds=time.perf_counter() - started)
@@ -95,8 +94,8 @@ def _prepare(recipe: Recipe, stores: Sequence[MarketStore]) -> list[PreparedMark
     return [PreparedMarket(store, recipe, vocabulary) for store in stores]
 
 
-def _pretrain(recipe: Recipe, trainers: Sequence[LocalTrainer[Any]], run: RunFolder) -> State:
-    """Stage one over all markets; the shared parameters that validated best, the untrained included."""
+def _pretrain(recipe: Recipe, trainers: Sequence[LocalTrainer[Any]], run: RunFolder) -> list[State]:
+    """Stage one over all markets; for each what validated best, the untrained included."""
     first = trainers[0].model
     for trainer in trainers[1:]:
         trainer.model.join(first)  # what a federation would share is one for all
@@ -104,12 +103,15 @@ def _pretrain(recipe: Recipe, trainers: Sequence[LocalTrainer[Any]], run: RunFol
         trainer.freeze(private=True, shared=False)
     everything = nn.ModuleList(trainer.model for trainer in trainers)
     optimiser = make_optimiser(everything, recipe.training, recipe.training.learning_rate)
-    watch = EarlyStopping[State](recipe.federation.patience)
+    watch = EarlyStopping[list[State]](recipe.federation.patience)
+
+    def now() -> list[State]:
+        return [first.shared_state() | trainer.carried_state() for trainer in trainers]
 
     def offer() -> bool:
         validation = sum(trainer.validation() for trainer in trainers) / len(trainers)
         run.event("pooled", offered=watch.offered, total=recipe.federation.rounds, validation=validation)
-        return watch.offer(validation, first.shared_state())
+        return watch.offer(validation, now())
 
     for number in range(1, recipe.federation.rounds + 1):
         if offer():
@@ -130,4 +132,4 @@ def _pretrain(recipe: Recipe, trainers: Sequence[LocalTrainer[Any]], run: RunFol
                     train_epoch(trainer.model, [batch], optimiser, partial(trainer.loss, softly=True))
     else:
         offer()
-    return watch.best or first.shared_state()
+    return watch.best or now()

@@ -161,7 +161,8 @@ def _situation(prepared: PreparedMarket, keys: list[str], times: list[int]) -> t
     bought = prepared.train.item_counts()
     unseen = [split.items[item] for item, _ in known if bought[item] == 0]
     if unseen:
-        notes.append(f"not seen in training, known by semantics alone: {', '.join(unseen)}")
+        known_by = "semantics alone" if prepared.recipe.model.kind == "fecosr" else "what other markets taught alone"
+        notes.append(f"not seen in training, known by {known_by}: {', '.join(unseen)}")
     histories = Sequences(
         np.array([0, len(known)]),
         np.array([item for item, _ in known], np.int64),

@@ -24,6 +24,7 @@ from scipy import sparse
 from fedrec.data.splits import own_items
 from fedrec.data.store import open_stores
 from fedrec.errors import UserError
+from fedrec.files import write_atomic
 from fedrec.floors.ease import gram
 from fedrec.floors.popularity import popularity
 from fedrec.metrics.ranking import ndcg, recall
@@ -58,6 +59,8 @@ from fedrec.training.pointwise import (
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.similarities import across_markets, within_market
 
+# One value for all, as in docs/results.md: choosing among many on few validation users overfits.
+_FIXED = ("ease.lambdas=[50]", "fedease.lambdas=[50]", "itemknn.neighbours=[100]", "itemknn.shrink=[10]")
 _ROW_POSITIVES = 8  # of a user, which a model with attention reads at once
 Ranks = NDArray[np.float64]
 
@@ -88,7 +91,7 @@ class Ground:
     @cached_property
     def recipe(self) -> Recipe:
         """Protocol and seed."""
-        return load_recipe("floors", ["evaluation.protocol=acmr", f"seed={self.split}"])
+        return load_recipe("floors", ["evaluation.protocol=acmr", f"seed={self.split}", *_FIXED])
 
     @cached_property
     def prepared(self) -> list[PreparedMarket]:
@@ -182,7 +185,7 @@ def acmr(name: str, ground: Ground, reading: Reading = "apart", knows_market: bo
     with seeded_torch(ground.split, name):
         model = Acmr(ground.sizes, reading=reading, knows_market=knows_market)
     before, after = _two_stages(model, name, ground, ground.markets, ground.wanted)
-    return {f"{name} without fine-tuning": before, name: after}
+    return {f"{name}, no fine-tuning": before, name: after}
 
 
 def acmr_alone(name: str, ground: Ground) -> Results:
@@ -285,6 +288,10 @@ def _for_all(name: str, make: Callable[[Sizes], PointwiseModel]) -> Entry:
     return Entry((name,), partial(together, make, name))
 
 
+def _acmr(name: str, run: Callable[[str, Ground], Results]) -> Entry:
+    return Entry((f"{name}, no fine-tuning", name), partial(run, name))
+
+
 def _among_own(name: str, make: Callable[[Sizes], PointwiseModel]) -> Entry:
     label = f"{name} among own items"
     return Entry((label,), partial(among_own, _for_each(name, make), {name: label}))
@@ -294,8 +301,6 @@ def _federation(recipe: str, overrides: Sequence[str], methods: Mapping[str, str
     return Entry(tuple(methods), partial(federated, recipe, overrides, methods))
 
 
-# One lambda for all, as in docs/results.md: choosing among many on few validation users overfits.
-_FIXED = ["ease.lambdas=[50]", "fedease.lambdas=[50]"]
 ENTRIES: dict[str, Entry] = {
     "floors": Entry(("popularity", "item-kNN", "EASE"), floors),
     "neumf": _for_each("NeuMF", NeuMF),
@@ -310,14 +315,11 @@ ENTRIES: dict[str, Entry] = {
     "cross-stitch": _for_all("Cross-Stitch", CrossStitch),
     "forec": Entry(("FOREC",), forec),
     "m3rec": Entry(("M3Rec",), m3rec),
-    "acmr": Entry(("ACMR without fine-tuning", "ACMR"), partial(acmr, "ACMR")),
-    "acmr-joint": Entry(("ACMR joint without fine-tuning", "ACMR joint"), partial(acmr, "ACMR joint", reading="joint")),
-    "acmr-no-market": Entry(
-        ("ACMR without market embedding without fine-tuning", "ACMR without market embedding"),
-        partial(acmr, "ACMR without market embedding", knows_market=False),
-    ),
-    "acmr-alone": Entry(("ACMR single market",), partial(acmr_alone, "ACMR single market")),
-    "acmr-left-out": Entry(("ACMR target left out",), partial(acmr_left_out, "ACMR target left out")),
+    "acmr": _acmr("ACMR", partial(acmr, reading="joint")),
+    "acmr-apart": _acmr("ACMR apart", acmr),
+    "acmr-no-market": _acmr("ACMR apart, no market embedding", partial(acmr, knows_market=False)),
+    "acmr-single": Entry(("ACMR apart, single market",), partial(acmr_alone, "ACMR apart, single market")),
+    "acmr-left-out": Entry(("ACMR apart, target left out",), partial(acmr_left_out, "ACMR apart, target left out")),
     "neumf-own": _among_own("NeuMF", NeuMF),
     "wide-deep-own": _among_own("Wide&Deep", WideAndDeep),
     "bert4rec-own": _among_own("Bert4Rec", Bert4Rec),
@@ -347,6 +349,7 @@ ENTRIES: dict[str, Entry] = {
     ),
 }
 QUICK = ("in", "jp")
+COLUMNS = ("stamp", "version", "model", "market", "split", *METRICS, "users", "validation", "epochs", "run_seconds")
 
 
 def bench(
@@ -411,22 +414,25 @@ def _metrics(ranks: Ranks) -> dict[str, float]:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """All rows; none where the file does not exist yet."""
+    """All rows; none where the file does not exist yet. Raises :class:`UserError` for a file that is none of ours."""
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        for row in rows:
+            if list(row) != list(COLUMNS) or None in row.values():
+                raise ValueError
+            int(row["split"])
+    except (ValueError, csv.Error):
+        raise UserError(f"{path}: not rows of this table, or damaged; mend it, or choose another --out") from None
+    return rows
 
 
 def append_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Append rows in one write, so that an interrupted bench leaves all of a run or nothing."""
-    if not rows:
-        return
+    """Add rows; the file is written whole, so that an interrupted bench leaves all of a run or nothing."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
-    if not path.is_file():
-        writer.writeheader()
-    writer.writerows(rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", newline="", encoding="utf-8") as stream:
-        stream.write(buffer.getvalue())
+    writer = csv.DictWriter(buffer, fieldnames=COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows([*read_rows(path), *rows])
+    write_atomic(path, buffer.getvalue().encode())

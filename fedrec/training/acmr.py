@@ -32,7 +32,7 @@ class AcmrTrainer(LocalTrainer[Labelled]):
         model = build_acmr(recipe, len(vocabulary)).to(choose_device(recipe.training.device))
         super().__init__(recipe, market, model)
         self.rows = torch.from_numpy(np.searchsorted(np.array(vocabulary), np.array(market.items)))  # [I]
-        self.seat = PointwiseMarket(self.name, 0, 0, market.split)
+        self.seat = PointwiseMarket(self.name, 0, 0, market.split, recipe.model.maximum_length)
         self.settings = Settings(negatives=recipe.acmr.negatives, batch_size=recipe.training.batch_size)
 
     def scorer(self, holdout: Holdout) -> Scorer:
@@ -67,5 +67,6 @@ class AcmrTrainer(LocalTrainer[Labelled]):
         return self.model.loss(here.request, here.labels, here.counted), int(batch.counted.sum())
 
     def states(self, batch: Labelled) -> Tensor:
-        """The users of a batch, without any candidate."""
-        return self.model.user_states(batch.to(self.device).request)
+        """The users of a batch, each once, without any candidate."""
+        _, first = np.unique(batch.request.users.numpy(), return_index=True)
+        return self.model.user_states(batch.request.of(torch.from_numpy(first)).to(self.device))

@@ -1,6 +1,6 @@
 """The three steps of FOREC (models/pointwise/forec.py): a model of all markets, made easy to adapt, then forked."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch.func import functional_call
@@ -20,7 +20,7 @@ from fedrec.training.pointwise import (
     validation,
 )
 
-_META_EPOCHS = 5
+_META_EPOCHS = 3
 _STEP = 0.1  # of the inner update
 
 
@@ -53,24 +53,33 @@ def fit_forec(
 def meta_learn(model: Forec, markets: Sequence[PointwiseMarket], settings: Settings, seed: int) -> None:
     """MAML (Finn et al., ICML 2017), first order: the gradient after one step on one batch of a market, over markets.
 
-    A pass over the smallest market is an epoch, so that all markets count alike.
+    An epoch is a pass over the largest market; the others begin again, so that all count alike.
     """
-    optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    optimiser = torch.optim.Adam(
+        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    largest = max(markets, key=lambda market: len(market.split.train.items))
     with seeded_torch(seed, "forec meta"):
         for epoch in range(_META_EPOCHS):
-            streams = [
-                labelled_batches(market, settings, 1, numpy_generator(seed, "forec meta", epoch, market.name))
+            endless = {
+                market.name: _again_and_again(market, settings, seed, epoch)
                 for market in markets
-            ]
-            while True:
-                tasks = [(next(stream, None), next(stream, None)) for stream in streams]
-                if any(query is None for _, query in tasks):
-                    break
+                if market is not largest
+            }
+            generator = numpy_generator(seed, "forec meta", epoch, largest.name)
+            pass_over = labelled_batches(largest, settings, 1, generator)
+            for support, query in zip(pass_over, pass_over, strict=False):  # one after the other, of one stream
                 optimiser.zero_grad(set_to_none=True)
-                for support, query in tasks:
-                    if support is not None and query is not None:
-                        _accumulate(model, support, query)
+                _accumulate(model, support, query)
+                for stream in endless.values():
+                    _accumulate(model, next(stream), next(stream))
                 optimiser.step()
+
+
+def _again_and_again(market: PointwiseMarket, settings: Settings, seed: int, epoch: int) -> Iterator[Labelled]:
+    generator = numpy_generator(seed, "forec meta", epoch, market.name)
+    while True:
+        yield from labelled_batches(market, settings, 1, generator)
 
 
 def _accumulate(model: Forec, support: Labelled, query: Labelled) -> None:

@@ -3,7 +3,7 @@
 Every positive comes with freshly drawn negatives, items that its user did not train on; the history that a model reads
 keeps the target, and patience never starts again: both as the authors have it. What differs from them: a batch holds
 one market's users, negatives are drawn anew in every epoch instead of once, another market's held-out items are not
-trained on, and the history of a test includes the validation item.
+trained on, validation chooses by NDCG@10 instead of @5, and the history of a test includes the validation item.
 """
 
 import copy
@@ -18,6 +18,7 @@ from torch import Tensor
 from fedrec.data.batches import pad
 from fedrec.data.sequences import Sequences
 from fedrec.data.splits import Holdout, Split
+from fedrec.errors import RunError
 from fedrec.metrics.ranking import ndcg, target_ranks
 from fedrec.models.pointwise.interface import PointwiseModel, Request, Sizes
 from fedrec.seeds import numpy_generator, seeded_torch
@@ -54,12 +55,13 @@ class PointwiseMarket:
     index: int  # of the market
     first_user: int  # number of its first user among those of all markets
     split: Split
+    maximum_length: int = Sizes.maximum_length  # of a history; a longer one keeps its latest items
 
     def request(
         self, sequences: Sequences, rows: NDArray[np.int64], users: NDArray[np.int64], items: Tensor
     ) -> Request:
         """Ask about ``items`` [B, C] for ``users`` [B] of the market, whose histories are ``rows`` of ``sequences``."""
-        batch = pad(sequences, rows, Sizes.maximum_length)
+        batch = pad(sequences, rows, self.maximum_length)
         return Request(
             self.index,
             torch.from_numpy(users + self.first_user),
@@ -94,8 +96,13 @@ class Fitted:
 def draw_negatives(
     train: Sequences, rows: NDArray[np.int64], count: int, generator: np.random.Generator
 ) -> NDArray[np.int64]:
-    """For each of ``rows`` [B] of ``train``, ``count`` items of the catalogue that it does not hold, [B, count]."""
+    """For each of ``rows`` [B] of ``train``, ``count`` items of the catalogue that it does not hold, [B, count].
+
+    Raises :class:`RunError` where a user holds all of it.
+    """
     known = np.unique(train.users * train.item_count + train.items)
+    if np.bincount(known // train.item_count).max() == train.item_count:
+        raise RunError("a user has every item of the catalogue: there are no negatives to draw")
     drawn = generator.integers(train.item_count, size=(len(rows), count))
     while True:
         keys = rows[:, None] * train.item_count + drawn

@@ -7,10 +7,10 @@ import pytest
 
 from fedrec.cli.main import app, exit_code
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
-from fedrec.simulation.table3 import ENTRIES, bench
+from fedrec.simulation.table3 import COLUMNS, ENTRIES, bench
 from fedrec.training.pointwise import Settings
 
-ONE_OF_EACH_KIND = ["floors", "neumf", "bert4rec", "conet", "m3rec", "forec", "acmr", "neumf-own", "fedease"]
+ONE_OF_EACH_KIND = ["floors", "neumf", "bert4rec", "conet", "m3rec", "forec", "acmr-apart", "neumf-own", "fedease"]
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,14 @@ def test_mistakes_are_named(data: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert "--models 'neumv': unknown; known: floors, neumf" in complaint(capsys, *folder, "--models", "neumv")
     assert "--markets 'de': not in" in complaint(capsys, *folder, "--markets", "de", "--models", "floors")
     assert "--splits 'a': write numbers" in complaint(capsys, *folder, "--splits", "a")
-    assert "--data" in complaint(capsys, "--models", "floors")
+    assert "--data: name a folder" in complaint(capsys, "--models", "floors")
+    assert "--quick: is --markets in,jp" in complaint(capsys, *folder, "--quick", "--markets", "jp")
+    rows = tmp_path / "out" / "rows.csv"
+    rows.parent.mkdir()
+    for text in ("model,market\nNeuMF,jp\n", ",".join(COLUMNS) + "\nabc,0.1.0,Neu"):
+        rows.write_text(text)
+        assert f"{rows}: not rows of this table" in complaint(capsys, *folder, "--models", "floors")
+        assert rows.read_text() == text
 
 
 def test_the_list_says_what_each_entry_gives(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

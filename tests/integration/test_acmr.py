@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from fedrec.data.store import open_store
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
 from fedrec.errors import UserError
 from fedrec.files import read_json_lines
@@ -15,6 +16,8 @@ from fedrec.runs.summary import comparable
 from fedrec.simulation.adapt import prepare_adaptation
 from fedrec.simulation.recommend import recommend
 from fedrec.simulation.run import prepare_simulation, resume_simulation
+from fedrec.training.acmr import AcmrTrainer
+from fedrec.training.prepared import PreparedMarket
 from tests.integration.harness import quick
 from tests.integration.test_resume import SETTINGS, assert_same, killed_at
 
@@ -102,13 +105,49 @@ def test_a_model_of_keys_cannot_be_adapted_to_other_markets(inline: Path, wide: 
 
 
 def test_another_protocol_ranks_the_own_catalogue(wide: Path, tmp_path: Path) -> None:
-    """The item table is the union's, what is ranked is not: rows of the table are found by key."""
+    """The item table is the union's, what is ranked is the market's own; rows of the table are found by key."""
     recipe = acmr("evaluation.protocol=temporal", "evaluation.methods=[federated, local]", "federation.rounds=1")
     summary = prepare_simulation(recipe, wide, tmp_path / "run").start()
     assert not summary["failed"]
+    vocabulary = json.loads((tmp_path / "run" / "markets" / "bravo" / "vocabulary.json").read_text())
     shared = load_file(tmp_path / "run" / "shared" / "model.safetensors")
-    items = {market: figures["items"] for market, figures in summary["markets"].items()}
-    assert shared["items.weight"].shape[0] > max(items.values())
+    assert len(shared["items.weight"]) == len(vocabulary) > summary["markets"]["bravo"]["items"]
+    resolved = load_recipe(str(tmp_path / "run" / "recipe.yaml"))
+    trainer = AcmrTrainer(resolved, PreparedMarket(open_store(wide / "bravo"), resolved), vocabulary)
+    assert [vocabulary[row] for row in trainer.rows] == trainer.market.items
+    before = trainer.model.shared_state()["items.weight"]
+    trainer.pretrain_round(1)
+    moved = (trainer.model.shared_state()["items.weight"] != before).any(dim=1)
+    assert {vocabulary[row] for row in moved.nonzero()[:, 0]} <= set(trainer.market.items)  # negatives are own, too
+    assert moved.any()
+
+
+def test_the_finished_model_is_the_one_that_validated_best(wide: Path, tmp_path: Path) -> None:
+    """With no fine-tuning, what is reported of validation is what the best round's model and embedding have."""
+    overrides = ("federation.rounds=7", "federation.patience=2", "training.learning_rate=0.03", "finetune.epochs=0")
+    out = tmp_path / "run"
+    summary = prepare_simulation(acmr("evaluation.methods=[federated]", *overrides), wide, out).start()
+    best = json.loads((out / "shared" / "model.json").read_text())["best_round"]
+    assert 0 < best < len(summary["rounds"])  # else there is nothing to tell apart
+    judged = next(r["validation_before"] for r in summary["rounds"] if r["round"] == best + 1)
+    notes = [json.loads((out / "markets" / market / "federated.json").read_text()) for market in summary["markets"]]
+    assert np.mean([note["scalars"]["validation"] for note in notes]) == pytest.approx(judged, abs=1e-12)
+
+
+def test_histories_are_cut_where_the_recipe_says(wide: Path) -> None:
+    recipe = acmr("model.maximum_length=3", "evaluation.protocol=temporal")
+    market = PreparedMarket(open_store(wide / "alfa"), recipe)
+    trainer = AcmrTrainer(recipe, market, market.items)
+    batches = list(trainer.batches(np.random.default_rng(0)))
+    assert max(batch.request.histories.shape[1] for batch in batches) == 3
+
+
+def test_aligned_states_are_one_a_user(wide: Path) -> None:
+    recipe = acmr("evaluation.protocol=temporal", "acmr.reading=joint")
+    market = PreparedMarket(open_store(wide / "alfa"), recipe)
+    trainer = AcmrTrainer(recipe, market, market.items)
+    for batch in trainer.batches(np.random.default_rng(0)):
+        assert len(trainer.states(batch)) == len(batch.request.users.unique())
 
 
 @pytest.mark.parametrize(

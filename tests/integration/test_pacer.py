@@ -139,6 +139,7 @@ def test_the_loss_counts_what_each_tells_of_the_other() -> None:
 def test_a_weight_is_twice_the_logistic_function() -> None:
     for gap in (-30.0, -1.0, 0.0, 0.3, 30.0):
         assert transfer_weight(gap, 0.5) == pytest.approx(2 / (1 + np.exp(gap / 0.5)), abs=1e-12)
+    assert transfer_weight(1e9, 0.5) > 0  # where everybody loses, there still is a mean
 
 
 def test_a_memory_of_another_run_is_not_taken_up(synthetic: Path, tmp_path: Path) -> None:
@@ -152,12 +153,25 @@ def test_a_memory_of_another_run_is_not_taken_up(synthetic: Path, tmp_path: Path
     assert pacers[0].set_pace(runner, recipe, 2)[0] != 0.0
 
 
+def test_the_twin_begins_as_the_runner_does_whatever_items_are_made_of(synthetic: Path, tmp_path: Path) -> None:
+    """Semantics of summed counts, and codes without a twin of the market's own: the first gap is zero all the same."""
+    small = ("collaborative.epochs=2", "codes.rounds=2", "codes.global_levels=[8]", "codes.local_levels=[4]")
+    for number, kind in enumerate((("semantics.kind=cooccurrence",), ("model.items=codes", *small))):
+        recipe = quick(*kind, "evaluation.methods=[federated]", "pacer.scales=share", "pacer.alignment=0.1")
+        summary = prepare_simulation(recipe, synthetic, tmp_path / str(number)).start()
+        rounds = [record for record in summary["rounds"] if record["stage"] == "pretrain"]
+        assert not any(record["rejected"] for record in rounds)
+        assert set(rounds[0]["transfer_gap"].values()) == {0.0}
+        assert all(rounds[1]["transfer_gap"].values())
+
+
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
         (["pacer.scales=share", "federation.aggregation=median"], "aggregation"),
         (["pacer.scales=loss", "privacy.epsilon=8"], "pacer"),
         (["pacer.alignment=1", "masks.enabled=true"], "pacer"),
+        (["pacer.scales=loss", "evaluation.methods=[local, ease]"], "federated"),
     ],
 )
 def test_what_does_not_go_together_is_named(overrides: list[str], named: str) -> None:

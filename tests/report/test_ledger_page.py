@@ -53,6 +53,9 @@ def test_declarations_are_read_as_the_market_reads_them() -> None:
     assert is_declared("train.codebook", "array", "encoder.linear.weight")
     assert not is_declared("train.codebook", "array", "own_encoder.linear.weight")
     assert not is_declared("train.elsewhere", "scalar", "loss")
+    assert is_declared("train.pretrain", "array", "items.weight", "acmr")
+    assert not is_declared("train.pretrain", "array", "markets.weight", "acmr")
+    assert not is_declared("train.pretrain", "array", "items.weight", "fecosr")
     silent = never_sent(collect([entry("query.gram", "count")]))
     assert "query.gram" not in silent
     assert "query.install" not in silent  # sends nothing by declaration

@@ -32,6 +32,13 @@ def test_floors_stand_above_and_ours_below() -> None:
     assert ordered_models(ROWS) == ["popularity", "NeuMF", "ours"]
 
 
+def test_another_form_of_a_model_stands_beside_it_with_the_published_line() -> None:
+    rows = [*ROWS, row("NeuMF among own items", "jp", 0, 0.5)]
+    assert ordered_models(rows) == ["popularity", "NeuMF", "NeuMF among own items", "ours"]
+    lines = table3_lines(rows)[1]
+    assert [line[1] for line in lines[4:7]] == ["0.5000", "0.2271", "+0.2729"]
+
+
 def test_a_line_is_ours_then_theirs_then_the_difference() -> None:
     header, lines = table3_lines(ROWS)
     assert header == ["", "jp", "in", "mean", "splits"]

@@ -3,7 +3,8 @@
 Three steps: NeuMF on all markets; meta-learning with the markets as tasks (MAML), so that one step adapts it; then a
 fork for each market, which freezes the embeddings and the first layers and trains the last ones and a head of its own.
 The paper transfers from one source to one target; here, as in ACMR's table, all markets are sources. Deviations: first
-order MAML (its gradient is taken at the adapted parameters), and widths as in interface.py.
+order MAML (its gradient is taken at the adapted parameters), three passes over the largest market of it where the
+authors make a dozen, and widths as in interface.py.
 """
 
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ class Forec(NeuMF):
             parameter.requires_grad_(False)
         self.perceptron[-4:].requires_grad_(True)  # the last two maps and their rectifiers
         width = self.output.in_features
-        self.head = perceptron((width, width, width // 2), last=True)
+        self.head = perceptron((width, 2 * width, width), last=True)
 
     def forward(self, request: Request) -> Tensor:
         """Logits [B, C]."""

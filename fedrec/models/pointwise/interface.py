@@ -39,6 +39,10 @@ class Request(NamedTuple):
         """The same with items numbered otherwise: item i is row ``rows[i]``."""
         return self._replace(histories=rows[self.histories], items=rows[self.items])
 
+    def of(self, rows: Tensor) -> "Request":
+        """Some of its users."""
+        return Request(self.market, *(tensor[rows] for tensor in self[1:]))
+
     def to(self, device: torch.device) -> "Request":
         """The same on a device."""
         return Request(self.market, *(tensor.to(device) for tensor in self[1:]))

@@ -12,10 +12,12 @@ from torch import nn
 from fedrec.data.sequences import Sequences
 from fedrec.data.store import open_stores
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
+from fedrec.errors import RunError
 from fedrec.models.pointwise.forec import Forec
 from fedrec.models.pointwise.interface import PointwiseModel, Request, Sizes
 from fedrec.models.pointwise.neumf import NeuMF
 from fedrec.simulation.table3 import Ground
+from fedrec.training import forec
 from fedrec.training.forec import _STEP, _accumulate
 from fedrec.training.pointwise import (
     Settings,
@@ -58,6 +60,11 @@ def test_a_negative_is_never_of_its_users_own_train_items(histories: list[list[i
     assert drawn.max() < 10
     for row, items in zip(rows, drawn, strict=True):
         assert not set(items) & set(histories[row])
+
+
+def test_a_user_with_everything_has_no_negatives() -> None:
+    with pytest.raises(RunError, match="no negatives"):
+        draw_negatives(sequences([[0, 1, 2], [0]], 3), np.array([1]), 2, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("per_row", [1, 3])
@@ -142,7 +149,6 @@ def test_the_meta_gradient_is_that_after_one_step(ground: Ground) -> None:
     copy.load_state_dict(model.state_dict())
     support, query, *_ = labelled_batches(ground.markets[0], ground.settings, 1, np.random.default_rng(0))
     _accumulate(model, support, query)
-    torch.optim.SGD(copy.parameters(), lr=_STEP)
     copy.loss(support.request, support.labels, support.counted).backward()
     with torch.no_grad():
         for parameter in copy.parameters():
@@ -151,6 +157,19 @@ def test_the_meta_gradient_is_that_after_one_step(ground: Ground) -> None:
     copy.loss(query.request, query.labels, query.counted).backward()
     for (name, ours), theirs in zip(model.named_parameters(), copy.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, msg=name)
+
+
+def test_meta_learning_passes_over_the_largest_market_and_asks_all(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch is the pairs of batches of the larger market, with one of the smaller beside each."""
+    asked: list[int] = []
+    monkeypatch.setattr(forec, "_accumulate", lambda _, support, query: asked.append(support.request.market))
+    monkeypatch.setattr(forec, "_META_EPOCHS", 1)
+    sizes = [len(market.split.train.items) for market in ground.markets]
+    batches = [len(list(labelled_batches(m, ground.settings, 1, np.random.default_rng(0)))) for m in ground.markets]
+    forec.meta_learn(Forec(ground.sizes), ground.markets, ground.settings, 0)
+    assert asked.count(0) == asked.count(1) == batches[int(np.argmax(sizes))] // 2
 
 
 def test_walks_are_factorised_as_their_formula_says() -> None:
