@@ -137,7 +137,9 @@ class Federation:
         """
         timeout = self.recipe.federation.stage_deadline_seconds
         messages = [
-            instruction(member.node, action, after_round, self.config(), arrays[market] if arrays else None, texts)
+            instruction(
+                member.node, action, after_round, self.config(after_round), arrays[market] if arrays else None, texts
+            )
             for market, member in sorted(self.members.items())
         ]
         replies = self._exchange(messages, timeout)

@@ -203,7 +203,7 @@ def _with_reasons(outcome: RoundOutcome, failed: Mapping[str, str]) -> RoundOutc
 def _ask_validation(grid: Grid, federation: Federation, strategy: SharedAverage, rounds: Rounds) -> float | None:
     """Mean validation of the current model over all markets that can say it."""
     arrays = array_record(rounds.shared)
-    messages = list(strategy.configure_evaluate(rounds.made_in, arrays, federation.config(), grid))
+    messages = list(strategy.configure_evaluate(rounds.made_in, arrays, federation.config(rounds.made_in), grid))
     replies = list(grid.send_and_receive(messages, timeout=federation.recipe.federation.stage_deadline_seconds))
     federation.count_traffic(messages, replies)
     metrics = strategy.aggregate_evaluate(0, replies)

@@ -124,7 +124,7 @@ def test_another_protocol_ranks_the_own_catalogue(wide: Path, tmp_path: Path) ->
 
 def test_the_finished_model_is_the_one_that_validated_best(wide: Path, tmp_path: Path) -> None:
     """With no fine-tuning, what is reported of validation is what the best round's model and embedding have."""
-    overrides = ("federation.rounds=7", "federation.patience=2", "training.learning_rate=0.03", "finetune.epochs=0")
+    overrides = ("federation.rounds=30", "federation.patience=2", "training.learning_rate=0.03", "finetune.epochs=0")
     out = tmp_path / "run"
     summary = prepare_simulation(acmr("evaluation.methods=[federated]", *overrides), wide, out).start()
     best = json.loads((out / "shared" / "model.json").read_text())["best_round"]
