@@ -22,12 +22,13 @@ from fedrec.metrics.significance import bootstrap_over_seeds
 from fedrec.simulation.sweep import Done, Point, sweep
 
 RESAMPLES = 2000
+_ALONE = "evaluation.methods=[federated]"  # the local twin of "nothing" is that of all
 VARIANTS = {
-    "nothing": (),
-    "loss": ("pacer.scales=loss",),
-    "share": ("pacer.scales=share",),
-    "align": ("pacer.alignment=0.1",),
-    "share-align": ("pacer.scales=share", "pacer.alignment=0.1"),
+    "nothing": ("evaluation.methods=[federated, local]",),
+    "loss": (_ALONE, "pacer.scales=loss"),
+    "share": (_ALONE, "pacer.scales=share"),
+    "align": (_ALONE, "pacer.alignment=0.1"),
+    "share-align": (_ALONE, "pacer.scales=share", "pacer.alignment=0.1"),
 }
 METRIC = "ndcg@10"
 
@@ -42,8 +43,7 @@ def main() -> None:
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     options = parser.parse_args()
     points = [Point(name, VARIANTS[name]) for name in options.variants.split(",")]
-    overrides = ["evaluation.methods=[federated, local]", *options.overrides]
-    done = list(sweep(options.recipe, points, options.seeds, overrides, options.data, options.out, print))
+    done = list(sweep(options.recipe, points, options.seeds, options.overrides, options.data, options.out, print))
     append_rows(f"pacer_{options.recipe}", rows(options.recipe, options.seeds, done))
 
 
