@@ -6,8 +6,9 @@ another day. Protocol ``acmr``: the seed decides the split.
 """
 
 import csv
+import hashlib
 import io
-import tempfile
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,10 +40,10 @@ from fedrec.models.pointwise.m3rec import M3Rec
 from fedrec.models.pointwise.mmoe import Mmoe
 from fedrec.models.pointwise.neumf import NeuMF
 from fedrec.models.pointwise.wide_and_deep import WideAndDeep
-from fedrec.recipe import Recipe, load_recipe
+from fedrec.recipe import Recipe, load_recipe, recipe_json
 from fedrec.report.table3 import METRICS, Row
 from fedrec.seeds import seeded_torch
-from fedrec.simulation.run import prepare_simulation
+from fedrec.simulation.run import prepare_simulation, resume_simulation
 from fedrec.threads import single_threaded
 from fedrec.training.evaluation import Scorer, all_ranks
 from fedrec.training.forec import fit_forec
@@ -84,6 +85,7 @@ class Ground:
     folder: Path
     split: int
     targets: tuple[str, ...]  # the markets that figures are wanted of; all are trained on
+    unfinished: Path  # where runs of federations lie until they are done
     settings: Settings = field(default_factory=Settings)
     tell: Tell = silent
     only: str | None = None  # the one market there is, where the others do not exist
@@ -261,12 +263,17 @@ def floors(ground: Ground) -> Results:
 
 
 def federated(recipe: str, overrides: Sequence[str], methods: Mapping[str, str], ground: Ground) -> Results:
-    """A federation on the same split, in a folder that is thrown away. ``methods``: its own by the table's names."""
+    """A federation on the same split. ``methods``: its own by the table's names.
+
+    Its run folder lies in ``ground.unfinished`` until its rows are written: one that was interrupted goes on.
+    """
     chosen = load_recipe(recipe, [*overrides, "evaluation.protocol=acmr", f"seed={ground.split}"])
-    with tempfile.TemporaryDirectory() as scratch:
-        run = Path(scratch) / "run"
-        prepare_simulation(chosen, ground.folder, run).start()
-        found = {name: load_file(run / "markets" / name / "per_user.safetensors") for name in ground.targets}
+    made_of = hashlib.sha256(recipe_json(chosen).encode()).hexdigest()[:8]
+    run = ground.unfinished / f"{recipe}-{ground.split}-{made_of}"
+    if not (run / "summary.json").is_file():
+        begun = (run / "manifest.json").is_file()
+        (resume_simulation(run) if begun else prepare_simulation(chosen, ground.folder, run)).start()
+    found = {name: load_file(run / "markets" / name / "per_user.safetensors") for name in ground.targets}
     results: Results = {name: {} for name in methods}
     for name, method in methods.items():
         for market, arrays in found.items():
@@ -369,6 +376,7 @@ def bench(
     unknown = sorted(set(markets or ()) - set(names))
     if unknown:
         raise UserError(f"--markets {unknown[0]!r}: not in {folder}; it has {', '.join(names)}")
+    unfinished = rows.parent / "unfinished"
     targets = tuple(market for market in names if markets is None or market in markets)
     for split in splits:
         for name in entries:
@@ -379,9 +387,10 @@ def bench(
                 progress(f"{name}, split {split}: {', '.join(missing)}")
                 started = time.perf_counter()
                 with single_threaded():
-                    results = entry.run(Ground(folder, split, missing, settings or Settings(), tell))
+                    results = entry.run(Ground(folder, split, missing, unfinished, settings or Settings(), tell))
                 seconds = time.perf_counter() - started
                 append_rows(rows, _rows(entry, results, split, seconds, stamp, known))
+                shutil.rmtree(unfinished, ignore_errors=True)
             yield read_rows(rows)
 
 

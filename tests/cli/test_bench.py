@@ -7,6 +7,7 @@ import pytest
 
 from fedrec.cli.main import app, exit_code
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
+from fedrec.simulation import table3
 from fedrec.simulation.table3 import COLUMNS, ENTRIES, bench
 from fedrec.training.pointwise import Settings
 
@@ -49,6 +50,22 @@ def test_every_kind_of_model_leaves_its_rows(data: Path, tmp_path: Path) -> None
 @pytest.mark.slow
 def test_so_does_every_other(data: Path, tmp_path: Path) -> None:
     whole(data, tmp_path / "rows.csv", [name for name in ENTRIES if name not in ONE_OF_EACH_KIND])
+
+
+def test_a_federation_that_was_interrupted_goes_on(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped when its figures are read, the run is there whole; the next bench makes no other."""
+    rows, quiet = tmp_path / "rows.csv", lambda _: None
+    with monkeypatch.context() as patch:
+        patch.setattr(table3, "load_file", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            list(bench(data, ["fedease"], None, [0], rows, "", quiet))
+    (run,) = (tmp_path / "unfinished").iterdir()
+    before = (run / "events.jsonl").read_bytes()
+    monkeypatch.setattr(table3.shutil, "rmtree", lambda *_, **__: None)
+    list(bench(data, ["fedease"], None, [0], rows, "", quiet))
+    assert len(read(rows)) == 4
+    assert list((tmp_path / "unfinished").iterdir()) == [run]
+    assert (run / "events.jsonl").read_bytes() == before
 
 
 def test_what_is_there_is_not_made_again_and_what_is_missing_is(

@@ -35,7 +35,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
     data = tmp_path_factory.mktemp("pointwise") / "data"
     write_synthetic_markets(data, SynthSettings(markets=("alfa", "bravo"), users=50, items=230, topics=8, seed=5))
     names = tuple(store.name for store in open_stores(data))
-    return Ground(data, 0, names, Settings(batch_size=100, epochs=2))
+    return Ground(data, 0, names, data, Settings(batch_size=100, epochs=2))
 
 
 def sequences(histories: list[list[int]], items: int) -> Sequences:
