@@ -54,7 +54,7 @@ def table3(
             write_atomic(out / "table.csv", table3_csv(rows).encode())
             write_atomic(out / "table.md", table3_markdown(rows).encode())
     header, lines = table3_lines(rows)
-    note = "NDCG@10, mean over splits; published: means of five splits. All metrics: "
+    note = "NDCG@10, mean over splits; published: means of five splits over seven markets. All metrics: "
     print_table(console, "Table 3 of ACMR, protocol acmr", header, lines, f"{note}{out}/table.md, {out}/table.csv")
 
 
