@@ -7,7 +7,7 @@ have no embedding. Two forms of one model, with the same parameters:
 - ``joint``, as published: history and candidate are one sequence, so each candidate costs a pass over the history;
 - ``apart``, our default: candidates read the history and themselves, the history reads only itself. The user is then
   the same for all candidates, and what ranks them is what each has read. It is several times cheaper, and it is what a
-  market could serve. What the difference costs: docs/results.md.
+  market could serve.
 
 Other deviations: dropout does not fall on whole sequences, and of a longer history the latest items are kept, where the
 authors draw some.
