@@ -9,8 +9,8 @@ have no embedding. Two forms of one model, with the same parameters:
   the same for all candidates, and what ranks them is what each has read. It is several times cheaper, and it is what a
   market could serve.
 
-Other deviations: dropout does not fall on whole sequences, and of a longer history the latest items are kept, where the
-authors draw some.
+Other deviations: of a longer history the latest items are kept, where the authors draw some, and the share that dropout
+takes is rounded to a 256th.
 """
 
 from typing import Literal
