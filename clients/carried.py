@@ -1,8 +1,7 @@
 """Private parameters that stage one trains: a market carries them from round to round, and they never leave."""
 
-from clients.memory import FileMemory
+from clients.memory import FileMemory, arrays_of, tensors
 from clients.node import MarketNode
-from clients.pacer import tensors
 from fedrec.training.stages import State
 
 _EVERY_ROUND = 10**6  # all are kept: which round is best is known only when the rounds are over
@@ -16,7 +15,7 @@ def carried(node: MarketNode, after_round: int) -> State | None:
 def carry(node: MarketNode, server_round: int, state: State) -> None:
     """Keep private parameters for the rounds that follow."""
     if state:
-        _memory(node).save(server_round, {name: value.numpy() for name, value in state.items()})
+        _memory(node).save(server_round, arrays_of(state))
 
 
 def _memory(node: MarketNode) -> FileMemory:

@@ -3,7 +3,6 @@
 import time
 
 import numpy as np
-import torch
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import load_file as load_tensors
@@ -11,7 +10,7 @@ from safetensors.torch import save as save_tensors
 
 from clients.contenders import codes_of
 from clients.instruction import Instruction
-from clients.memory import FileMemory
+from clients.memory import FileMemory, tensors
 from clients.node import MarketNode
 from clients.privacy import derived
 from fedrec.errors import RunError
@@ -138,7 +137,7 @@ def _trainer(node: MarketNode, recipe: Recipe) -> CodeTrainer:
 
 def _start(trainer: CodeTrainer, instruction: Instruction) -> CodeTrainer:
     """Take the shared arrays of the instruction: all of them, each of the right shape."""
-    state = {k: torch.from_numpy(np.array(v)) for k, v in instruction.arrays.items() if not k.startswith(LEVEL)}
+    state = tensors({name: array for name, array in instruction.arrays.items() if not name.startswith(LEVEL)})
     levels = {name: array for name, array in instruction.arrays.items() if name.startswith(LEVEL)}
     expected = {name: value.shape for name, value in trainer.model.shared_state().items()}
     sizes, width = trainer.settings.global_levels, trainer.settings.dimension

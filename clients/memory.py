@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
@@ -44,3 +45,13 @@ class FileMemory:
 
     def _path(self, server_round: int) -> Path:
         return self.folder / f"{self.kind}-{server_round:06d}.safetensors"
+
+
+def tensors(arrays: Mapping[str, Array]) -> dict[str, torch.Tensor]:
+    """Arrays for a model to load; copies, so that it may change them."""
+    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+
+
+def arrays_of(state: Mapping[str, torch.Tensor]) -> dict[str, Array]:
+    """A model's parameters, on the CPU, as arrays."""
+    return {name: value.numpy() for name, value in state.items()}

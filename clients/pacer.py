@@ -5,17 +5,12 @@ came with that of its own twin, the same model on the same items trained as many
 transfer; it is the one number that is reported. See docs/pacer.md.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
-
 from clients.contenders import make_trainer
-from clients.memory import FileMemory
+from clients.memory import FileMemory, arrays_of, tensors
 from clients.node import MarketNode
-from fedrec.exchange.payload import Array
 from fedrec.exchange.weights import transfer_weight
 from fedrec.recipe import Recipe, recipe_json
 from fedrec.training.stages import LocalTrainer, Pace, State
@@ -40,7 +35,7 @@ class Pacer:
     def follow(self, server_round: int) -> None:
         """Train the twin as long as the runner was."""
         self.twin.pretrain_round(server_round)
-        self.memory.save(server_round, {name: value.numpy() for name, value in self.twin.state().items()})
+        self.memory.save(server_round, arrays_of(self.twin.state()))
 
 
 def pacer_of(node: MarketNode, recipe: Recipe) -> Pacer:
@@ -53,8 +48,3 @@ def pacer_of(node: MarketNode, recipe: Recipe) -> Pacer:
         return Pacer(twin, twin.state(), FileMemory(node.folder, "pacer"))
 
     return node.remember("pacer", recipe_json(recipe), make)
-
-
-def tensors(arrays: Mapping[str, Array]) -> State:
-    """What a memory holds, for a model to load."""
-    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}

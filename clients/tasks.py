@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import save as save_tensors
 
@@ -16,6 +15,7 @@ from clients.codes import report_ctr
 from clients.contenders import finished_contenders, make_sequential_trainer, make_trainer
 from clients.instruction import Instruction
 from clients.masks import forget_masks
+from clients.memory import arrays_of, tensors
 from clients.node import MarketNode
 from clients.pacer import pacer_of
 from clients.privacy import noised_pairs, private_steps
@@ -138,7 +138,7 @@ def pretrain(node: MarketNode, instruction: Instruction) -> Payload:
     }
     if trainer.perplexity is not None:
         scalars["perplexity"] = trainer.perplexity
-    update = {name: value.numpy() for name, value in trainer.model.shared_state().items()}
+    update = arrays_of(trainer.model.shared_state())
     return Payload(update, scalars, base=instruction.arrays)
 
 
@@ -152,7 +152,7 @@ def _pretrain_privately(node: MarketNode, instruction: Instruction) -> Payload:
     purpose = digest(instruction.arrays)
     steps, provenance = private_steps(node, instruction.recipe, instruction.round, purpose)
     trainer.pretrain_privately(instruction.round, steps)
-    update = {name: value.numpy() for name, value in trainer.model.shared_state().items()}
+    update = arrays_of(trainer.model.shared_state())
     scalars = {"weight": float(node.store.users)}
     return Payload(update, scalars, base=instruction.arrays, provenance={"*": provenance})
 
@@ -216,7 +216,7 @@ def _rounds(instruction: Instruction) -> int | None:
 def _start(trainer: LocalTrainer[Any], instruction: Instruction) -> LocalTrainer[Any]:
     """Load the shared parameters of the instruction: all of them, each of the right shape."""
     expected = trainer.model.shared_state()
-    state: State = {name: torch.from_numpy(np.array(array)) for name, array in instruction.arrays.items()}
+    state: State = tensors(instruction.arrays)
     if {name: value.shape for name, value in state.items()} != {name: value.shape for name, value in expected.items()}:
         raise RunError("the shared parameters received do not fit this model; do both sides run the same version?")
     trainer.load(state)

@@ -1,6 +1,7 @@
 """Ragged histories: what remains of the interactions once users and items are numbers."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,11 @@ class Sequences:
     def last_times(self) -> NDArray[np.int64]:
         """Time of every user's last interaction, [U]; users must have one."""
         return self.times[self.offsets[1:] - 1]
+
+    @cached_property
+    def distinct(self) -> NDArray[np.int64]:
+        """Every pair of user and item once, as user * I + item, sorted, [P]."""
+        return np.unique(self.users * self.item_count + self.items)
 
     def take(self, users: NDArray[np.int64]) -> "Sequences":
         """The histories of some users, in the order given."""

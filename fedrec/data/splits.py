@@ -7,7 +7,7 @@ interaction per family kept. ``global-time``: the same rows (families where the 
 held out of the rows: :mod:`fedrec.data.protocols`; what each protocol is for: ``docs/protocols.md``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -144,6 +144,11 @@ def members(store: MarketStore, users: int, seed: int, user_share: float) -> NDA
 def own_items(store: MarketStore, settings: EvaluationSettings, seed: int = 0) -> list[str]:
     """Sorted keys of the market's own catalogue under a protocol."""
     return sorted(_catalogue(_clean(store, settings, seed), settings)[Columns.ITEM].unique())
+
+
+def union_items(stores: Iterable[MarketStore], settings: EvaluationSettings, seed: int = 0) -> list[str]:
+    """Sorted keys of all catalogues together: what a coordinator makes of the markets' own."""
+    return sorted({item for store in stores for item in own_items(store, settings, seed)})
 
 
 def user_history(

@@ -16,7 +16,7 @@ from torch import nn
 
 from clients.contenders import item_codes
 from clients.node import MarketNode
-from fedrec.data.splits import own_items
+from fedrec.data.splits import union_items
 from fedrec.data.store import MarketStore
 from fedrec.exchange.pairs import sum_pairs
 from fedrec.files import write_atomic
@@ -77,7 +77,7 @@ def _maker(
 ) -> Callable[[], list[LocalTrainer[Any]]]:
     """Makes an untrained model for every market."""
     if recipe.model.kind == "acmr":
-        vocabulary = _vocabulary(recipe, stores)
+        vocabulary = union_items(stores, recipe.evaluation, recipe.seed)
         return lambda: [AcmrTrainer(recipe, market, vocabulary) for market in markets]
     semantics = pooled_semantics(recipe, markets)
     nodes = [MarketNode(store, run.markets / store.name) for store in stores]
@@ -85,12 +85,8 @@ def _maker(
     return lambda: [SequentialTrainer(recipe, *parts) for parts in zip(markets, semantics, codes, strict=True)]
 
 
-def _vocabulary(recipe: Recipe, stores: Sequence[MarketStore]) -> list[str]:
-    return sorted({item for store in stores for item in own_items(store, recipe.evaluation, recipe.seed)})
-
-
 def _prepare(recipe: Recipe, stores: Sequence[MarketStore]) -> list[PreparedMarket]:
-    vocabulary = _vocabulary(recipe, stores) if recipe.evaluation.protocol == "acmr" else None
+    vocabulary = union_items(stores, recipe.evaluation, recipe.seed) if recipe.evaluation.protocol == "acmr" else None
     return [PreparedMarket(store, recipe, vocabulary) for store in stores]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fedrec.data.ctr import split_ctr
-from fedrec.data.splits import own_items, split_market
+from fedrec.data.splits import split_market, union_items
 from fedrec.data.store import MarketStore, open_stores
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
 from fedrec.errors import UserError
@@ -180,7 +180,7 @@ def _check_splits(recipe: Recipe, stores: list[MarketStore]) -> None:
     evaluation = _resolved(recipe, stores).evaluation
     vocabulary = None
     if evaluation.protocol == "acmr":
-        vocabulary = sorted({item for store in stores for item in own_items(store, evaluation, recipe.seed)})
+        vocabulary = union_items(stores, evaluation, recipe.seed)
     for store in stores:
         if recipe.task == "ctr":
             split_ctr(store, evaluation, recipe.ctr, recipe.data.user_share)

@@ -22,12 +22,11 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from scipy import sparse
 
-from fedrec.data.splits import own_items
+from fedrec.data.splits import union_items
 from fedrec.data.store import open_stores
 from fedrec.errors import UserError
 from fedrec.files import write_atomic
 from fedrec.floors.ease import gram
-from fedrec.floors.popularity import popularity
 from fedrec.metrics.ranking import ndcg, recall
 from fedrec.models.pointwise.acmr import Acmr, Reading
 from fedrec.models.pointwise.bert4rec import Bert4Rec
@@ -45,7 +44,7 @@ from fedrec.report.table3 import METRICS, Row
 from fedrec.seeds import seeded_torch
 from fedrec.simulation.run import prepare_simulation, resume_simulation
 from fedrec.threads import single_threaded
-from fedrec.training.evaluation import Scorer, all_ranks
+from fedrec.training.evaluation import all_ranks
 from fedrec.training.forec import fit_forec
 from fedrec.training.pointwise import (
     Fitted,
@@ -58,11 +57,13 @@ from fedrec.training.pointwise import (
     validation,
 )
 from fedrec.training.prepared import PreparedMarket
+from fedrec.training.report import Contenders
 from fedrec.training.similarities import across_markets, within_market
 
 # One value for all, as in docs/results.md: choosing among many on few validation users overfits.
 _FIXED = ("ease.lambdas=[50]", "fedease.lambdas=[50]", "itemknn.neighbours=[100]", "itemknn.shrink=[10]")
-_ROW_POSITIVES = 8  # of a user, which a model with attention reads at once
+_METHODS = "evaluation.methods=[popularity, itemknn, ease]"
+_FLOORS = {"popularity": "popularity", "itemknn": "item-kNN", "ease": "EASE"}  # methods, by the table's names
 Ranks = NDArray[np.float64]
 
 
@@ -93,14 +94,13 @@ class Ground:
     @cached_property
     def recipe(self) -> Recipe:
         """Protocol and seed."""
-        return load_recipe("floors", ["evaluation.protocol=acmr", f"seed={self.split}", *_FIXED])
+        return load_recipe("floors", ["evaluation.protocol=acmr", f"seed={self.split}", *_FIXED, _METHODS])
 
     @cached_property
     def prepared(self) -> list[PreparedMarket]:
         """Every market over the union of the catalogues."""
         stores = open_stores(self.folder, None if self.only is None else [self.only])
-        evaluation = self.recipe.evaluation
-        union = sorted({item for store in stores for item in own_items(store, evaluation, self.split)})
+        union = union_items(stores, self.recipe.evaluation, self.split)
         return [PreparedMarket(store, self.recipe, union) for store in stores]
 
     @cached_property
@@ -214,7 +214,7 @@ def _two_stages(
     wanted: Sequence[PointwiseMarket],
 ) -> tuple[dict[str, Figures], dict[str, Figures]]:
     judges = [validation(market) for market in wanted]
-    rows = _ROW_POSITIVES if model.reading == "apart" else 1
+    rows = model.positives_at_once
     before, after = {}, {}
     fits = fit(model, trained, judges, ground.settings, ground.split, name, rows, ground.tell)
     for market, judge, best in zip(wanted, judges, fits, strict=True):
@@ -248,17 +248,12 @@ def m3rec(ground: Ground) -> Results:
 
 def floors(ground: Ground) -> Results:
     """Popularity inside the market, and linear item-item models of its own interactions."""
-    results: Results = {"popularity": {}, "item-kNN": {}, "EASE": {}}
+    results: Results = {name: {} for name in _FLOORS.values()}
     for market in ground.prepared:
         if market.store.name in ground.targets:
-            test = market.test
-            scorers: dict[str, Scorer] = {
-                "popularity": lambda users, test=test: np.tile(popularity(test.known), (len(users), 1)),  # type: ignore[misc]
-                "item-kNN": partial(market.itemknn.scores, test),
-                "EASE": partial(market.ease.scores, test),
-            }
-            for name, scorer in scorers.items():
-                results[name][market.store.name] = Figures(all_ranks(scorer, test))
+            scorers = Contenders(ground.recipe, market).scorers(market.test, {})
+            for method, name in _FLOORS.items():
+                results[name][market.store.name] = Figures(all_ranks(scorers[method], market.test))
     return results
 
 
@@ -309,7 +304,7 @@ def _federation(recipe: str, overrides: Sequence[str], methods: Mapping[str, str
 
 
 ENTRIES: dict[str, Entry] = {
-    "floors": Entry(("popularity", "item-kNN", "EASE"), floors),
+    "floors": Entry(tuple(_FLOORS.values()), floors),
     "neumf": _for_each("NeuMF", NeuMF),
     "wide-deep": _for_each("Wide&Deep", WideAndDeep),
     "bert4rec": _for_each("Bert4Rec", Bert4Rec),

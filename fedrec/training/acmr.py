@@ -18,7 +18,6 @@ from fedrec.training.pointwise import Labelled, PointwiseMarket, Settings, candi
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.stages import LocalTrainer
 
-_ROW_POSITIVES = 8  # of a user, read at once
 _COLUMNS = 512  # items of a whole catalogue that are scored at a time
 
 
@@ -57,8 +56,7 @@ class AcmrTrainer(LocalTrainer[Labelled]):
 
     def batches(self, generator: np.random.Generator) -> Iterable[Labelled]:
         """Positives and fresh negatives of the catalogue that the market ranks."""
-        rows = _ROW_POSITIVES if self.model.reading == "apart" else 1
-        for batch in labelled_batches(self.seat, self.settings, rows, generator):
+        for batch in labelled_batches(self.seat, self.settings, self.model.positives_at_once, generator):
             yield replace(batch, request=batch.request.placed(self.rows))
 
     def loss(self, batch: Labelled, softly: bool) -> tuple[Tensor, int]:

@@ -100,7 +100,7 @@ def draw_negatives(
 
     Raises :class:`RunError` where a user holds all of it.
     """
-    known = np.unique(train.users * train.item_count + train.items)
+    known = train.distinct
     if np.bincount(known // train.item_count).max() == train.item_count:
         raise RunError("a user has every item of the catalogue: there are no negatives to draw")
     drawn = generator.integers(train.item_count, size=(len(rows), count))

@@ -43,6 +43,11 @@ class Acmr(PointwiseModel, FederatedModel):
         self.blocks = nn.ModuleList(BidirectionalBlock(sizes.dimension, heads, sizes.dropout) for _ in range(layers))
         self.output = nn.Linear(2 * sizes.dimension, 1)
 
+    @property
+    def positives_at_once(self) -> int:
+        """How many positives of a user, with their negatives, are best read in one row of a training batch."""
+        return 8 if self.reading == "apart" else 1
+
     def forward(self, request: Request) -> Tensor:
         """Logits [B, C]."""
         users, candidates = self._read_jointly(request) if self.reading == "joint" else self._read_apart(request)
