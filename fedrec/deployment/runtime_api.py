@@ -1,9 +1,12 @@
 """The interface between a SuperNode or SuperLink and the executor beside it, and how an executor starts processes."""
 
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from flwr.proto.runtime_pb2 import PullAppMessagesRequest, PullAppMessagesResponse
 from flwr.supercore.interceptors import (
     RuntimeTokenHttpInterceptor,
     RuntimeVersionHttpInterceptor,
@@ -11,9 +14,24 @@ from flwr.supercore.interceptors import (
 )
 from flwr.supercore.runtime import RuntimeHttpClient
 
-from fedrec.deployment.patience import patient_invoker
+from fedrec.deployment.patience import FIRST_SECONDS, patient_invoker
 
+Client = TypeVar("Client", bound=RuntimeHttpClient)
+_MESSAGE_SECONDS = 10.0
 _ACQUIRE = frozenset({"/flwr.proto.Runtime/AcquireTask"})
+
+
+class TaskClient(RuntimeHttpClient):
+    """A client that may work on one task, whose message may come a moment after it."""
+
+    def PullMessages(self, request: PullAppMessagesRequest) -> PullAppMessagesResponse:  # noqa: N802  Flower's name
+        """The task's message. A node announces the task first: else it would wait for a reply for ever."""
+        until = time.monotonic() + _MESSAGE_SECONDS
+        while True:
+            response = super().PullMessages(request)
+            if response.messages_list or time.monotonic() > until:
+                return response
+            time.sleep(FIRST_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -27,16 +45,19 @@ class RuntimeApi:
     def executor_client(self) -> RuntimeHttpClient:
         """A client that may ask for tasks."""
         authentication = SuperExecAuthHttpInterceptor(master_secret=self.secret, protected_methods=_ACQUIRE)
-        return self._client("SuperExec", authentication)
+        return self._client(RuntimeHttpClient, "SuperExec", authentication)
 
     def task_client(self, token: str) -> RuntimeHttpClient:
         """A client that may work on one task."""
-        return self._client("flwr-clientapp", RuntimeTokenHttpInterceptor(token))
+        return self._client(TaskClient, "flwr-clientapp", RuntimeTokenHttpInterceptor(token))
 
     def _client(
-        self, name: str, authentication: SuperExecAuthHttpInterceptor | RuntimeTokenHttpInterceptor
-    ) -> RuntimeHttpClient:
-        return RuntimeHttpClient.from_server_address(
+        self,
+        kind: type[Client],
+        name: str,
+        authentication: SuperExecAuthHttpInterceptor | RuntimeTokenHttpInterceptor,
+    ) -> Client:
+        return kind.from_server_address(
             server_address=self.address,
             insecure=False,
             root_certificates=self.root_certificates.read_bytes(),
