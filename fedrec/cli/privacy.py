@@ -40,7 +40,8 @@ def ledger(
 ) -> None:
     """Write what left each market as a page, and print what somebody should look at."""
     from fedrec.recipe import load_recipe, parse_recipe
-    from fedrec.report.ledger import by_action, collect, flags, ledger_page, size
+    from fedrec.report.html import size
+    from fedrec.report.ledger import by_action, collect, flags, ledger_page
     from fedrec.runs.folder import RunFolder
 
     private = sorted(path.glob("markets/*/recipe.json"))

@@ -12,6 +12,7 @@ from fedrec.offline import go_offline
 from fedrec.recipe import HEADLINES, load_recipe, recipe_names, recipe_text
 from fedrec.report.progress import ProgressView
 from fedrec.report.tables import differences_table, print_lines, print_table, privacy_lines, results_table
+from fedrec.report.words import headline_metric
 from fedrec.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -98,10 +99,10 @@ def report(
         str | None, typer.Option(help="for example ndcg@20, recall@10, mrr@10, coverage@10, logloss")
     ] = None,
 ) -> None:
-    """Print a finished run: every method in every market, how sure the differences are, rounds and bytes."""
+    """Print a finished run: methods, markets, how sure the differences are, rounds and bytes. Writes its page anew."""
     summary = RunFolder.open(path).read_summary()
     known = sorted({name for metrics in summary["mean"].values() for name in metrics})
-    metric = metric or _headline(summary)
+    metric = metric or headline_metric(summary)
     if known and metric not in known:
         raise UserError(f"--metric {metric!r}: {path} has {', '.join(known)}")
     console = Console(markup=False)
@@ -122,7 +123,7 @@ def report(
         f"recipe {summary['recipe']}, engine {summary['engine']}, device {summary['device']}, "
         f"{summary['seconds']['total']:.0f} s, peak memory {summary['peak_rss_mb']:.0f} MB"
     )
-    print_lines(console, lines)
+    print_lines(console, [*lines, f"as a page, with figures: {_write_page(path)}"])
 
 
 def recommend(
@@ -186,11 +187,11 @@ def _lead(simulation: "Simulation | Deployment", hints: list[str] | None = None)
         raise
     except FedrecError as error:
         raise RunError(f"{error} (run folder: {out})") from error
-    _print_results(console, summary, _headline(summary))
+    _print_results(console, summary, headline_metric(summary))
     for failure in summary["failed"]:
         console.print(f"missing: {failure['market']}, {failure['action']}: {failure['reason']}", highlight=False)
     lines = [
-        f"run folder: {out} ({summary['seconds']['total']:.0f} s); differences and bytes: fedrec report {out}",
+        f"run folder: {out} ({summary['seconds']['total']:.0f} s); the whole report: {_write_page(out)}",
         f"what left the markets, item by item: {_ledger(out)}",
         *privacy_lines(summary),
     ]
@@ -203,8 +204,10 @@ def _ledger(run: Path) -> str:
     return str(path) if path.is_file() else f"on each market's host, fedrec ledger STATE/{run.name}"
 
 
-def _headline(summary: dict[str, Any]) -> str:
-    return "auc" if summary["protocol"] == "ctr" else "ndcg@10"
+def _write_page(run: Path) -> Path:
+    from fedrec.simulation.run_page import write_page
+
+    return write_page(run)
 
 
 def _print_results(console: Console, summary: dict[str, Any], metric: str) -> None:

@@ -3,14 +3,12 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
-
-import jinja2
 
 from fedrec.exchange.declaration import DECLARATIONS
 from fedrec.models.groups import groups_of
 from fedrec.recipe import ModelKind
+from fedrec.report.html import page, size
 
 ERROR = "error"  # the text of an error may always leave; it quotes no data
 Entry = Mapping[str, Any]
@@ -114,22 +112,16 @@ def by_action(lines: Iterable[Line]) -> tuple[list[str], list[tuple[str, dict[st
 
 def ledger_page(name: str, lines: list[Line], private: bool, masked: bool) -> str:
     """The page as HTML."""
-    source = resources.files("fedrec.report").joinpath("templates/ledger.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters["size"] = size
-    markets, table = by_action(lines)
-    return environment.from_string(source).render(
+    markets, found = by_action(lines)
+    rows = [[action, *(size(sent[market]) for market in markets)] for action, sent in found]
+    return page(
+        "ledger",
         run=name,
         markets=markets,
-        table=table,
+        bytes={"header": ["in answer to", *markets], "rows": rows},
         lines=lines,
         flags=flags(lines, private),
         never=never_sent(lines),
         private=private,
         masked=masked,
     )
-
-
-def size(count: int) -> str:
-    """Bytes for people."""
-    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB" if count >= 1e3 else f"{count} B"

@@ -1,55 +1,45 @@
 """What privacy bought and what it cost: a table, plots, and a page that says it in words."""
 
-import io
 import math
-from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import jinja2
-import matplotlib as mpl
 import polars as pl
 import polars.selectors as cs
-from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Canvas
 
 from fedrec.files import write_atomic
+from fedrec.report.figures import BLUE, BROWN, GREY, ORANGE, QUIET, RED, Cell, Figure, write_figures
+from fedrec.report.html import page
 
 MEAN = "mean"
-_FLOORS = {"local": "#8c6d31", "ease": "#7b4173", "popularity": "#843c39"}
+_FLOORS = {"local": BROWN, "ease": ORANGE, "popularity": GREY}
 _FEDERATED = {"federated": "-", "federated_without_prior": "--", "fedease": "-."}
-_BLUE, _RED = "#1f4e8c", "#b3261e"
-_STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "fedrec",
-    "font.size": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 Rows = Sequence[Mapping[str, Any]]
 
 
 def write_tradeoff(out: Path, recipe: str, rows: Rows, privacy: Mapping[str, Any]) -> None:
-    """Write ``tradeoff.csv``, the plots and ``index.html``; ``privacy`` is the latest run's, for the words it needs."""
+    """Write ``tradeoff.csv``, figures and ``index.html``; ``privacy`` is the latest run's, for the words it needs."""
     frame = pl.DataFrame([dict(row) for row in rows], infer_schema_length=None).with_columns(cs.float().round(6))
     write_atomic(out / "tradeoff.csv", frame.write_csv().encode())
-    plots = {"tradeoff": plot_tradeoff(rows), "cost": plot_cost(rows)}
-    for name, svg in plots.items():
-        write_atomic(out / f"{name}.svg", svg.encode())
-    source = resources.files("fedrec.report").joinpath("templates/tradeoff.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    page = environment.from_string(source).render(
+    figures = {"tradeoff": tradeoff_figure(rows), "cost": cost_figure(rows)}
+    write_figures(out / "figures", figures.values())
+    header, lines = table(rows)
+    text = page(
+        "tradeoff",
         recipe=recipe,
         seeds=len({row["seed"] for row in rows}),
         sentences=sentences(rows),
-        table=table(rows),
-        plots={name: Markup(_inner(svg)) for name, svg in plots.items()},  # noqa: S704 - drawn here
+        table_header=header,
+        table_rows=lines,
+        **figures,
         unit=privacy,
         metric=rows[0]["metric"],
     )
-    write_atomic(out / "index.html", page.encode())
+    write_atomic(out / "index.html", text.encode())
 
 
 def epsilons(rows: Rows) -> list[float]:
@@ -158,50 +148,67 @@ def table(rows: Rows) -> tuple[list[str], list[list[str]]]:
     for point in epsilons(rows):
         cells = [value(rows, name, point) for name in measured]
         lines.append([words(point), *("" if cell is None else _plain(cell) for cell in cells)])
-    return ["", *(columns[name] for name in measured)], lines
+    return ["epsilon", *(columns[name] for name in measured)], lines
 
 
-def plot_tradeoff(rows: Rows) -> str:
-    """Accuracy above, attack AUC below, a column a market and one for the mean; an SVG."""
+def tradeoff_figure(rows: Rows) -> Figure:
+    """Accuracy above, attack AUC below, a column a market and one for the mean."""
     panels = [MEAN, *markets(rows)]
     metric = rows[0]["metric"].upper()
+    curves = [*_FEDERATED, *_FLOORS, "user_membership_auc", "interaction_membership_auc"]
 
-    def draw(figure: Figure) -> None:
-        grid = figure.subplots(2, len(panels), squeeze=False)
+    def draw(canvas: Canvas) -> None:
+        grid = canvas.subplots(2, len(panels), squeeze=False)
         for column, market in enumerate(panels):
             top, bottom = grid[0][column], grid[1][column]
             for name, line in _FEDERATED.items():
-                _curve(top, rows, name, market, _BLUE, line)
+                _curve(top, rows, name, market, BLUE, line)
             for name, colour in _FLOORS.items():
                 bar = floor(rows, name, market)
                 if bar is not None:
                     top.axhline(bar, color=colour, linewidth=0.8, label=name)
-            _curve(bottom, rows, "user_membership_auc", market, _RED, "-", "a user")
-            _curve(bottom, rows, "interaction_membership_auc", market, _RED, "--", "an interaction")
-            bottom.axhline(0.5, color="grey", linewidth=0.8)
+            _curve(bottom, rows, "user_membership_auc", market, RED, "-", "a user")
+            _curve(bottom, rows, "interaction_membership_auc", market, RED, "--", "an interaction")
+            bottom.axhline(0.5, color=QUIET, linewidth=0.8)
             top.set_title(market)
             bottom.set_ylim(0.4, 1.02)
         grid[0][0].set_ylabel(metric)
         grid[1][0].set_ylabel("membership, attack AUC")
         for row in grid:
-            row[-1].legend(fontsize=6, frameon=False)
+            row[-1].legend(fontsize=6)
 
-    return _svg((2.0 * len(panels) + 1, 4.2), draw)
+    return Figure(
+        "tradeoff",
+        "Accuracy and attacks over epsilon",
+        " ".join(sentences(rows)[:2]),
+        ["epsilon", "market", *curves],
+        [[point, name, *(value(rows, c, point, name) for c in curves)] for name in panels for point in epsilons(rows)],
+        draw,
+        height=4.2,
+        width=2.0 * len(panels) + 1,
+        note="Bars reach from the lowest to the highest seed. Floors are measured once: no noise touches them.",
+    )
 
 
-def plot_cost(rows: Rows) -> str:
-    """Bytes and time over epsilon; an SVG."""
+def cost_figure(rows: Rows) -> Figure:
+    """Bytes and time over epsilon."""
+    columns = {"megabytes_up": "MB that left the markets", "seconds": "seconds of a run"}
+    points = epsilons(rows)
+    cells: list[list[Cell]] = [[point, *(value(rows, column, point) for column in columns)] for point in points]
 
-    def draw(figure: Figure) -> None:
-        left, right = figure.subplots(1, 2)
-        _curve(left, rows, "megabytes_up", MEAN, _BLUE, "-")
-        left.set_ylabel("MB that left the markets")
-        _curve(right, rows, "seconds", MEAN, _BLUE, "-")
-        right.set_ylabel("seconds of a run")
-        for axis in (left, right):
+    def draw(canvas: Canvas) -> None:
+        for axis, (column, label) in zip(canvas.subplots(1, 2), columns.items(), strict=True):
+            _curve(axis, rows, column, MEAN, BLUE, "-")
+            axis.set_ylabel(label)
             axis.set_ylim(bottom=0)
 
-    return _svg((6, 2.2), draw)
+    told = "; ".join(
+        f"{words(point)}: {value(rows, 'megabytes_up', point):.1f} MB in {value(rows, 'seconds', point):.0f} s"
+        for point in points
+    )
+    return Figure(
+        "cost", "Bytes and time over epsilon", f"{told}.", ["epsilon", *columns], cells, draw, height=2.2, width=6
+    )
 
 
 def _curve(axis: Axes, rows: Rows, column: str, market: str, colour: str, line: str, label: str = "") -> None:
@@ -223,20 +230,6 @@ def _curve(axis: Axes, rows: Rows, column: str, market: str, colour: str, line: 
             axis.vlines(place, min(ends), max(ends), color=colour, linewidth=1.5, alpha=0.4)
     axis.set_xticks(range(len(points)), [f"{p:g}" if math.isfinite(p) else "∞" for p in points])
     axis.set_xlabel("epsilon")
-
-
-def _svg(size: tuple[float, float], draw: Callable[[Figure], None]) -> str:
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        draw(figure)
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None})
-    return stream.getvalue()
-
-
-def _inner(svg: str) -> str:
-    """The drawing without what only a file of its own needs."""
-    return svg[svg.index("<svg") :]
 
 
 def _plain(number: float) -> str:

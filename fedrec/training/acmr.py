@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from fedrec.data.splits import Holdout
 from fedrec.models.pointwise.acmr import Acmr
@@ -63,6 +64,11 @@ class AcmrTrainer(LocalTrainer[Labelled]):
         """Binary cross-entropy per pair; ACMR knows no soft targets."""
         here = batch.to(self.device)
         return self.model.loss(here.request, here.labels, here.counted), int(batch.counted.sum())
+
+    def item_vectors(self) -> Tensor:
+        """An item's embedding with the market's own added."""
+        rows = self.rows.to(self.device)
+        return F.normalize(self.model.embed(rows, self.seat.index), dim=-1)
 
     def states(self, batch: Labelled) -> Tensor:
         """The users of a batch, each once, without any candidate."""

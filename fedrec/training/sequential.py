@@ -74,6 +74,10 @@ class SequentialTrainer(LocalTrainer[Batch]):
         """The encoder's state after each history."""
         return batch_states(self.model, batch)
 
+    def item_vectors(self) -> Tensor:
+        """What queries are compared with, but for the items' biases."""
+        return self.model.catalogue().keys[:, :-1]
+
     def pretrain_privately(self, server_round: int, steps: PrivateSteps) -> None:
         """Stage one under differential privacy, from the parameters as they are: steps of noised sums over users."""
         training = self.recipe.training

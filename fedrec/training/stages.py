@@ -62,6 +62,10 @@ class LocalTrainer(ABC, Generic[Batch]):
     def states(self, batch: Batch) -> Tensor:
         """What the model makes of each user of a batch, [B, d]."""
 
+    @abstractmethod
+    def item_vectors(self) -> Tensor:
+        """What the model makes of each item of the market's catalogue, as a direction [I, d]."""
+
     @property
     def perplexity(self) -> float | None:
         """Over how many items a soft target is spread, where targets are soft."""

@@ -56,10 +56,11 @@ class Acmr(PointwiseModel, FederatedModel):
 
     def user_states(self, request: Request) -> Tensor:
         """The mean of what the history's items read of each other, [B, d]: the user without any candidate."""
-        states = self._encode(self._embed(request.histories, request.market), request.valid)
+        states = self._encode(self.embed(request.histories, request.market), request.valid)
         return mean_of_valid(states, request.valid)
 
-    def _embed(self, items: Tensor, market: int) -> Tensor:
+    def embed(self, items: Tensor, market: int) -> Tensor:
+        """What the blocks read of items [...] in a market, [..., d]."""
         vectors = self.items(items)  # [..., d]
         if self.knows_market:
             vectors = vectors + self.markets.weight[market]
@@ -73,7 +74,7 @@ class Acmr(PointwiseModel, FederatedModel):
     def _read_apart(self, request: Request) -> tuple[Tensor, Tensor]:
         """Users [B, C, d] and candidates [B, C, d] of sequences [history, all candidates]."""
         valid = request.valid
-        x = self._embed(torch.cat([request.histories, request.items], dim=1), request.market)
+        x = self.embed(torch.cat([request.histories, request.items], dim=1), request.market)
         states = self._encode(x, valid)  # [B, L + C, d]
         users = mean_of_valid(states[:, : valid.shape[1]], valid)  # [B, d]
         candidates = states[:, valid.shape[1] :]
@@ -84,7 +85,7 @@ class Acmr(PointwiseModel, FederatedModel):
         batch, count = request.items.shape
         valid = request.valid.repeat_interleave(count, dim=0)  # [B * C, L]
         histories = request.histories.repeat_interleave(count, dim=0)
-        x = self._embed(torch.cat([histories, request.items.reshape(-1, 1)], dim=1), request.market)
+        x = self.embed(torch.cat([histories, request.items.reshape(-1, 1)], dim=1), request.market)
         states = self._encode(x, F.pad(valid, (0, 1), value=True))  # [B * C, L + 1, d]
         users = mean_of_valid(states[:, :-1], valid)  # [B * C, d]
         return users.view(batch, count, -1), states[:, -1].view(batch, count, -1)

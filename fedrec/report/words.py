@@ -1,0 +1,107 @@
+"""A run in words: what came of it, and what to know before believing it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fedrec.recipe import HEADLINES
+from fedrec.report.tables import METHODS
+
+FLOORS = ("popularity", "itemknn", "ease")
+_LOWER_IS_BETTER = frozenset({"logloss", "ece"})
+_METHOD_WORDS = {
+    "itemknn": "item-kNN",
+    "ease": "EASE",
+    "fedease": "federated EASE",
+    "local_shared_semantics": "local on shared semantics",
+    "nocodes": "no codes",
+    "randomcodes": "random codes",
+}
+Summary = Mapping[str, Any]
+
+
+def headline_metric(summary: Summary) -> str:
+    """The metric that a run is first judged by."""
+    return "auc" if summary["protocol"] == "ctr" else "ndcg@10"
+
+
+def headline_method(summary: Summary, metric: str) -> str | None:
+    """The method that learned from all markets; None where none did."""
+    return next((name for name in HEADLINES if metric in summary["mean"].get(name, {})), None)
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether the metric is a loss or an error."""
+    return metric in _LOWER_IS_BETTER
+
+
+def better(metric: str, left: float, right: float) -> bool:
+    """Whether ``left`` is the better figure."""
+    return left < right if lower_is_better(metric) else left > right
+
+
+def method_words(method: str) -> str:
+    """A method's name in a sentence."""
+    name, alone, _ = method.partition("_without_prior")
+    return _METHOD_WORDS.get(name, name) + (" without the prior" if alone else "")
+
+
+def answer(summary: Summary, metric: str) -> str:
+    """The run in a sentence or two."""
+    figures = {name: metrics[metric] for name, metrics in summary["mean"].items() if metric in metrics}
+    count, name = len(summary["markets"]), metric.upper()
+    if not figures:
+        return f"{count} markets trained together; no figures of users left them."
+    method = headline_method(summary, metric)
+    if method is None:
+        best = _best(figures, metric)
+        return f"The best mean {name} over {count} markets is {figures[best]:.4f}, by {method_words(best)}."
+    value, against = figures[method], []
+    if method == "federated" and "local" in figures:
+        alone = figures["local"]
+        against.append(f"{alone:.4f} by the same model in one market alone ({_change(value, alone)})")
+    floors = {floor: figures[floor] for floor in FLOORS if floor in figures}
+    if floors:
+        floor = _best(floors, metric)
+        against.append(
+            f"{floors[floor]:.4f} by the best floor, {method_words(floor)} ({_change(value, floors[floor])})"
+        )
+    sentence = f"Over {count} markets, {method_words(method)} reaches a mean {name} of {value:.4f}"
+    sentence += f", against {' and '.join(against)}." if against else "."
+    gains = [market["gain"][metric] for market in summary["markets"].values() if metric in market["gain"]]
+    if gains:
+        up, down = sum(one["low"] > 0 for one in gains), sum(one["high"] < 0 for one in gains)
+        helps, harms = (down, up) if lower_is_better(metric) else (up, down)
+        sentence += (
+            f" Learning together helps in {helps} of {len(gains)} markets and harms in {harms or 'none'},"
+            " counting those whose 95 % interval excludes zero."
+        )
+    return sentence
+
+
+def remarks(summary: Summary, metric: str) -> list[str]:
+    """What somebody should know before believing the answer."""
+    figures = {name: metrics[metric] for name, metrics in summary["mean"].items() if metric in metrics}
+    method, found = headline_method(summary, metric), []
+    if method is not None:
+        found += [
+            f"Better than {method_words(method)}: {method_words(name)}, {figures[name]:.4f}."
+            for name in METHODS
+            if name in figures and not name.startswith("pooled") and better(metric, figures[name], figures[method])
+        ]
+        if "pooled" in figures:
+            found.append(
+                "With all histories in one place, which no federation may have, the same model reaches "
+                f"{figures['pooled']:.4f}."
+            )
+    if figures:
+        found.append("One seed. Another may move these figures by more than the intervals say: they are over users.")
+    found += [f"Missing: {one['market']}, {one['action']}: {one['reason']}." for one in summary["failed"]]
+    return found
+
+
+def _best(figures: Mapping[str, float], metric: str) -> str:
+    return (min if lower_is_better(metric) else max)(figures, key=lambda name: figures[name])
+
+
+def _change(value: float, other: float) -> str:
+    return f"{value / other - 1:+.1%}" if other else f"{value - other:+.4f}"

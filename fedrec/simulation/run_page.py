@@ -1,0 +1,91 @@
+"""``report.html`` of a finished run; where the data are on this machine, with what only they can show."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file as load_tensors
+from sklearn.decomposition import PCA
+
+from clients.contenders import codes_of, make_trainer
+from clients.node import MarketNode
+from fedrec.data.splits import own_items
+from fedrec.errors import UserError
+from fedrec.recipe import Recipe
+from fedrec.report.run_figures import CodeUse, ItemMap
+from fedrec.report.run_page import Seen, write_run_page
+from fedrec.runs.folder import RunFolder
+from fedrec.seeds import numpy_generator
+from fedrec.simulation.run import FinishedRun, open_finished
+from fedrec.threads import single_threaded
+
+_ITEMS = 400  # of a market at most on the map
+_METHOD = "federated"
+
+
+def write_page(path: Path) -> Path:
+    """Write a finished run's page and figures; returns the page.
+
+    Without item map and code use where the data are elsewhere, or no longer what the run was trained on.
+    """
+    try:
+        finished = open_finished(path)
+    except UserError:
+        RunFolder.open(path).read_summary()  # an unfinished run has no page at all
+        return write_run_page(RunFolder.open(path))
+    with single_threaded():
+        return write_run_page(finished.run, Seen(item_map(finished), code_use(finished)))
+
+
+def item_map(finished: FinishedRun) -> ItemMap | None:
+    """Item vectors of the finished federated models, a sample of each market, on their first two components."""
+    markets: list[str] = []
+    parts: list[NDArray[np.float32]] = []
+    for node in _nodes(finished):
+        if finished.recipe.task == "ctr" or not node.model(_METHOD).is_file():
+            continue
+        vectors = _item_vectors(node, finished.recipe)
+        generator = numpy_generator(finished.recipe.seed, node.store.name, "item map")
+        chosen = np.sort(generator.permutation(len(vectors))[:_ITEMS])
+        markets += [node.store.name] * len(chosen)
+        parts.append(vectors[chosen])
+    if not parts:
+        return None
+    projection = PCA(n_components=2, svd_solver="full")
+    places = projection.fit_transform(np.concatenate(parts).astype(np.float64))  # [N, 2]
+    return ItemMap(markets, places, float(projection.explained_variance_ratio_.sum()))
+
+
+def code_use(finished: FinishedRun) -> list[CodeUse]:
+    """Items under each code of the common levels, market by market; empty for a run without codes."""
+    recipe = finished.recipe
+    counts: dict[str, list[NDArray[np.int64]]] = {}
+    for node in _nodes(finished):
+        if not recipe.uses_codes or not node.codes(_METHOD).is_file():
+            continue
+        table = codes_of(node, recipe, _METHOD, 0, 0).items
+        common = table.codes.T[: len(recipe.codes.global_levels)]
+        # The code one past the last means that nothing is known of the item.
+        counts[node.store.name] = [
+            np.bincount(codes, minlength=size + 1)[:size] for codes, size in zip(common, table.sizes, strict=False)
+        ]
+    levels = len(next(iter(counts.values()), []))
+    return [CodeUse(level + 1, {name: own[level] for name, own in counts.items()}) for level in range(levels)]
+
+
+def _nodes(finished: FinishedRun) -> Iterator[MarketNode]:
+    for store in finished.stores:
+        yield MarketNode(store, finished.run.markets / store.name)
+
+
+@torch.inference_mode()
+def _item_vectors(node: MarketNode, recipe: Recipe) -> NDArray[np.float32]:
+    """What the finished model makes of the items that the market sells, as directions [I, d]."""
+    trainer = make_trainer(node, recipe, _METHOD)
+    trainer.load(load_tensors(node.model(_METHOD)))
+    trainer.model.eval()
+    sold = np.isin(node.prepare(recipe).items, own_items(node.store, recipe.evaluation, recipe.seed))
+    vectors: NDArray[np.float32] = trainer.item_vectors().cpu().numpy()
+    return vectors[sold]
