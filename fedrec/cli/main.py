@@ -7,7 +7,7 @@ from typing import Any
 import click
 import typer
 
-from fedrec.cli import bench, data, deploy, privacy, run
+from fedrec.cli import bench, compare, data, deploy, privacy, run
 from fedrec.errors import FedrecError
 
 _INTERRUPTED = 130
@@ -26,6 +26,7 @@ for command in (
     run.report,
     run.recommend,
     run.recipes,
+    compare.compare,
     privacy.ledger,
     privacy.audit,
     privacy.forget,

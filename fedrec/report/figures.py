@@ -86,13 +86,18 @@ class Figure:
 
     def csv(self) -> str:
         """What was drawn."""
-        stream = io.StringIO()
-        csv.writer(stream, lineterminator="\n").writerows([self.header, *self.rows])
-        return stream.getvalue()
+        return csv_text(self.header, self.rows)
 
     def inline(self) -> Markup:
         """For a page: in the page's colours, with its text alternative."""
         return inline(self.svg(), self.name, self.title, self.says)
+
+
+def csv_text(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """A table as CSV."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows([header, *rows])
+    return stream.getvalue()
 
 
 def write_figures(folder: Path, figures: Iterable[Figure]) -> None:

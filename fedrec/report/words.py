@@ -53,15 +53,15 @@ def answer(summary: Summary, metric: str) -> str:
         return f"{count} markets trained together; no figures of users left them."
     method = headline_method(summary, metric)
     if method is None:
-        best = _best(figures, metric)
-        return f"The best mean {name} over {count} markets is {figures[best]:.4f}, by {method_words(best)}."
+        first = best(figures, metric)
+        return f"The best mean {name} over {count} markets is {figures[first]:.4f}, by {method_words(first)}."
     value, against = figures[method], []
     if method == "federated" and "local" in figures:
         alone = figures["local"]
         against.append(f"{alone:.4f} by the same model in one market alone ({_change(value, alone)})")
     floors = {floor: figures[floor] for floor in FLOORS if floor in figures}
     if floors:
-        floor = _best(floors, metric)
+        floor = best(floors, metric)
         against.append(
             f"{floors[floor]:.4f} by the best floor, {method_words(floor)} ({_change(value, floors[floor])})"
         )
@@ -99,7 +99,8 @@ def remarks(summary: Summary, metric: str) -> list[str]:
     return found
 
 
-def _best(figures: Mapping[str, float], metric: str) -> str:
+def best(figures: Mapping[str, float], metric: str) -> str:
+    """The method with the best figure."""
     return (min if lower_is_better(metric) else max)(figures, key=lambda name: figures[name])
 
 

@@ -55,7 +55,7 @@ def what_differs(
 
     ``resolved`` is the manifest's recipe with every ``auto`` replaced, as the run itself writes it once it has begun.
     """
-    began = dict(_leaves(resolved.model_dump(mode="json"), ""))
+    began = dict(leaves(resolved.model_dump(mode="json")))
     for key, was, now in _changes(manifest["recipe"], recipe.model_dump(mode="json"), ""):
         if now != began.get(key):
             return f"recipe.yaml: {key} is {now!r}, it was {was!r}"
@@ -79,10 +79,11 @@ def _changes(was: Any, now: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
         yield path, was, now
 
 
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of nested sections under its key, ``a.b``."""
     if isinstance(value, Mapping):
         for key, part in value.items():
-            yield from _leaves(part, f"{path}.{key}" if path else key)
+            yield from leaves(part, f"{path}.{key}" if path else key)
     else:
         yield path, value
 
