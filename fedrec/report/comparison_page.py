@@ -15,8 +15,8 @@ from fedrec.report.tables import Row
 from fedrec.report.words import lower_is_better, method_words
 
 HOW = (
-    "p: paired t-test on users, their differences averaged over common seeds; of the mean, on markets. adjusted: Holm's, "
-    "over all lines of this table. Both speak of other users and markets, not of other seeds; n is what was paired."
+    "p: paired t-test on users, their differences averaged over common seeds; of the mean, on markets. adjusted: by "
+    "Holm, over all lines. Both speak of other users and markets, not of other seeds; n is what was paired."
 )
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -158,21 +159,24 @@ def test_users_are_paired_by_their_numbers(runs: dict[tuple[str, int], Path], tm
     assert turned.p == pytest.approx(straight.p)
 
 
-def test_what_cannot_be_compared(runs: dict[tuple[str, int], Path], tmp_path: Path, synthetic: Path) -> None:
+def test_what_cannot_be_compared(runs: dict[tuple[str, int], Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="two runs or more"):
         compare([runs["0", 0]])
     with pytest.raises(UserError, match="same recipe and seed"):
         compare([runs["0", 0], runs["0", 0]])
     with pytest.raises(UserError, match="no mrr@7"):
         compare([runs["0", 0], runs["0.3", 0]], "mrr@7")
-    other = tmp_path / "other"
-    shutil.copytree(runs["0", 0], other)
-    manifest = json.loads((other / "manifest.json").read_text())
-    manifest["data"]["hashes"]["bravo"] = "0" * 64
-    (other / "manifest.json").write_text(json.dumps(manifest))
+    data = spoilt(runs["0", 0], tmp_path / "data", lambda manifest: manifest["data"]["hashes"].update(bravo="0" * 64))
     with pytest.raises(UserError, match="market 'bravo' holds other data"):
-        compare([runs["0", 0], other])
-    ties = load_recipe("fecosr", [*QUICK, "evaluation.protocol=global-time", "evaluation.methods=[popularity]"])
-    prepare_simulation(ties, synthetic, tmp_path / "ties").start()
-    with pytest.raises(UserError, match=r"evaluation.protocol is 'global-time'"):
-        compare([runs["0", 0], tmp_path / "ties"])
+        compare([runs["0", 0], data])
+    question = spoilt(runs["0.3", 0], tmp_path / "question", lambda made: made["recipe"]["evaluation"].update(ties="x"))
+    with pytest.raises(UserError, match=r"evaluation.ties is 'x'"):
+        compare([runs["0", 0], question])
+
+
+def spoilt(run: Path, copy: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    shutil.copytree(run, copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    change(manifest)
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    return copy
