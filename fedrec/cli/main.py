@@ -7,7 +7,7 @@ from typing import Any
 import click
 import typer
 
-from fedrec.cli import bench, compare, data, deploy, privacy, run
+from fedrec.cli import bench, compare, data, deploy, privacy, run, sweep
 from fedrec.errors import FedrecError
 
 _INTERRUPTED = 130
@@ -33,7 +33,7 @@ for command in (
 ):
     app.command(command.__name__)(command)
 app.add_typer(data.app, name="data")
-app.add_typer(privacy.sweeps, name="sweep")
+app.add_typer(sweep.app, name="sweep")
 app.add_typer(deploy.app, name="deploy")
 app.add_typer(bench.app, name="bench")
 

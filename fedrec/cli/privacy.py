@@ -1,4 +1,4 @@
-"""``fedrec ledger``, ``audit``, ``forget`` and ``sweep privacy``: the commands of those who answer for privacy."""
+"""``fedrec ledger``, ``audit`` and ``forget``: the commands of those who answer for privacy."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,13 +6,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from fedrec.errors import UserError
 from fedrec.files import read_json, read_json_lines, write_atomic
 from fedrec.offline import go_offline
 from fedrec.report.audit import attack_rows, audit_lines
 from fedrec.report.tables import print_lines, print_table
 
-sweeps = typer.Typer(help="Run a recipe at many settings.", no_args_is_help=True, rich_markup_mode=None)
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="folder of a finished run")]
 
 
@@ -79,38 +77,3 @@ def forget(
     lines.append("models: trained again from the beginning")
     lines.append(f"still holding the user, for you to delete: {path}, the data it was made from, and all copies")
     print_lines(Console(markup=False), lines)
-
-
-@sweeps.callback()
-def sweep() -> None:
-    """Run a recipe at many settings."""
-
-
-@sweeps.command("privacy")
-def sweep_privacy(
-    recipe: Annotated[str, typer.Argument(help="a shipped recipe or a YAML file")],
-    out: Annotated[Path, typer.Option(help="folder of the sweep; one that was interrupted goes on")],
-    epsilon: Annotated[str, typer.Option(help="epsilons, separated by commas; inf is no noise")] = "inf,16,8,4,2,1",
-    seeds: Annotated[int, typer.Option(min=1, help="runs of each, with seeds from 0")] = 3,
-    data: Annotated[Path | None, typer.Option(help="data folder; default: five synthetic markets a run")] = None,
-    left_out: Annotated[float, typer.Option(help="share of each market's users left out of training")] = 0.2,
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="key.key=value, as often as needed")] = None,
-) -> None:
-    """Run a recipe at several epsilons, attack every run, and write what it bought and what it cost."""
-    go_offline()  # before Flower is imported
-    from fedrec.simulation.privacy_sweep import sweep_privacy as run_sweep
-
-    try:
-        points = [float(part) for part in epsilon.split(",")]
-    except ValueError:
-        raise UserError(f"--epsilon {epsilon!r}: numbers separated by commas, such as inf,8,2") from None
-    console = Console(stderr=True, markup=False)
-    with console.status("") as status:
-
-        def progress(text: str) -> None:
-            status.update(text)
-            if not console.is_terminal and text.startswith("run "):
-                console.print(text, highlight=False)
-
-        page = run_sweep(recipe, points, seeds, overrides or [], data, out, left_out, progress)
-    print_lines(Console(markup=False), [f"in words and pictures: {page}", f"every figure: {out}/tradeoff.csv"])

@@ -1,0 +1,216 @@
+"""``fedrec sweep optimise``: Optuna proposes, validation judges, trials that lag behind are given up.
+
+Everything is in the sweep's folder: Optuna's journal (``study.log``, lines of JSON) and a run folder a trial. What was
+interrupted goes on: a trial that was running keeps its values, and its run is resumed. Each proposal is drawn by a
+sampler seeded with the trial's number, so that an interruption changes nothing.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.pruners import MedianPruner
+from optuna.samplers import TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import Trial, TrialState
+
+from fedrec.errors import RunError, UserError
+from fedrec.files import JsonLines, read_json, write_json
+from fedrec.recipe import load_recipe, recipe_json
+from fedrec.runs.folder import RunFolder
+from fedrec.seeds import derive_seed
+from fedrec.simulation.run import Simulation, prepare_simulation, resume_simulation
+from fedrec.simulation.sweep import Done, Point, Progress
+from fedrec.simulation.tuning import Tried, ranked, require_tunable, write_best, write_tried
+
+_STARTUP = 5  # trials before any is given up
+_WARM_UP = 3  # rounds of a trial before it is
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What one key may be: one of ``choices``, or a number from ``low`` to ``high``."""
+
+    key: str
+    choices: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    whole: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> "Axis":
+        """``key=a,b,c`` or ``key=LOW..HIGH``, ending in ``:log`` for a logarithmic scale."""
+        key, sign, values = text.partition("=")
+        if not key or not sign or not values:
+            raise UserError(f"{text!r}: name a key and what it may be, such as loss.lam=0..0.5 or model.layers=1,2,3")
+        if ".." not in values:
+            return cls(key, tuple(values.split(",")))
+        span, _, scale = values.partition(":")
+        low, _, high = span.partition("..")
+        try:
+            numbers = float(low), float(high)
+        except ValueError:
+            raise UserError(f"{text!r}: a range is LOW..HIGH of numbers, such as loss.tau=0.05..0.5:log") from None
+        log, whole = scale == "log", all(part.lstrip("-").isdecimal() for part in (low, high))
+        if scale not in {"", "log"} or not numbers[0] < numbers[1] or (log and numbers[0] <= 0):
+            raise UserError(f"{text!r}: LOW below HIGH, then nothing or :log, and for :log LOW above zero")
+        return cls(key, (), *numbers, log, whole)
+
+    def suggest(self, trial: Trial) -> str:
+        """The override that a trial is to try."""
+        if self.choices:
+            value: object = trial.suggest_categorical(self.key, self.choices)
+        elif self.whole:
+            value = trial.suggest_int(self.key, int(self.low), int(self.high), log=self.log)
+        else:
+            value = trial.suggest_float(self.key, self.low, self.high, log=self.log)
+        return f"{self.key}={value}"
+
+
+def optimise(
+    reference: str,
+    axes: Sequence[str],
+    trials: int,
+    seeds: int,
+    overrides: Sequence[str],
+    data: Path | None,
+    out: Path,
+    prune: bool,
+    progress: Progress,
+) -> Iterator[list[Tried]]:
+    """Run what is missing of ``trials``; after each the finished ones, best first, and files written anew.
+
+    The first seed of a trial is given up where ``prune`` and its validation lies below the median of earlier trials
+    after as many rounds. Raises :class:`UserError` where ``out`` holds something else.
+    """
+    require_tunable(reference, overrides)
+    space = [Axis.parse(text) for text in axes]
+    _claim(out, reference, axes, seeds, overrides, data)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(out / "study.log"))),
+        study_name="fedrec",
+        direction="maximize",
+        pruner=MedianPruner(n_startup_trials=_STARTUP, n_warmup_steps=_WARM_UP),
+        load_if_exists=True,
+    )
+    finished: list[Tried] = []
+    for number in range(trials):
+        known = study.get_trials(deepcopy=False)
+        study.sampler = TPESampler(seed=derive_seed(0, "trial", number) % 2**32, n_startup_trials=_STARTUP)
+        # One that was running when the sweep was interrupted keeps the values that it was given.
+        trial = Trial(study, known[number]._trial_id) if number < len(known) else study.ask()
+        state = known[number].state if number < len(known) else TrialState.RUNNING
+        values = [
+            axis.suggest(trial) if state == TrialState.RUNNING else f"{axis.key}={known[number].params[axis.key]}"
+            for axis in space
+        ]
+        point = Point(f"trial-{number:03d}", tuple(values))
+        if state == TrialState.RUNNING:
+            progress(f"trial {number + 1} of {trials}: {' '.join(values)}")
+            lead = _Lead(trial, set(known[number].intermediate_values) if number < len(known) else set(), prune)
+            tried = _try(point, reference, seeds, overrides, data, out, lead, progress)
+            if tried is None:
+                study.tell(trial, state=TrialState.PRUNED if lead.pruned else TrialState.FAIL)
+                continue
+            study.tell(trial, tried.validation)
+            finished.append(tried)
+        elif state == TrialState.COMPLETE:
+            finished.append(Tried(point, [_done(point, seed, out) for seed in range(seeds)]))
+        else:
+            continue
+        finished = ranked(finished)
+        write_tried(out, finished)
+        write_best(out, reference, overrides, finished[0].point)
+        yield finished
+    if not finished:
+        raise RunError(f"{out}: no trial was finished; the reasons are in runs/*/events.jsonl")
+
+
+class _Lead:
+    """Watches a trial's rounds; ends it where the pruner says so."""
+
+    def __init__(self, trial: Trial, reported: set[int], prune: bool) -> None:
+        self._trial = trial
+        self._reported = reported
+        self._prune = prune
+        self.pruned = False
+
+    def follow(self, simulation: Simulation) -> Callable[[str, str], None]:
+        """To be called at every answer of a market."""
+        lines = JsonLines(simulation.run.events)
+
+        def answered(_market: str, _action: str) -> None:
+            for event in lines.read():
+                if event["event"] != "round" or event["stage"] != "pretrain" or event["validation_before"] is None:
+                    continue
+                if event["judged"] not in self._reported:
+                    self._reported.add(event["judged"])
+                    self._trial.report(event["validation_before"], event["judged"])
+                if self._prune and self._trial.should_prune():
+                    self.pruned = True
+                    raise optuna.TrialPruned(
+                        f"given up after round {event['judged']}: below the median of earlier trials"
+                    )
+
+        return answered
+
+
+def _try(
+    point: Point,
+    reference: str,
+    seeds: int,
+    overrides: Sequence[str],
+    data: Path | None,
+    out: Path,
+    lead: _Lead,
+    progress: Progress,
+) -> Tried | None:
+    """A point under every seed; None where it was given up or its run failed."""
+    for seed in range(seeds):
+        path = _path(point, seed, out)
+        if (path / "summary.json").is_file():
+            continue
+        recipe = load_recipe(reference, [*overrides, *point.overrides, f"seed={seed}"])
+        begun = (path / "manifest.json").is_file()
+        simulation = resume_simulation(path) if begun else prepare_simulation(recipe, data, path)
+        try:
+            simulation.start(lead.follow(simulation)) if seed == 0 else simulation.start()
+        except (optuna.TrialPruned, RunError) as error:
+            progress(f"{point.label}: {error}")
+            return None
+    return Tried(point, [_done(point, seed, out) for seed in range(seeds)])
+
+
+def _path(point: Point, seed: int, out: Path) -> Path:
+    return out / "runs" / f"{point.label}-seed-{seed}"
+
+
+def _done(point: Point, seed: int, out: Path) -> Done:
+    run = RunFolder.open(_path(point, seed, out))
+    return Done(point, seed, run, run.read_summary())
+
+
+def _claim(
+    out: Path, reference: str, axes: Sequence[str], seeds: int, overrides: Sequence[str], data: Path | None
+) -> None:
+    """Write down what the sweep is made of; more trials may be asked for later, but nothing else may change."""
+    path = out / "optimise.json"
+    wanted = {
+        "recipe": recipe_json(load_recipe(reference, overrides)),
+        "axes": list(axes),
+        "seeds": seeds,
+        "data": None if data is None else str(data.resolve()),
+    }
+    if path.is_file():
+        known = read_json(path)
+        changed = sorted(name for name, value in wanted.items() if known.get(name) != value)
+        if changed:
+            raise UserError(f"{path}: was begun with other {changed[0]}; choose another --out")
+        return
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"{out}: not empty, and no sweep of this kind; choose another --out")
+    write_json(path, wanted)

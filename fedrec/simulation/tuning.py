@@ -1,0 +1,167 @@
+"""Recipe keys chosen by validation: every combination of a grid, or what a sampler proposes.
+
+Validation chooses, test is read once: the tables show validation figures, and the test figures of the best point alone.
+"""
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+
+import yaml
+
+from fedrec.errors import UserError
+from fedrec.exchange.declaration import CTR, FINETUNE
+from fedrec.files import write_atomic
+from fedrec.recipe import load_recipe
+from fedrec.report.figures import csv_text
+from fedrec.runs.folder import RunFolder
+from fedrec.simulation.sweep import Done, Point, Progress, sweep
+
+_METHOD = "federated"
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One setting with what it came to under every seed, as far as they are run."""
+
+    point: Point
+    done: Sequence[Done]
+
+    @property
+    def validations(self) -> list[float]:
+        """By seed."""
+        return [validation(done.run) for done in self.done]
+
+    @property
+    def validation(self) -> float:
+        """Mean over seeds."""
+        return fmean(self.validations)
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over seeds."""
+        return stdev(self.validations) if len(self.done) > 1 else None
+
+    def cost(self, name: str) -> float:
+        """Mean over seeds of ``megabytes`` or ``seconds``."""
+        summaries = [done.summary for done in self.done]
+        return fmean(one["bytes"]["up"] / 1e6 if name == "megabytes" else one["seconds"]["total"] for one in summaries)
+
+
+def validation(run: RunFolder) -> float:
+    """What a finished run's federated models reached on validation users, mean over markets; higher is better.
+
+    NDCG@10, or of click-through models minus the LogLoss that stopped their training. Raises :class:`UserError` where
+    nothing was trained.
+    """
+    steps = run.read_journal().steps
+    if CTR in steps:
+        found = [-one[f"{_METHOD}.validation"] for one in steps[CTR].values() if f"{_METHOD}.validation" in one]
+    else:
+        found = [one["validation"] for one in steps.get(FINETUNE, {}).values() if "validation" in one]
+    if not found:
+        raise UserError(f"{run.path}: no federated model was validated; sweep a recipe whose methods have federated")
+    return fmean(found)
+
+
+def require_tunable(reference: str, overrides: Sequence[str]) -> str:
+    """What validation figure a recipe is chosen by, in words. Raises :class:`UserError` for one that has none."""
+    recipe = load_recipe(reference, overrides)
+    if _METHOD not in recipe.evaluation.methods:
+        raise UserError(f"evaluation.methods {recipe.evaluation.methods}: validation chooses by federated; add it")
+    if recipe.privacy.reports == "withheld":
+        raise UserError("privacy.reports withheld: validation figures stay in the markets; set it to outside")
+    return "minus LogLoss" if recipe.task == "ctr" else "NDCG@10"
+
+
+def grid_points(axes: Sequence[str]) -> list[Point]:
+    """All combinations of ``key=value,value,...``; commas inside brackets belong to a value."""
+    parsed: dict[str, list[str]] = {}
+    for axis in axes:
+        key, sign, values = axis.partition("=")
+        if not sign or not key or not values:
+            raise UserError(f"{axis!r}: name a key and its values, such as loss.lam=0,0.3")
+        if key in parsed:
+            raise UserError(f"{axis!r}: {key} is given twice")
+        parsed[key] = re.split(r",(?![^\[]*\])", values)
+    combinations = [list(zip(parsed, values, strict=True)) for values in itertools.product(*parsed.values())]
+    points = [Point(_label(pairs), tuple(f"{key}={value}" for key, value in pairs)) for pairs in combinations]
+    labels = [point.label for point in points]
+    if len(set(labels)) < len(labels):
+        raise UserError(f"{' '.join(axes)}: two points would have the same name; leave out what is there twice")
+    return points
+
+
+def sweep_grid(
+    reference: str,
+    axes: Sequence[str],
+    seeds: int,
+    overrides: Sequence[str],
+    data: Path | None,
+    out: Path,
+    progress: Progress,
+) -> Iterator[list[Tried]]:
+    """Run every point under every seed; after each run all points tried, best first, and files written anew."""
+    require_tunable(reference, overrides)
+    points = grid_points(axes)
+    found: dict[str, list[Done]] = {}
+    for done in sweep(reference, points, seeds, overrides, data, out, progress):
+        found.setdefault(done.point.label, []).append(done)
+        tried = ranked(Tried(point, found[point.label]) for point in points if point.label in found)
+        write_tried(out, tried)
+        complete = [one for one in tried if len(one.done) == seeds]
+        if complete:
+            write_best(out, reference, overrides, complete[0].point)
+        yield tried
+
+
+def ranked(tried: Iterable[Tried]) -> list[Tried]:
+    """Best first; of equals, the one that was asked for first."""
+    return sorted(tried, key=lambda one: -one.validation)
+
+
+def write_tried(out: Path, tried: Sequence[Tried]) -> None:
+    """Write ``sweep.csv``: one line a run."""
+    keys = [override.partition("=")[0] for override in tried[0].point.overrides]
+    rows = [
+        [
+            *(override.partition("=")[2] for override in one.point.overrides),
+            done.seed,
+            value,
+            len(done.summary["rounds"]),
+            done.summary["bytes"]["up"],
+            done.summary["seconds"]["total"],
+            str(done.run.path.relative_to(out)),
+        ]
+        for one in tried
+        for done, value in zip(one.done, one.validations, strict=True)
+    ]
+    header = [*keys, "seed", "validation", "rounds", "bytes_up", "seconds", "run"]
+    write_atomic(out / "sweep.csv", csv_text(header, rows).encode())
+
+
+def write_best(out: Path, reference: str, overrides: Sequence[str], point: Point) -> Path:
+    """Write ``best.yaml``: the recipe, its overrides and the best point's, as one recipe."""
+    recipe = load_recipe(reference, [*overrides, *point.overrides])
+    text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+    write_atomic(out / "best.yaml", text.encode())
+    return out / "best.yaml"
+
+
+def figures_on_test(best: Tried, metric: str) -> dict[str, float]:
+    """Mean test figure of every method, over the seeds of the best point."""
+    methods = best.done[0].summary["mean"]
+    return {
+        name: fmean(done.summary["mean"][name][metric] for done in best.done)
+        for name in methods
+        if all(metric in done.summary["mean"].get(name, {}) for done in best.done)
+    }
+
+
+def _label(pairs: Sequence[tuple[str, str]]) -> str:
+    """A name for folders."""
+    words = [f"{key.rpartition('.')[2]}-{value}" for key, value in pairs]
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(words)).strip("_")

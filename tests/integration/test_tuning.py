@@ -1,0 +1,175 @@
+"""Sweeps: what chooses is validation, what is done is not done again, and an interruption changes nothing."""
+
+import csv
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+import yaml
+
+from fedrec.errors import UserError
+from fedrec.files import append_json_line
+from fedrec.simulation import optimise as trials
+from fedrec.simulation import tuning
+from fedrec.simulation.optimise import Axis, optimise
+from fedrec.simulation.tuning import grid_points, sweep_grid
+from tests.conftest import QUICK
+
+SETTINGS = [*QUICK, "evaluation.methods=[federated, popularity]"]
+
+
+class StoppedError(Exception):
+    pass
+
+
+def quiet(_text: str) -> None:
+    pass
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "sweep.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def validated(run: Path) -> float:
+    """Mean over markets of what fine-tuning reported, from the run's events."""
+    lines = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    (done,) = (one for one in lines if one["event"] == "stage_done" and one["action"] == "train.finetune")
+    return float(np.mean([market["validation"] for market in done["results"].values()]))
+
+
+def test_a_grid_of_two_recipes_under_three_seeds(synthetic: Path, tmp_path: Path) -> None:
+    """StoppedError in the middle, taken up, and judged by validation alone."""
+    axes = ["training.learning_rate=0.0001,0.02"]
+    out = tmp_path / "grid"
+
+    def until_the_fourth(text: str) -> None:
+        if text.startswith("run 4"):
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        list(sweep_grid("fecosr", axes, 3, SETTINGS, synthetic, out, until_the_fourth))
+    assert len(rows(out)) == 3
+    before = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/summary.json")}
+    *_, found = sweep_grid("fecosr", axes, 3, SETTINGS, synthetic, out, quiet)
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "nothing was run twice"
+
+    read = rows(out)
+    assert len(read) == 6
+    for row in read:
+        assert float(row["validation"]) == pytest.approx(validated(out / row["run"]))
+    means = {
+        rate: np.mean([float(row["validation"]) for row in read if row["training.learning_rate"] == rate])
+        for rate in ("0.0001", "0.02")
+    }
+    best = max(means, key=lambda rate: means[rate])
+    assert [one.validation for one in found] == pytest.approx(sorted(means.values(), reverse=True))
+    spreads = [np.std(one.validations, ddof=1) for one in found]
+    assert [one.spread for one in found] == pytest.approx(spreads)
+    assert yaml.safe_load((out / "best.yaml").read_text())["training"]["learning_rate"] == float(best)
+    test = tuning.figures_on_test(found[0], "ndcg@10")
+    summaries = [json.loads((out / row["run"] / "summary.json").read_text()) for row in read if best in row.values()]
+    assert test["federated"] == pytest.approx(np.mean([one["mean"]["federated"]["ndcg@10"] for one in summaries]))
+    with pytest.raises(UserError, match="another recipe"):
+        next(sweep_grid("fecosr", axes, 3, [*SETTINGS, "loss.lam=0"], synthetic, out, quiet))
+
+
+def test_trials_go_on_as_if_nothing_had_happened(
+    synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    axes = ["loss.lam=0..0.5", "training.learning_rate=1e-4..1e-1:log", "model.layers=1,2"]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    *_, expected = optimise("fecosr", axes, 3, 1, SETTINGS, synthetic, whole, True, quiet)
+
+    follow = trials._Lead.follow
+
+    def breaking(self: Any, simulation: Any) -> Any:
+        inner, answers = follow(self, simulation), []
+
+        def answered(market: str, action: str) -> None:
+            inner(market, action)
+            answers.append(action)
+            if "trial-001" in str(simulation.run.path) and answers.count("train.pretrain") == 5:
+                raise StoppedError
+
+        return answered
+
+    monkeypatch.setattr(trials._Lead, "follow", breaking)
+    with pytest.raises(StoppedError):
+        list(optimise("fecosr", axes, 3, 1, SETTINGS, synthetic, broken, True, quiet))
+    monkeypatch.undo()
+    *_, found = optimise("fecosr", axes, 3, 1, SETTINGS, synthetic, broken, True, quiet)
+    assert [(one.point, one.validations) for one in found] == [(one.point, one.validations) for one in expected]
+    assert (broken / "best.yaml").read_bytes() == (whole / "best.yaml").read_bytes()
+    *_, more = optimise("fecosr", axes, 4, 1, SETTINGS, synthetic, broken, True, quiet)
+    assert len(more) == 4
+    with pytest.raises(UserError, match="other axes"):
+        next(optimise("fecosr", axes[:1], 4, 1, SETTINGS, synthetic, broken, True, quiet))
+
+
+def test_a_trial_that_lags_behind_is_given_up(tmp_path: Path) -> None:
+    study = optuna.create_study(direction="maximize", pruner=optuna.pruners.MedianPruner(2, 0))
+    for score in (0.4, 0.5):
+        trial = study.ask()
+        for step in range(3):
+            trial.report(score, step)
+        study.tell(trial, score)
+    events = tmp_path / "events.jsonl"
+    simulation: Any = SimpleNamespace(run=SimpleNamespace(events=events))
+
+    def rounds(*values: float) -> None:
+        for step, value in enumerate(values):
+            fields = {"event": "round", "stage": "pretrain", "judged": step, "validation_before": value}
+            append_json_line(events, fields)
+
+    good = trials._Lead(study.ask(), set(), True)
+    rounds(0.46, 0.47, 0.48)
+    good.follow(simulation)("alfa", "train.pretrain")
+    assert not good.pruned
+    events.unlink()
+    rounds(0.1, 0.2, 0.3)
+    patient = trials._Lead(study.ask(), set(), False)
+    patient.follow(simulation)("alfa", "train.pretrain")
+    lagging = trials._Lead(study.ask(), set(), True)
+    with pytest.raises(optuna.TrialPruned, match="after round 0"):
+        lagging.follow(simulation)("alfa", "train.pretrain")
+    assert lagging.pruned
+
+
+def test_points_of_a_grid() -> None:
+    points = grid_points(["a.b=1,2", "c=[x,y],z"])
+    assert [point.overrides for point in points] == [
+        ("a.b=1", "c=[x,y]"),
+        ("a.b=1", "c=z"),
+        ("a.b=2", "c=[x,y]"),
+        ("a.b=2", "c=z"),
+    ]
+    assert len({point.label for point in points}) == 4
+
+
+@pytest.mark.parametrize("text", ["a.b", "=1", "a.b="])
+def test_what_is_no_axis_of_a_grid(text: str) -> None:
+    with pytest.raises(UserError, match="name a key and its values"):
+        grid_points([text])
+
+
+def test_axes() -> None:
+    assert Axis.parse("loss.tau=0.05..0.5:log") == Axis("loss.tau", (), 0.05, 0.5, log=True)
+    assert Axis.parse("model.layers=1..4") == Axis("model.layers", (), 1, 4, whole=True)
+    assert Axis.parse("model.layers=1,2") == Axis("model.layers", ("1", "2"))
+
+
+@pytest.mark.parametrize("text", ["a", "a=x..y", "a=2..1", "a=0..1:log", "a=1..2:lin"])
+def test_what_is_no_axis(text: str) -> None:
+    with pytest.raises(UserError, match=r"name a key|LOW"):
+        Axis.parse(text)
+
+
+def test_nothing_to_choose_by(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="validation chooses by federated"):
+        next(sweep_grid("floors", ["ease.lambdas=[1],[2]"], 1, [], None, tmp_path / "out", quiet))
+    assert not (tmp_path / "out").exists()
