@@ -1,6 +1,5 @@
 """``fedrec run``, ``adapt``, ``report``, ``recommend`` and ``recipes``."""
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +12,7 @@ from fedrec.recipe import HEADLINES, load_recipe, recipe_names, recipe_text
 from fedrec.report.progress import ProgressView
 from fedrec.report.tables import differences_table, print_lines, print_table, privacy_lines, results_table
 from fedrec.report.words import headline_metric
-from fedrec.runs.folder import RunFolder
+from fedrec.runs.folder import RunFolder, dated
 
 if TYPE_CHECKING:
     from fedrec.deployment.run import Deployment
@@ -69,9 +68,9 @@ def run(
         go_offline()
         from fedrec.deployment.run import prepare_deployment
 
-        _lead(prepare_deployment(resolved, connection, out, _folder(f"{resolved.name}-{resolved.seed}").name))
+        _lead(prepare_deployment(resolved, connection, out, dated(f"{resolved.name}-{resolved.seed}").name))
         return
-    out = out or _folder(f"{resolved.name}-{resolved.seed}")
+    out = out or dated(f"{resolved.name}-{resolved.seed}")
     hints = [
         "try next: fedrec run --set loss.lam=0            plain cross-entropy instead of S2CE",
         f"          fedrec recommend {out} --market alfa --user alfa-00000",
@@ -90,7 +89,7 @@ def adapt(
     """Fine-tune a finished run's shared model for markets that never took part."""
     from fedrec.simulation.adapt import prepare_adaptation
 
-    _lead(prepare_adaptation(source, data, out or _folder(f"adapt-{source.resolve().name}"), overrides or []))
+    _lead(prepare_adaptation(source, data, out or dated(f"adapt-{source.resolve().name}"), overrides or []))
 
 
 def report(
@@ -138,10 +137,10 @@ def recommend(
     ] = None,
 ) -> None:
     """Recommend items to a user of a market, or to somebody with a given history."""
-    from fedrec.simulation.recommend import recommend as recommend_items
+    from fedrec.simulation.recommend import Recommender
 
     keys = [key.strip() for key in (history or "").split(",") if key.strip()]
-    found = recommend_items(path, market, user=user, history=keys, count=count, method=method, data=data)
+    found = Recommender.open(path, market, data).recommend(keys, count, user=user, method=method)
     rows = [
         [str(rank), entry.item, f"{entry.score:.3f}", str(entry.bought), entry.text]
         for rank, entry in enumerate(found.items, start=1)
@@ -169,10 +168,6 @@ def recipes(
         return
     load_recipe(name)
     typer.echo(recipe_text(name) if name in recipe_names() else Path(name).read_text(encoding="utf-8"), nl=False)
-
-
-def _folder(name: str) -> Path:
-    return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
 
 
 def _lead(simulation: "Simulation | Deployment", hints: list[str] | None = None) -> None:

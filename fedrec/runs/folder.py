@@ -193,6 +193,11 @@ class RunFolder:
             yield
 
 
+def dated(name: str) -> Path:
+    """Where a run goes that was given no folder: ``runs/<time>-<name>``."""
+    return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+
+
 def _lock(stream: TextIO) -> bool:
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

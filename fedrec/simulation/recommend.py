@@ -1,6 +1,5 @@
 """``fedrec recommend``: what a finished run would show one person next, on the machine that holds the market's data."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,53 +42,61 @@ class Recommended:
     notes: list[str]
 
 
-def recommend(
-    path: Path,
-    market: str,
-    *,
-    user: str | None = None,
-    history: Sequence[str] = (),
-    count: int = 10,
-    method: str | None = None,
-    data: Path | None = None,
-) -> Recommended:
-    """The ``count`` items that a market of a finished run recommends after a history, oldest item first.
+class Recommender:
+    """One market's finished methods, ready to recommend: what is read and fitted once serves every question."""
 
-    ``path`` is a run's folder, or on a market's own host the folder of the run in the market's private state; there
-    ``data`` is the market's store.
+    def __init__(self, node: MarketNode, recipe: Recipe) -> None:
+        self.market = node.store.name
+        self._recipe = recipe
+        with single_threaded():
+            self._prepared = node.prepare(recipe)
+            self._contenders = finished_contenders(node, recipe)
+        weights = read_json(node.mixing) if node.mixing.is_file() else {}
+        self._weights = {name: np.array(values) for name, values in weights.items()}
 
-    The history is a user's own (all interactions in the store) or a list of item keys, taken as of today: the market's
-    last moment. What the person had is not recommended. Raises :class:`UserError` for anything unknown, and for data
-    that are not what the run was trained on.
-    """
-    if (user is None) == (not history):
-        raise UserError("recommend: name a person with --user, or give --history ITEM,ITEM,... (one of them)")
-    if count < 1:
-        raise UserError(f"-k {count}: ask for one item at least")
-    node, recipe = _open(path, market) if data is None else _open_private(path, market, data)
-    with single_threaded():
-        prepared = node.prepare(recipe)
-        keys, times = _history(prepared, user, history)
-        holdout, notes = _situation(prepared, keys, times)
-        contenders = finished_contenders(node, recipe)
-        weights = json.loads(node.mixing.read_text(encoding="utf-8")) if node.mixing.is_file() else {}
-        scorers = contenders.scorers(holdout, {name: np.array(values) for name, values in weights.items()})
-        chosen = _choose(method, list(scorers))
-        if not len(holdout.histories.items):
-            chosen = "popularity"
-            notes.append("no known item in the history: these are the market's most popular items")
-        users = np.array([0])
-        scorer = scorers.get(chosen) or (lambda _: prepared.test.known.item_counts()[None].astype(np.float64))
-        sold = np.isin(prepared.split.items, own_items(prepared.store, recipe.evaluation, recipe.seed))
-        scores = np.where(excluded(holdout, users) | ~sold, -np.inf, scorer(users))[0]
-    best = [int(item) for item in np.argsort(-scores, kind="stable")[:count] if scores[item] > -np.inf]
-    bought = prepared.train.item_counts()
-    texts = item_texts(prepared.store, [prepared.split.items[item] for item in best])
-    items = [
-        Recommendation(prepared.split.items[item], text, float(scores[item]), int(bought[item]))
-        for item, text in zip(best, texts, strict=True)
-    ]
-    return Recommended(chosen, items, notes)
+    @classmethod
+    def open(cls, path: Path, market: str, data: Path | None = None) -> "Recommender":
+        """Of a market of a finished run.
+
+        ``path`` is a run's folder, or on a market's own host the folder of the run in the market's private state; there
+        ``data`` is the market's store. Raises :class:`UserError` for anything unknown, and for data that are not what
+        the run was trained on.
+        """
+        return cls(*(_open(path, market) if data is None else _open_private(path, market, data)))
+
+    def recommend(
+        self, history: Sequence[str] = (), k: int = 10, *, user: str | None = None, method: str | None = None
+    ) -> Recommended:
+        """The ``k`` items after a history: item keys, oldest first, taken as of today, the market's last moment.
+
+        In place of a history, ``user`` names a person, whose own it is (all interactions in the store). What the person
+        had is not recommended. Without ``method``, the first there of federated, fedease, pooled, local, ...
+        """
+        if (user is None) == (not history):
+            raise UserError("recommend: name a person with --user, or give --history ITEM,ITEM,... (one of them)")
+        if k < 1:
+            raise UserError(f"-k {k}: ask for one item at least")
+        prepared = self._prepared
+        with single_threaded():
+            keys, times = _history(prepared, user, history)
+            holdout, notes = _situation(prepared, keys, times)
+            scorers = self._contenders.scorers(holdout, self._weights)
+            chosen = _choose(method, list(scorers))
+            if not len(holdout.histories.items):
+                chosen = "popularity"
+                notes.append("no known item in the history: these are the market's most popular items")
+            users = np.array([0])
+            scorer = scorers.get(chosen) or (lambda _: prepared.test.known.item_counts()[None].astype(np.float64))
+            sold = np.isin(prepared.split.items, own_items(prepared.store, self._recipe.evaluation, self._recipe.seed))
+            scores = np.where(excluded(holdout, users) | ~sold, -np.inf, scorer(users))[0]
+        best = [int(item) for item in np.argsort(-scores, kind="stable")[:k] if scores[item] > -np.inf]
+        bought = prepared.train.item_counts()
+        texts = item_texts(prepared.store, [prepared.split.items[item] for item in best])
+        items = [
+            Recommendation(prepared.split.items[item], text, float(scores[item]), int(bought[item]))
+            for item, text in zip(best, texts, strict=True)
+        ]
+        return Recommended(chosen, items, notes)
 
 
 def _open(path: Path, market: str) -> tuple[MarketNode, Recipe]:

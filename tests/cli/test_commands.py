@@ -16,7 +16,7 @@ from fedrec.errors import UserError
 from fedrec.report.tables import print_table
 from fedrec.runs.shared import read_shared_model
 from fedrec.simulation.adapt import prepare_adaptation
-from fedrec.simulation.recommend import recommend
+from fedrec.simulation.recommend import Recommender
 from fedrec.simulation.run import prepare_simulation
 from tests.integration.harness import quick
 
@@ -54,7 +54,7 @@ def test_recommendations_leave_out_what_the_person_has(finished: Path, synthetic
     interactions = open_store(synthetic / "alfa").interactions
     own = set(interactions.filter(interactions["user_id"] == "alfa-00007")["item_id"])
     for method in (None, "federated_without_prior", "local", "fedease", "ease", "itemknn", "popularity"):
-        found = recommend(finished, "alfa", user="alfa-00007", method=method)
+        found = Recommender.open(finished, "alfa").recommend(user="alfa-00007", method=method)
         items = [entry.item for entry in found.items]
         assert len(set(items)) == 10
         assert not own & set(items)
@@ -73,7 +73,7 @@ def test_popularity_recommends_by_counting(finished: Path, synthetic: Path) -> N
         for item in list(items)[: len(items) - 1 if len(items) >= 3 else 0]:
             counts[item] = counts.get(item, 0) + 1
     best = max(counts.values())
-    found = recommend(finished, "bravo", history=["no-such-item"], count=1)
+    found = Recommender.open(finished, "bravo").recommend(history=["no-such-item"], k=1)
     assert found.items[0].score == best
     assert counts[found.items[0].item] == best
     assert found.method == "popularity"
@@ -90,7 +90,7 @@ def test_unknown_and_unseen_items_are_said(finished: Path, synthetic: Path) -> N
     unseen = sorted({item for items in histories.values() for item in items} - trained)
     known = sorted(trained)[0]
     history = [known, "zzz", *unseen[:1]]
-    found = recommend(finished, "alfa", history=history)
+    found = Recommender.open(finished, "alfa").recommend(history=history)
     assert any("left out: zzz" in note for note in found.notes)
     if unseen:
         assert any(f"semantics alone: {unseen[0]}" in note for note in found.notes)
@@ -102,7 +102,10 @@ def test_the_order_of_a_history_matters(finished: Path) -> None:
     """A sequential model, alone: the last item weighs most."""
     keys = ["item-00001", "item-00009", "item-00040", "item-00055"]
     scores = [
-        {entry.item: entry.score for entry in recommend(finished, "alfa", history=order, method=METHOD, count=99).items}
+        {
+            entry.item: entry.score
+            for entry in Recommender.open(finished, "alfa").recommend(history=order, method=METHOD, k=99).items
+        }
         for order in (keys, keys[::-1])
     ]
     common = sorted(set(scores[0]) & set(scores[1]))
@@ -142,7 +145,7 @@ def test_a_market_that_never_took_part_adapts(finished: Path, synthetic: Path, t
     started = load_file(tmp_path / "frozen" / "markets" / "charlie" / "federated.safetensors")
     for name, value in read_shared_model(finished / "shared").parameters.items():
         np.testing.assert_array_equal(started[name], value)
-    figures = recommend(tmp_path / "run", "charlie", history=["item-00003"])
+    figures = Recommender.open(tmp_path / "run", "charlie").recommend(history=["item-00003"])
     assert figures.items
 
 
@@ -153,7 +156,7 @@ def test_a_market_without_an_evaluation_has_nothing_to_recommend(finished: Path,
     summary["markets"]["alfa"]["results"] = {}
     (copied / "summary.json").write_text(json.dumps(summary))
     with pytest.raises(UserError, match="its evaluation failed"):
-        recommend(copied, "alfa", user="alfa-00007")
+        Recommender.open(copied, "alfa").recommend(user="alfa-00007")
 
 
 def test_a_markets_words_are_no_markup() -> None:

@@ -14,7 +14,7 @@ from fedrec.files import read_json_lines
 from fedrec.recipe import Recipe, load_recipe
 from fedrec.runs.summary import comparable
 from fedrec.simulation.adapt import prepare_adaptation
-from fedrec.simulation.recommend import recommend
+from fedrec.simulation.recommend import Recommender
 from fedrec.simulation.run import prepare_simulation, resume_simulation
 from fedrec.training.acmr import AcmrTrainer
 from fedrec.training.prepared import PreparedMarket
@@ -95,7 +95,7 @@ def test_a_killed_run_goes_on_to_the_same_end(wide: Path, tmp_path: Path) -> Non
 
 
 def test_one_person_is_recommended_what_their_market_sells(inline: Path, wide: Path) -> None:
-    found = recommend(inline, "alfa", user="alfa-00000", count=5)
+    found = Recommender.open(inline, "alfa").recommend(user="alfa-00000", k=5)
     assert len(found.items) == 5
 
 

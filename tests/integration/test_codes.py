@@ -15,7 +15,7 @@ from fedrec.files import read_json_lines
 from fedrec.models.rqvae import RqVae
 from fedrec.recipe import Recipe, load_recipe
 from fedrec.runs.summary import comparable
-from fedrec.simulation.recommend import recommend
+from fedrec.simulation.recommend import Recommender
 from fedrec.simulation.run import prepare_simulation
 from fedrec.training.prepared import PreparedMarket
 from tests.conftest import QUICK
@@ -282,7 +282,7 @@ def test_sequences_on_codes(sequences: Path, synthetic: Path) -> None:
     own = load_file(sequences / "markets" / "alfa" / "federated.safetensors")
     assert own["adaptation.levels.0"].shape == (5, 16)
     assert not [name for name in pretrained if name.startswith("adaptation.")]
-    found = recommend(sequences, "alfa", user="alfa-00003")
+    found = Recommender.open(sequences, "alfa").recommend(user="alfa-00003")
     assert found.method == "federated"
     assert len(found.items) == 10
 
@@ -295,4 +295,4 @@ def test_such_runs_cannot_be_adapted_or_asked_for_clicks(
     with pytest.raises(UserError, match="known by codes"):
         prepare_adaptation(sequences, synthetic, tmp_path / "adapted")
     with pytest.raises(UserError, match="ranks nothing"):
-        recommend(finished, "alfa", user="alfa-00003")
+        Recommender.open(finished, "alfa").recommend(user="alfa-00003")

@@ -15,7 +15,7 @@ from fedrec.files import read_json_lines
 from fedrec.floors.ease import ease_weights
 from fedrec.recipe import Recipe, load_recipe
 from fedrec.simulation.pooled import pooled_semantics
-from fedrec.simulation.recommend import recommend
+from fedrec.simulation.recommend import Recommender
 from fedrec.simulation.run import prepare_simulation
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.sequential import SequentialTrainer
@@ -150,7 +150,7 @@ def test_the_legacy_protocol_ranks_the_union(tmp_path: Path) -> None:
     assert sizes == {len(union)}
     sold = set(open_store(data / "alfa").catalogue["item_id"])
     assert sold < union
-    found = recommend(tmp_path / "run", "alfa", history=sorted(sold)[:2], count=len(union))
+    found = Recommender.open(tmp_path / "run", "alfa").recommend(history=sorted(sold)[:2], k=len(union))
     assert {entry.item for entry in found.items} == sold - set(sorted(sold)[:2])  # others rank well, but are not sold
 
 

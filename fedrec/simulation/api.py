@@ -1,0 +1,114 @@
+"""fedrec from Python: run a recipe, read a run, recommend. ``fedrec.run``, ``fedrec.load_run``, ``Run``."""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from fedrec.errors import UserError
+from fedrec.files import read_json_lines
+from fedrec.recipe import Recipe, load_recipe, override_recipe
+from fedrec.runs.folder import RunFolder, dated
+from fedrec.simulation.recommend import Recommender
+from fedrec.simulation.run import prepare_simulation
+from fedrec.simulation.run_page import write_page
+
+
+class Run:
+    """A finished run's folder."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.folder = RunFolder.open(Path(path))
+        self.summary: dict[str, Any] = self.folder.read_summary()
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.folder.path
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """As it was run, every ``auto`` resolved."""
+        return load_recipe(str(self.path / "recipe.yaml"))
+
+    @property
+    def markets(self) -> list[str]:
+        """Names, sorted."""
+        return list(self.summary["markets"])
+
+    def results(self) -> pl.DataFrame:
+        """Every figure: columns market (``mean`` among them), method, metric, value."""
+        found = {
+            **{name: one["results"] for name, one in self.summary["markets"].items()},
+            "mean": self.summary["mean"],
+        }
+        rows = [
+            (market, method, metric, value)
+            for market, methods in found.items()
+            for method, metrics in methods.items()
+            for metric, value in metrics.items()
+        ]
+        return pl.DataFrame(rows, schema=["market", "method", "metric", "value"], orient="row")
+
+    def differences(self) -> pl.DataFrame:
+        """Paired intervals: columns market, method, other, metric, mean, low, high (of method minus other)."""
+        rows = [
+            (market, method, other, metric, interval["mean"], interval["low"], interval["high"])
+            for market, one in self.summary["markets"].items()
+            for method, others in one["differences"].items()
+            for other, metrics in others.items()
+            for metric, interval in metrics.items()
+        ]
+        return pl.DataFrame(rows, schema=["market", "method", "other", "metric", "mean", "low", "high"], orient="row")
+
+    def events(self) -> list[dict[str, Any]]:
+        """What happened, in order."""
+        return read_json_lines(self.folder.events)
+
+    def recommender(self, market: str) -> Recommender:
+        """What one market would recommend with; needs the market's data on this machine."""
+        return Recommender.open(self.path, market)
+
+    def write_report(self) -> Path:
+        """Write ``report.html`` and ``figures/``; the page's path."""
+        return write_page(self.path)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, recipe {self.summary['recipe']!r}, seed {self.summary['seed']})"
+
+
+def load_run(path: Path | str) -> Run:
+    """A finished run; raises :class:`UserError` for a folder that holds none."""
+    return Run(path)
+
+
+def run(
+    recipe: str | Path | Recipe = "fecosr",
+    data: Path | str | None = None,
+    out: Path | str | None = None,
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+) -> Run:
+    """Simulate a recipe on this machine, to the end.
+
+    ``recipe``: a shipped one's name, a YAML file, or a :class:`Recipe`. Without ``data``, five synthetic markets.
+    Without ``out``, a new folder below ``runs/``. ``overrides``: ``{"loss.lam": 0}``, or as on the command line
+    ``["loss.lam=0"]``.
+
+    Raises :class:`UserError` for what a user can get wrong, :class:`RunError` where the run fails.
+    """
+    changes = (
+        [f"{key}={json.dumps(value)}" for key, value in overrides.items()]  # JSON is YAML
+        if isinstance(overrides, Mapping)
+        else list(overrides)
+    )
+    resolved = override_recipe(recipe, {}, changes) if isinstance(recipe, Recipe) else load_recipe(str(recipe), changes)
+    if resolved.engine.kind == "deploy":
+        raise UserError("engine.kind deploy: markets on their own hosts are led by `fedrec run --engine deploy`")
+    folder = Path(out) if out is not None else dated(f"{resolved.name}-{resolved.seed}")
+    simulation = prepare_simulation(resolved, None if data is None else Path(data), folder)
+    simulation.start()
+    write_page(folder)
+    return Run(folder)
