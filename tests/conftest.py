@@ -55,6 +55,7 @@ def xmarket(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 LOUD = {
     "real data not found": "REAL DATA NOT TESTED: {} tests skipped; set FEDREC_SHARED",
     "network namespaces": "DEPLOYMENT NOT TESTED: {} tests skipped; run as root on Linux with iproute2",
+    "tracker not installed": "TRACKERS NOT TESTED: {} tests skipped; pip install fedrec[mlflow,wandb]",
     "no browser": "PAGES NOT OPENED IN A BROWSER: {} tests skipped; see tests/report/test_browser.py",
     "docker-compose is not installed": "COMPOSE FILES NOT HELD AGAINST THEIR SCHEMA: {} test skipped",
 }

@@ -1,5 +1,7 @@
 """``fedrec run``, ``adapt``, ``report``, ``recommend`` and ``recipes``."""
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,10 +11,13 @@ from rich.console import Console
 from fedrec.errors import FedrecError, RunError, UserError
 from fedrec.offline import go_offline
 from fedrec.recipe import HEADLINES, load_recipe, recipe_names, recipe_text
+from fedrec.report.following import JsonView, Listener, follow
 from fedrec.report.progress import ProgressView
 from fedrec.report.tables import differences_table, print_lines, print_table, privacy_lines, results_table
+from fedrec.report.trackers import make_trackers
 from fedrec.report.words import headline_metric
 from fedrec.runs.folder import RunFolder, dated
+from fedrec.runs.manifest import leaves
 
 if TYPE_CHECKING:
     from fedrec.deployment.run import Deployment
@@ -22,6 +27,10 @@ _NOTE = "gain: federated minus local, paired per user, with its 95 % bootstrap i
 _DIFFERENCES_NOTE = "mean difference per user with its 95 % bootstrap interval; * where the interval excludes zero"
 Out = Annotated[Path | None, typer.Option(help="run folder; default: runs/<time>-<recipe>-<seed>")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="key.key=value, as often as needed")]
+
+Log = Annotated[str, typer.Option(help="plain lines, or json: a line an event, then one of the end")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print errors alone")]
+Track = Annotated[str | None, typer.Option(help="tensorboard, mlflow, wandb: those named, separated by commas")]
 
 
 def run(
@@ -37,22 +46,26 @@ def run(
     seed: Annotated[int | None, typer.Option(help="seed of every random choice")] = None,
     overrides: Set = None,
     resume: Annotated[Path | None, typer.Option(help="run folder of an interrupted run; needs nothing else")] = None,
+    log: Log = "plain",
+    quiet: Quiet = False,
+    track: Track = None,
 ) -> None:
     """Run an experiment and print how every method did in every market."""
     from fedrec.simulation.run import prepare_simulation, resume_simulation
 
+    telling = _Telling(log, quiet, track)
     if resume is not None:
         given = {"RECIPE": recipe, "--data": data, "--out": out, "--engine": engine, "--seed": seed, "--set": overrides}
         extra = [name for name, value in {**given, "--connection": connection}.items() if value not in (None, [])]
         if extra:
             raise UserError(f"--resume {resume}: goes on with that run as it is; leave out {', '.join(extra)}")
         if RunFolder.open(resume).read_manifest()["deployment"] is None:
-            _lead(resume_simulation(resume))
+            _lead(resume_simulation(resume), telling)
         else:
             go_offline()
             from fedrec.deployment.run import resume_deployment
 
-            _lead(resume_deployment(resume))
+            _lead(resume_deployment(resume), telling)
         return
     changes = list(overrides or [])
     changes += [f"engine.kind={engine}"] if engine is not None else []
@@ -68,7 +81,7 @@ def run(
         go_offline()
         from fedrec.deployment.run import prepare_deployment
 
-        _lead(prepare_deployment(resolved, connection, out, dated(f"{resolved.name}-{resolved.seed}").name))
+        _lead(prepare_deployment(resolved, connection, out, dated(f"{resolved.name}-{resolved.seed}").name), telling)
         return
     out = out or dated(f"{resolved.name}-{resolved.seed}")
     hints = [
@@ -77,7 +90,7 @@ def run(
         "          fedrec data synth DIR --overlap 0      markets with nothing but behaviour in common",
         "          fedrec data import xmarket-5core SRC DIR && fedrec run fecosr --data DIR",
     ]
-    _lead(prepare_simulation(resolved, data, out), hints if data is None else [])
+    _lead(prepare_simulation(resolved, data, out), telling, hints if data is None else [])
 
 
 def adapt(
@@ -85,11 +98,15 @@ def adapt(
     data: Annotated[Path, typer.Argument(help="data folder of markets that never took part")],
     out: Out = None,
     overrides: Set = None,
+    log: Log = "plain",
+    quiet: Quiet = False,
+    track: Track = None,
 ) -> None:
     """Fine-tune a finished run's shared model for markets that never took part."""
     from fedrec.simulation.adapt import prepare_adaptation
 
-    _lead(prepare_adaptation(source, data, out or dated(f"adapt-{source.resolve().name}"), overrides or []))
+    telling = _Telling(log, quiet, track)
+    _lead(prepare_adaptation(source, data, out or dated(f"adapt-{source.resolve().name}"), overrides or []), telling)
 
 
 def report(
@@ -170,27 +187,56 @@ def recipes(
     typer.echo(recipe_text(name) if name in recipe_names() else Path(name).read_text(encoding="utf-8"), nl=False)
 
 
-def _lead(simulation: "Simulation | Deployment", hints: list[str] | None = None) -> None:
-    """Run to the end under the progress view, then print the figures."""
+@dataclass(frozen=True)
+class _Telling:
+    """How a run is told of while it goes on, and to whom."""
+
+    log: str
+    quiet: bool
+    track: str | None
+
+    def __post_init__(self) -> None:
+        if self.log not in {"plain", "json"}:
+            raise UserError(f"--log {self.log!r}: plain or json")
+        make_trackers(self.track, Path(), {})  # refuses what is not there before a run folder is made
+
+
+def _lead(simulation: "Simulation | Deployment", telling: _Telling, hints: list[str] | None = None) -> None:
+    """Run to the end while listeners are told, then print the figures."""
     console = Console(markup=False)
-    view = ProgressView(console)
     out = simulation.run.path
+    view: Listener | None = None
+    if not telling.quiet:
+        view = JsonView(typer.echo) if telling.log == "json" else ProgressView(console)
+    listeners = [*([view] if view else []), *make_trackers(telling.track, out, dict(leaves(_recipe_of(simulation))))]
     try:
-        with view.follow(simulation.run.events):
-            summary = simulation.start(view.answered)
+        with follow(simulation.run.events, listeners):
+            summary = simulation.start(view.answered if view else lambda _market, _action: None)
     except UserError:
         raise
     except FedrecError as error:
         raise RunError(f"{error} (run folder: {out})") from error
+    page = _write_page(out)
+    if telling.log == "json" and not telling.quiet:
+        typer.echo(json.dumps({"event": "written", "folder": str(out), "report": str(page), "mean": summary["mean"]}))
+    elif not telling.quiet:
+        _print_end(console, out, page, summary, hints or [])
+
+
+def _recipe_of(simulation: "Simulation | Deployment") -> dict[str, Any]:
+    return simulation.recipe.model_dump(mode="json")
+
+
+def _print_end(console: Console, out: Path, page: Path, summary: dict[str, Any], hints: list[str]) -> None:
     _print_results(console, summary, headline_metric(summary))
     for failure in summary["failed"]:
         console.print(f"missing: {failure['market']}, {failure['action']}: {failure['reason']}", highlight=False)
     lines = [
-        f"run folder: {out} ({summary['seconds']['total']:.0f} s); the whole report: {_write_page(out)}",
+        f"run folder: {out} ({summary['seconds']['total']:.0f} s); the whole report: {page}",
         f"what left the markets, item by item: {_ledger(out)}",
         *privacy_lines(summary),
     ]
-    print_lines(console, lines + (hints or []))
+    print_lines(console, lines + hints)
 
 
 def _ledger(run: Path) -> str:

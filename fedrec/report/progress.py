@@ -1,23 +1,18 @@
-"""Following a run: reads ``events.jsonl`` as it grows, whatever engine writes it, and says in words what happens.
+"""What a person reads while a run goes on: its events in words.
 
 Piped, one plain line an event. On a terminal also a bar: stage, market that answered last, answers given and rate,
 time left in the stage, and the validation figure as it stands.
 """
 
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from fedrec.files import JsonLines
-
-_POLL_SECONDS = 0.2
 _STAGES = {
     "pooled": "pooled model (a reference: all histories in one place)",
     "train.finetune": "fine-tuning in every market",
@@ -50,12 +45,8 @@ class ProgressView:
         self._task: Any = None
 
     @contextmanager
-    def follow(self, events: Path) -> Iterator[None]:
-        """Show events while the block runs; those of an earlier start of the run are not shown again."""
-        lines = JsonLines(events)
-        lines.read()
-        stop = threading.Event()
-        watcher = threading.Thread(target=self._watch, args=(lines, stop), daemon=True)
+    def listening(self) -> Iterator[None]:
+        """With a bar, on a terminal."""
         if self.console.is_terminal:
             columns = (
                 TextColumn("{task.description}", markup=False),
@@ -67,12 +58,9 @@ class ProgressView:
             self._bar = Progress(*columns, console=self.console, transient=True)
             self._task = self._bar.add_task(self._stage, total=None)
             self._bar.start()
-        watcher.start()
         try:
             yield
         finally:
-            stop.set()
-            watcher.join()
             if self._bar is not None:
                 self._bar.stop()
                 self._bar = None
@@ -82,16 +70,8 @@ class ProgressView:
         if self._bar is not None and not action.startswith("query."):
             self._bar.update(self._task, advance=1, description=f"{self._stage}  {market}{self._validation}")
 
-    def _watch(self, lines: JsonLines, stop: threading.Event) -> None:
-        while True:
-            last = stop.is_set()
-            for event in lines.read():
-                self._show(event)
-            if last:
-                return
-            stop.wait(_POLL_SECONDS)
-
-    def _show(self, event: Mapping[str, Any]) -> None:
+    def event(self, event: Mapping[str, Any]) -> None:
+        """A line, where there is something to say; and the bar goes on."""
         line = describe_event(event)
         if event["event"] == "round":
             line += self._rounds.left(event)

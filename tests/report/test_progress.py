@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from fedrec.report.following import follow
 from fedrec.report.progress import ProgressView, describe_event
 
 ROUND = {
@@ -51,7 +52,7 @@ def test_the_bar_moves_with_every_answer_of_a_deployment(tmp_path: Path) -> None
     events.write_text("")
     screen = io.StringIO()
     view = ProgressView(Console(file=screen, force_terminal=True, width=120))
-    with view.follow(events):
+    with follow(events, [view]):
         stream = [
             {"event": "started", "markets": ["in", "jp"], "protocol": "family", "semantics": "hashing"},
             {"event": "stage", "action": "train.finetune", "markets": ["in", "jp"]},

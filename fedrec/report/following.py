@@ -1,0 +1,74 @@
+"""Following a run: ``events.jsonl`` is read as it grows, whatever engine writes it, and told to whoever listens."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from fedrec.files import JsonLines
+
+_POLL_SECONDS = 0.2
+Event = Mapping[str, Any]
+
+
+class Listener(Protocol):
+    """What hears of a run's events."""
+
+    def event(self, event: Event) -> None:
+        """One event, in order."""
+
+    def answered(self, market: str, action: str) -> None:
+        """One market has answered; more often than there are events, and only where the engine is on this machine."""
+
+    def listening(self) -> Any:
+        """A context to be entered before the first event and left after the last."""
+
+
+class JsonView:
+    """Every event as a line of JSON."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Nothing to prepare."""
+        yield
+
+    def event(self, event: Event) -> None:
+        """As it stands in ``events.jsonl``."""
+        self._write(json.dumps(event))
+
+    def answered(self, market: str, action: str) -> None:
+        """Is no event."""
+
+
+@contextmanager
+def follow(events: Path, listeners: Sequence[Listener]) -> Iterator[None]:
+    """Tell the listeners of events while the block runs; those of an earlier start of the run are not told again."""
+    lines = JsonLines(events)
+    lines.read()
+    stop = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(lines, listeners, stop), daemon=True)
+    with ExitStack() as stack:
+        for listener in listeners:
+            stack.enter_context(listener.listening())
+        watcher.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            watcher.join()
+
+
+def _watch(lines: JsonLines, listeners: Sequence[Listener], stop: threading.Event) -> None:
+    while True:
+        last = stop.is_set()
+        for event in lines.read():
+            for listener in listeners:
+                listener.event(event)
+        if last:
+            return
+        stop.wait(_POLL_SECONDS)

@@ -1,0 +1,123 @@
+"""Runs in TensorBoard, MLflow and Weights & Biases, for who keeps all experiments there. Extras, and off by default.
+
+What they are told is what the coordinator knows anyway: rounds, and means over users. Where it goes is the tracker's
+own setting (``MLFLOW_TRACKING_URI``, ``WANDB_MODE``); TensorBoard writes into the run's folder.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fedrec.errors import UserError
+from fedrec.files import read_json
+from fedrec.report.following import Event
+
+Measures = Mapping[str, float]
+Log = Callable[[Measures, int], object]  # figures by name, and the step
+
+
+class Tracker:
+    """A listener that turns events into figures; :meth:`_open` connects it to one of the trackers."""
+
+    def __init__(self, run: Path, recipe: Mapping[str, Any]) -> None:
+        self._run = run
+        self._recipe = {name: str(value) for name, value in recipe.items()}
+        self._log: Log = lambda _measures, _step: None
+        self._step = 0
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Connected, and disconnected whatever happens."""
+        with self._open() as self._log:
+            yield
+
+    def event(self, event: Event) -> None:
+        """Figures of a round, and at the end those of test users."""
+        if event["event"] == "round":
+            self._step += 1
+            names = ("validation_before", "drift", "seconds", "train_seconds", "bytes_up", "bytes_down")
+            figures = {f"{event['stage']}/{name}": event[name] for name in names if event.get(name) is not None}
+            self._log({**figures, f"{event['stage']}/rejected": len(event["rejected"])}, self._step)
+        elif event["event"] == "finished":
+            self._log(figures_on_test(read_json(self._run / "summary.json")), self._step)
+
+    def answered(self, market: str, action: str) -> None:
+        """Is no figure."""
+
+    def _open(self) -> Any:
+        raise NotImplementedError
+
+
+def figures_on_test(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Means over markets, and every market's, under names that all trackers take."""
+    found = {"mean": summary["mean"], **{name: one["results"] for name, one in summary["markets"].items()}}
+    return {
+        f"{market}/{method}/{metric.replace('@', '_at_')}": value
+        for market, methods in found.items()
+        for method, metrics in methods.items()
+        for metric, value in metrics.items()
+    }
+
+
+class TensorBoard(Tracker):
+    """Scalars below ``RUN/tensorboard``."""
+
+    @contextmanager
+    def _open(self) -> Iterator[Log]:
+        from torch.utils.tensorboard import SummaryWriter
+
+        with SummaryWriter(str(self._run / "tensorboard")) as writer:
+            lines = "\n".join(f"    {name}: {value}" for name, value in self._recipe.items())
+            writer.add_text("recipe", lines)
+
+            def log(measures: Measures, step: int) -> None:
+                for name, value in measures.items():
+                    writer.add_scalar(name, value, step)
+
+            yield log
+
+
+class MlFlow(Tracker):
+    """A run named as the folder, in the experiment ``fedrec``."""
+
+    @contextmanager
+    def _open(self) -> Iterator[Log]:
+        import mlflow
+
+        mlflow.set_experiment("fedrec")
+        with mlflow.start_run(run_name=self._run.resolve().name):
+            mlflow.log_params(self._recipe)
+            yield lambda measures, step: mlflow.log_metrics({name: float(v) for name, v in measures.items()}, step=step)
+
+
+class Wandb(Tracker):
+    """A run named as the folder, in the project ``fedrec``."""
+
+    @contextmanager
+    def _open(self) -> Iterator[Log]:
+        import wandb
+
+        started = wandb.init(project="fedrec", name=self._run.resolve().name, config=self._recipe, dir=str(self._run))
+        try:
+            yield lambda measures, step: started.log(dict(measures), step=step)
+        finally:
+            started.finish()
+
+
+TRACKERS: dict[str, type[Tracker]] = {"tensorboard": TensorBoard, "mlflow": MlFlow, "wandb": Wandb}
+_PACKAGES = {"tensorboard": "tensorboard", "mlflow": "mlflow", "wandb": "wandb"}
+
+
+def make_trackers(names: str | None, run: Path, recipe: Mapping[str, Any]) -> list[Tracker]:
+    """Those of a comma-separated list; raises :class:`UserError` for one that is unknown or not installed."""
+    from importlib.util import find_spec
+
+    found = []
+    for name in (names or "").split(",") if names else []:
+        if name not in TRACKERS:
+            raise UserError(f"--track {name!r}: unknown; known: {', '.join(TRACKERS)}")
+        if find_spec(_PACKAGES[name]) is None:
+            raise UserError(f"--track {name}: not installed; `pip install fedrec[{name}]`")
+        found.append(TRACKERS[name](run, recipe))
+    return found

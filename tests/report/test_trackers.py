@@ -1,0 +1,95 @@
+"""Runs in other tools, read back by those tools themselves."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedrec.errors import UserError
+from fedrec.report.trackers import make_trackers
+from tests.conftest import QUICK
+
+WORDS = [word for setting in [*QUICK, "evaluation.methods=[federated, popularity]"] for word in ("--set", setting)]
+
+
+def fedrec(*words: str, cwd: Path, **environment: str) -> str:
+    import os
+
+    command = [sys.executable, "-m", "fedrec.cli.main", *words]
+    done = subprocess.run(
+        command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def summary(run: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((run / "summary.json").read_text())
+    return read
+
+
+def judged(run: Path) -> list[float]:
+    return [record["validation_before"] for record in summary(run)["rounds"]]
+
+
+def test_tensorboard(synthetic: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    fedrec("run", "fecosr", "--data", str(synthetic), "--out", "run", "--track", "tensorboard", *WORDS, cwd=tmp_path)
+    read = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    read.Reload()
+    validation = read.Scalars("pretrain/validation_before")
+    assert [one.step for one in validation] == [1, 2, 3]
+    assert [one.value for one in validation] == pytest.approx(judged(tmp_path / "run"))
+    (test,) = read.Scalars("mean/federated/ndcg_at_10")
+    assert test.value == pytest.approx(summary(tmp_path / "run")["mean"]["federated"]["ndcg@10"])
+
+
+def test_mlflow(synthetic: Path, tmp_path: Path) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="tracker not installed: pip install mlflow-skinny")
+    store = (tmp_path / "mlruns").as_uri()
+    words = ["run", "fecosr", "--data", str(synthetic), "--out", "run", "--track", "mlflow", *WORDS]
+    fedrec(*words, cwd=tmp_path, MLFLOW_TRACKING_URI=store, MLFLOW_ALLOW_FILE_STORE="true")
+    metrics = {
+        path.relative_to(path.parents[2]).as_posix() if path.parent.name != "metrics" else path.name: path.read_text()
+        for path in (tmp_path / "mlruns").rglob("metrics/**/*")
+        if path.is_file()
+    }
+    assert mlflow.__version__
+    (test,) = (text for name, text in metrics.items() if name.endswith("mean/federated/ndcg_at_10"))
+    assert float(test.split()[1]) == pytest.approx(summary(tmp_path / "run")["mean"]["federated"]["ndcg@10"])
+
+
+def test_wandb(synthetic: Path, tmp_path: Path) -> None:
+    pytest.importorskip("wandb", reason="tracker not installed: pip install wandb")
+    words = ["run", "fecosr", "--data", str(synthetic), "--out", "run", "--track", "wandb", *WORDS]
+    fedrec(*words, cwd=tmp_path, WANDB_MODE="offline", WANDB_SILENT="true")
+    assert list((tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb"))
+
+
+def test_what_is_no_tracker(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="tensorboard, mlflow, wandb"):
+        make_trackers("tensorbord", tmp_path, {})
+    assert make_trackers(None, tmp_path, {}) == []
+
+
+def test_lines_of_json(synthetic: Path, tmp_path: Path) -> None:
+    """Each line an event, as it stands in the run folder; the last says where the run lies."""
+    printed = fedrec("run", "fecosr", "--data", str(synthetic), "--out", "run", "--log", "json", *WORDS, cwd=tmp_path)
+    *events, last = [json.loads(line) for line in printed.splitlines()]
+    assert events == [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    assert last == {
+        "event": "written",
+        "folder": "run",
+        "report": "run/report.html",
+        "mean": summary(tmp_path / "run")["mean"],
+    }
+
+
+def test_quiet(synthetic: Path, tmp_path: Path) -> None:
+    assert fedrec("run", "floors", "--data", str(synthetic), "--out", "run", "-q", cwd=tmp_path) == ""
+    assert (tmp_path / "run" / "report.html").is_file()
