@@ -622,6 +622,12 @@ def load_recipe(reference: str, overrides: Sequence[str] = ()) -> Recipe:
     return parse_recipe(values, origin)
 
 
+def recipe_schema() -> dict[str, Any]:
+    """JSON schema of a recipe, for editors; what keys must be together is checked by :func:`load_recipe` alone."""
+    schema = Recipe.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "fedrec recipe"}
+
+
 def override_recipe(recipe: Recipe, changes: Mapping[str, Mapping[str, Any]], overrides: Sequence[str]) -> Recipe:
     """A copy with some keys of some sections changed, then ``a.b=value`` overrides applied."""
     values = recipe.model_dump(mode="json")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import fedrec
+from fedrec.cli.main import app, exit_code
 from fedrec.errors import UserError
 from tests.conftest import QUICK
 
@@ -23,7 +24,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, synthetic: Path) -> fedrec.Run
 def test_a_run_is_the_command_lines(run: fedrec.Run, synthetic: Path, tmp_path: Path) -> None:
     words = ["run", "fecosr", "--data", str(synthetic), "--out", str(tmp_path / "run")]
     words += [word for setting in QUICK for word in ("--set", setting)]
-    subprocess.run([sys.executable, "-m", "fedrec.cli.main", *words], check=True, capture_output=True)
+    assert exit_code(lambda: app(words, standalone_mode=False)) == 0
     there = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert there["mean"] == run.summary["mean"]
     assert (run.path / "report.html").is_file()

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import typer
 
-from fedrec.cli import bench, compare, data, deploy, privacy, run, sweep
+from fedrec.cli import bench, compare, data, deploy, doctor, new, privacy, run, sweep
 from fedrec.errors import FedrecError
 
 _INTERRUPTED = 130
@@ -16,7 +16,6 @@ app = typer.Typer(
     name="fedrec",
     help="Recommenders of several markets learn together without moving a single interaction.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -27,6 +26,8 @@ for command in (
     run.recommend,
     run.recipes,
     compare.compare,
+    new.new,
+    doctor.doctor,
     privacy.ledger,
     privacy.audit,
     privacy.forget,

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from fedrec.errors import FedrecError, RunError, UserError
 from fedrec.offline import go_offline
-from fedrec.recipe import HEADLINES, load_recipe, recipe_names, recipe_text
+from fedrec.recipe import HEADLINES, load_recipe, recipe_names, recipe_schema, recipe_text
 from fedrec.report.following import JsonView, Listener, follow
 from fedrec.report.progress import ProgressView
 from fedrec.report.tables import differences_table, print_lines, print_table, privacy_lines, results_table
@@ -176,8 +176,14 @@ def recommend(
 
 def recipes(
     name: Annotated[str | None, typer.Argument(help="print this recipe's YAML, a manual of its keys")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="print the JSON schema of recipes, for editors")] = False,
 ) -> None:
     """List the shipped recipes, or print one."""
+    if schema:
+        if name is not None:
+            raise UserError(f"--schema: is that of all recipes; leave out {name}")
+        typer.echo(json.dumps(recipe_schema(), indent=1))
+        return
     if name is None:
         for known in recipe_names():
             first = recipe_text(known).partition("\n")[0].lstrip("# ")

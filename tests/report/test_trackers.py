@@ -1,6 +1,7 @@
 """Runs in other tools, read back by those tools themselves."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fedrec.cli.main import app, exit_code
 from fedrec.errors import UserError
 from fedrec.report.trackers import make_trackers
 from tests.conftest import QUICK
@@ -15,9 +17,12 @@ from tests.conftest import QUICK
 WORDS = [word for setting in [*QUICK, "evaluation.methods=[federated, popularity]"] for word in ("--set", setting)]
 
 
-def fedrec(*words: str, cwd: Path, **environment: str) -> str:
-    import os
+def here(*words: str) -> None:
+    assert exit_code(lambda: app(list(words), standalone_mode=False)) == 0
 
+
+def fedrec(*words: str, cwd: Path, **environment: str) -> str:
+    """In a process of its own: trackers leave threads behind."""
     command = [sys.executable, "-m", "fedrec.cli.main", *words]
     done = subprocess.run(
         command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, check=False
@@ -39,7 +44,7 @@ def test_tensorboard(synthetic: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    fedrec("run", "fecosr", "--data", str(synthetic), "--out", "run", "--track", "tensorboard", *WORDS, cwd=tmp_path)
+    here("run", "fecosr", "--data", str(synthetic), "--out", str(tmp_path / "run"), "--track", "tensorboard", *WORDS)
     read = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     read.Reload()
     validation = read.Scalars("pretrain/validation_before")
@@ -77,19 +82,21 @@ def test_what_is_no_tracker(tmp_path: Path) -> None:
     assert make_trackers(None, tmp_path, {}) == []
 
 
-def test_lines_of_json(synthetic: Path, tmp_path: Path) -> None:
+def test_lines_of_json(synthetic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each line an event, as it stands in the run folder; the last says where the run lies."""
-    printed = fedrec("run", "fecosr", "--data", str(synthetic), "--out", "run", "--log", "json", *WORDS, cwd=tmp_path)
-    *events, last = [json.loads(line) for line in printed.splitlines()]
-    assert events == [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    run = tmp_path / "run"
+    here("run", "fecosr", "--data", str(synthetic), "--out", str(run), "--log", "json", *WORDS)
+    *events, last = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert events == [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     assert last == {
         "event": "written",
-        "folder": "run",
-        "report": "run/report.html",
-        "mean": summary(tmp_path / "run")["mean"],
+        "folder": str(run),
+        "report": str(run / "report.html"),
+        "mean": summary(run)["mean"],
     }
 
 
-def test_quiet(synthetic: Path, tmp_path: Path) -> None:
-    assert fedrec("run", "floors", "--data", str(synthetic), "--out", "run", "-q", cwd=tmp_path) == ""
+def test_quiet(synthetic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    here("run", "floors", "--data", str(synthetic), "--out", str(tmp_path / "run"), "-q")
+    assert capsys.readouterr().out == ""
     assert (tmp_path / "run" / "report.html").is_file()
