@@ -35,7 +35,7 @@ def ordered_models(rows: Sequence[Row]) -> list[str]:
     theirs = list(dict.fromkeys(model for model, _ in published("ndcg@10")))
     first: list[str] = [model for model in ("popularity", "item-kNN", "EASE") if model in found]
     for name in theirs:
-        first += sorted(model for model in found if printed_as(model) == name)
+        first += sorted(model for model in found if printed_as(model.partition(",")[0]) == name)  # ablations too
     return [*first, *(model for model in found if model not in first)]
 
 
