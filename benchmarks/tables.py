@@ -365,6 +365,28 @@ def mean(figures: list[float]) -> float:
     return statistics.fmean(figures)
 
 
+def pacer(recipe: str) -> str:
+    """Per market: the federated model with each use of the gap, and what it brings against none."""
+    rows = read_rows(f"pacer_{recipe}")
+    markets = [market for market in MARKETS if market in {row["market"] for row in rows}]
+    found = {(row["variant"], row["market"]): row for row in rows}
+    lines = [["", *markets]]
+    for variant in dict.fromkeys(row["variant"] for row in rows):
+        for name in ("gain", "brings"):
+            if name == "gain" or variant != "nothing":
+                cells = [with_interval(_interval(found[variant, market], name)) for market in markets]
+                words = "federated − local" if name == "gain" else "brings"
+                lines.append([f"{variant}: {words}", *cells])
+        if variant != "nothing":
+            gaps = [found[variant, market]["last_gap"] for market in markets]
+            lines.append([f"{variant}: last gap, nats", *(f"{float(gap):+.3f}" if gap else "" for gap in gaps)])
+    return markdown(lines)
+
+
+def _interval(row: Row, name: str) -> Row:
+    return {part: row[f"{name}_{part}"] for part in ("mean", "low", "high")}
+
+
 def with_interval(row: Row) -> str:
     """A difference and its interval; bold where the interval excludes zero."""
     figure, low, high = (float(row[part]) for part in ("mean", "low", "high"))
@@ -430,6 +452,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "acmr differences": lambda: differences("xmarket_acmr", "acmr", PAIRS),
     "acmr fedease differences": lambda: differences("xmarket_fedease", "acmr", PAIRS[-1:]),
     "table 3": table3,
+    "pacer fecosr": lambda: pacer("fecosr"),
     "global": lambda: results(select("xmarket_global", "global-time", HEADLINE)),
     "global differences": lambda: differences("xmarket_global", "global-time", PAIRS),
     "retail item": lambda: retail("item"),
