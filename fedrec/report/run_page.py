@@ -1,6 +1,7 @@
 """``report.html`` of a run: what was asked, what came of it, what it cost, what left, and how to do it again."""
 
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,8 +130,6 @@ def _sections(figures: Mapping[str, Figure | None]) -> list[tuple[str, str]]:
 
 
 def _subtitle(summary: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> str:
-    import time
-
     ended = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(events[-1]["time"])) if events else ""
     return (
         f"{summary['recipe']} on {summary['dataset']}, {len(summary['markets'])} markets, protocol "
