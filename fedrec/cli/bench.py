@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from fedrec.cli.status import telling
 from fedrec.errors import UserError
 from fedrec.files import write_atomic
 from fedrec.offline import go_offline
@@ -47,10 +48,10 @@ def table3(
         raise UserError("--quick: is --markets in,jp --splits 0; leave out those two, or it")
     numbers = [0] if quick else [_number(text) for text in (splits or "0,1,2,3,4").split(",")]
     chosen = list(QUICK) if quick else None if markets is None else markets.split(",")
-    console, errors = Console(markup=False), Console(stderr=True, markup=False)
+    console = Console(markup=False)
     rows: list[dict[str, str]] = []
-    with errors.status("") as status:
-        for rows in bench(data, entries, chosen, numbers, out / "rows.csv", stamp, errors.print, status.update):
+    with telling() as (progress, tell):
+        for rows in bench(data, entries, chosen, numbers, out / "rows.csv", stamp, progress, tell):
             write_atomic(out / "table.csv", table3_csv(rows).encode())
             write_atomic(out / "table.md", table3_markdown(rows).encode())
     header, lines = table3_lines(rows)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import typer
 
-from fedrec.cli import bench, compare, data, deploy, doctor, new, privacy, run, sweep
+from fedrec.cli import bench, compare, data, deploy, doctor, new, privacy, recipes, recommend, report, run, sweep
 from fedrec.errors import FedrecError
 
 _INTERRUPTED = 130
@@ -22,9 +22,9 @@ app = typer.Typer(
 for command in (
     run.run,
     run.adapt,
-    run.report,
-    run.recommend,
-    run.recipes,
+    report.report,
+    recommend.recommend,
+    recipes.recipes,
     compare.compare,
     new.new,
     doctor.doctor,

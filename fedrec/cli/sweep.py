@@ -1,13 +1,13 @@
 """``fedrec sweep``: one recipe at many settings."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from fedrec.cli.status import telling
 from fedrec.errors import UserError
 from fedrec.offline import go_offline
 from fedrec.report.tables import print_lines, print_table
@@ -41,8 +41,8 @@ def grid(
     go_offline()  # before Flower is imported
     from fedrec.simulation.tuning import sweep_grid
 
-    with _progress() as progress:
-        tried = _last(sweep_grid(recipe, axes, seeds, overrides or [], data, out, progress))
+    with telling() as (progress, tell):
+        tried = _last(sweep_grid(recipe, axes, seeds, overrides or [], data, out, progress, tell))
     _print_tried(out, tried)
 
 
@@ -68,8 +68,8 @@ def optimise(
             raise
         raise UserError("sweep optimise: needs Optuna; install it with `pip install fedrec[tune]`") from None
 
-    with _progress() as progress:
-        tried = _last(run_trials(recipe, axes, trials, seeds, overrides or [], data, out, prune, progress))
+    with telling() as (progress, tell):
+        tried = _last(run_trials(recipe, axes, trials, seeds, overrides or [], data, out, prune, progress, tell))
     _print_tried(out, tried)
 
 
@@ -91,23 +91,9 @@ def sweep_privacy(
         points = [float(part) for part in epsilon.split(",")]
     except ValueError:
         raise UserError(f"--epsilon {epsilon!r}: numbers separated by commas, such as inf,8,2") from None
-    with _progress() as progress:
-        page = run_sweep(recipe, points, seeds, overrides or [], data, out, left_out, progress)
+    with telling() as (progress, tell):
+        page = run_sweep(recipe, points, seeds, overrides or [], data, out, left_out, progress, tell)
     print_lines(Console(markup=False), [f"in words and pictures: {page}", f"every figure: {out}/tradeoff.csv"])
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """Says what runs: in place on a terminal, a line a run where a pipe reads."""
-    console = Console(stderr=True, markup=False)
-    with console.status("") as status:
-
-        def progress(text: str) -> None:
-            status.update(text)
-            if not console.is_terminal and text.startswith(("run ", "trial")):
-                console.print(text, highlight=False, soft_wrap=True)
-
-        yield progress
 
 
 def _last(found: "Iterator[list[Tried]]") -> "list[Tried]":

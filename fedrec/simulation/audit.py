@@ -4,7 +4,7 @@ Some users of every market are left out by chance before training. Whether an at
 took part is measured by people whose attendance a coin decided, so that nothing but what left can tell them apart.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,16 @@ from fedrec.seeds import numpy_generator
 from fedrec.simulation.market_attacks import Finding, MarketAttacks, TooFewError
 from fedrec.simulation.replay import Replay, replayed
 from fedrec.simulation.run import FinishedRun, open_finished
+from fedrec.tell import Tell, silent
 from fedrec.threads import single_threaded
 from fedrec.training.prepared import PreparedMarket
 
 LEFT_OUT = 0.2
 _CANARIES = 1000
-Progress = Callable[[str], None]
 _KINDS = {True: "the same users, with nothing to compare it by", False: "a run of its own, without those left out"}
 
 
-def audit(path: Path, left_out: float = LEFT_OUT, progress: Progress = lambda _text: None) -> dict[str, Any]:
+def audit(path: Path, left_out: float = LEFT_OUT, tell: Tell = silent) -> dict[str, Any]:
     """Attack a finished run as every observer; writes and returns ``audit.json`` of its folder."""
     if not 0 < left_out < 1:
         raise UserError(f"--left-out {left_out:g}: a share of the users between 0 and 1")
@@ -43,18 +43,18 @@ def audit(path: Path, left_out: float = LEFT_OUT, progress: Progress = lambda _t
         raise UserError(f"{path}: adapts a model that others trained, and sends nothing; audit the run that trained it")
     if recipe.federation.faults.dropout or recipe.federation.faults.late:
         raise UserError(f"{path}: federation.faults cannot be replayed; audit a run without simulated faults")
-    progress("replaying the run")
+    tell("replaying the run")
     with single_threaded(), replayed(finished, left_out) as replay:
         if replay.identical is False:
             raise RunError(f"{path}: its replay differs; use the version, device and folder name that made it")
         findings: list[Finding] = []
         skipped: dict[str, str] = {}
-        for market in _markets(finished, replay, progress):
+        for market in _markets(finished, replay, tell):
             try:
                 findings += list(market.findings())
             except TooFewError as error:
                 skipped[market.name] = str(error)
-        progress("auditing the noise")
+        tell("auditing the noise")
         result = {
             "users_left_out": 1 - replay.recipe.data.user_share,
             "replay": "identical to the run" if replay.identical else _KINDS[finished.recipe.data.user_share < 1],
@@ -67,11 +67,11 @@ def audit(path: Path, left_out: float = LEFT_OUT, progress: Progress = lambda _t
     return result
 
 
-def _markets(finished: FinishedRun, replay: Replay, progress: Progress) -> Iterator[MarketAttacks]:
+def _markets(finished: FinishedRun, replay: Replay, tell: Tell) -> Iterator[MarketAttacks]:
     smallest = min(finished.stores, key=lambda store: (store.users, store.name)).name
     everyone = {store.name: _everyone(replay, store.name) for store in finished.stores}
     for name in sorted(everyone):
-        progress(f"attacking {name}")
+        tell(f"attacking {name}")
         yield MarketAttacks(replay, name, everyone, overfit=name == smallest)
 
 

@@ -5,7 +5,6 @@ the new ones, to the last pair. Models are no sums; they are trained again, from
 """
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,7 @@ from fedrec.exchange.pairs import count_pairs, read_summed
 from fedrec.files import new_folder
 from fedrec.recipe import Recipe
 from fedrec.simulation.run import FinishedRun, open_finished, prepare_simulation
-
-Progress = Callable[[str], None]
+from fedrec.tell import Tell, silent
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Forgotten:
     summary: dict[str, Any]
 
 
-def forget(path: Path, market: str, user: str, data: Path, out: Path, progress: Progress = lambda _: None) -> Forgotten:
+def forget(path: Path, market: str, user: str, data: Path, out: Path, tell: Tell = silent) -> Forgotten:
     """Write the data without ``user`` of ``market`` to ``data``, and a run on them to ``out``.
 
     Raises :class:`UserError` for whoever is not there, :class:`RunError` where the counts do not add up.
@@ -54,9 +52,9 @@ def forget(path: Path, market: str, user: str, data: Path, out: Path, progress: 
                 interactions = erase_user(store, user, scratch / name)
             else:
                 shutil.copytree(store.path, scratch / name)
-    progress("training without the user")
+    tell("training without the user")
     summary = prepare_simulation(finished.recipe, data, out).start()
-    progress("checking the counts")
+    tell("checking the counts")
     subtracted = _check_counts(finished, open_finished(out), market, user)
     return Forgotten(interactions, subtracted, summary)
 

@@ -21,9 +21,10 @@ from fedrec.files import JsonLines, read_json, write_json
 from fedrec.recipe import load_recipe, recipe_json
 from fedrec.runs.folder import RunFolder
 from fedrec.seeds import derive_seed
-from fedrec.simulation.run import Simulation, prepare_simulation, resume_simulation
-from fedrec.simulation.sweep import Done, Point, Progress
+from fedrec.simulation.complete import complete, ignore
+from fedrec.simulation.sweep import Done, Point, run_path
 from fedrec.simulation.tuning import Tried, ranked, require_tunable, write_best, write_tried
+from fedrec.tell import Tell, silent
 
 _STARTUP = 5  # trials before any is given up
 _WARM_UP = 3  # rounds of a trial before it is
@@ -79,12 +80,14 @@ def optimise(
     data: Path | None,
     out: Path,
     prune: bool,
-    progress: Progress,
+    progress: Tell,
+    tell: Tell = silent,
 ) -> Iterator[list[Tried]]:
     """Run what is missing of ``trials``; after each the finished ones, best first, and files written anew.
 
     The first seed of a trial is given up where ``prune`` and its validation lies below the median of earlier trials
-    after as many rounds. Raises :class:`UserError` where ``out`` holds something else.
+    after as many rounds. ``progress`` hears of every trial, ``tell`` of every event in it. Raises :class:`UserError`
+    where ``out`` holds something else.
     """
     require_tunable(reference, overrides)
     space = [Axis.parse(text) for text in axes]
@@ -112,14 +115,14 @@ def optimise(
         if state == TrialState.RUNNING:
             progress(f"trial {number + 1} of {trials}: {' '.join(values)}")
             lead = _Lead(trial, set(known[number].intermediate_values) if number < len(known) else set(), prune)
-            tried = _try(point, reference, seeds, overrides, data, out, lead, progress)
+            tried = _try(point, reference, seeds, overrides, data, out, lead, progress, tell)
             if tried is None:
                 study.tell(trial, state=TrialState.PRUNED if lead.pruned else TrialState.FAIL)
                 continue
             study.tell(trial, tried.validation)
             finished.append(tried)
         elif state == TrialState.COMPLETE:
-            finished.append(Tried(point, [_done(point, seed, out) for seed in range(seeds)]))
+            finished.append(_read(point, seeds, out))
         else:
             continue
         finished = ranked(finished)
@@ -139,9 +142,9 @@ class _Lead:
         self._prune = prune
         self.pruned = False
 
-    def follow(self, simulation: Simulation) -> Callable[[str, str], None]:
-        """To be called at every answer of a market."""
-        lines = JsonLines(simulation.run.events)
+    def follow(self, path: Path) -> Callable[[str, str], None]:
+        """To be called at every answer of a market in the run at ``path``."""
+        lines = JsonLines(RunFolder(path).events)
 
         def answered(_market: str, _action: str) -> None:
             for event in lines.read():
@@ -167,31 +170,24 @@ def _try(
     data: Path | None,
     out: Path,
     lead: _Lead,
-    progress: Progress,
+    progress: Tell,
+    tell: Tell,
 ) -> Tried | None:
     """A point under every seed; None where it was given up or its run failed."""
     for seed in range(seeds):
-        path = _path(point, seed, out)
-        if (path / "summary.json").is_file():
-            continue
+        path = run_path(out, point, seed)
         recipe = load_recipe(reference, [*overrides, *point.overrides, f"seed={seed}"])
-        begun = (path / "manifest.json").is_file()
-        simulation = resume_simulation(path) if begun else prepare_simulation(recipe, data, path)
         try:
-            simulation.start(lead.follow(simulation)) if seed == 0 else simulation.start()
+            complete(recipe, data, path, tell, lead.follow(path) if seed == 0 else ignore)
         except (optuna.TrialPruned, RunError) as error:
             progress(f"{point.label}: {error}")
             return None
-    return Tried(point, [_done(point, seed, out) for seed in range(seeds)])
+    return _read(point, seeds, out)
 
 
-def _path(point: Point, seed: int, out: Path) -> Path:
-    return out / "runs" / f"{point.label}-seed-{seed}"
-
-
-def _done(point: Point, seed: int, out: Path) -> Done:
-    run = RunFolder.open(_path(point, seed, out))
-    return Done(point, seed, run, run.read_summary())
+def _read(point: Point, seeds: int, out: Path) -> Tried:
+    """A point whose runs are all finished."""
+    return Tried(point, [Done.read(point, seed, RunFolder.open(run_path(out, point, seed))) for seed in range(seeds)])
 
 
 def _claim(

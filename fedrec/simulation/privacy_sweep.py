@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from fedrec.report.audit import headline, strongest
 from fedrec.report.tradeoff import write_tradeoff
 from fedrec.simulation.audit import audit
 from fedrec.simulation.market_attacks import CODES, INTERACTION, ITEM_SET, SEQUENCE, USER
-from fedrec.simulation.sweep import Done, Point, Progress, sweep
+from fedrec.simulation.sweep import Done, Point, sweep
+from fedrec.tell import Tell, silent
 
 _SENDING = ("federated", "fedease")
 _FLOORS = "floors"  # the run of all that epsilon does not touch
@@ -27,9 +27,12 @@ def sweep_privacy(
     data: Path | None,
     out: Path,
     left_out: float,
-    progress: Progress,
+    progress: Tell,
+    tell: Tell = silent,
 ) -> Path:
     """Run, attack, tabulate; returns the page. ``epsilons`` may hold infinity, which is no noise at all.
+
+    ``progress`` hears of every run, ``tell`` of what goes on in it.
 
     Users left out of training, a share ``left_out``, are the ones that membership is told from; they are tested too.
     """
@@ -57,20 +60,16 @@ def sweep_privacy(
         points.append(Point(f"epsilon-{value:g}", tuple(changes)))
     rows: list[dict[str, Any]] = []
     known: dict[str, dict[str, float]] = {}
-    for done in sweep(reference, points, seeds, overrides, data, out, progress):
+    for done in sweep(reference, points, seeds, overrides, data, out, progress, tell):
         if done.point.label == _FLOORS:
             known = {market: _accuracy(done, market) for market in done.summary["markets"]}
             continue
         path = done.run.path / "audit.json"
         if not path.is_file():
-            audit(done.run.path, left_out, partial(_said, progress, done.run.path.name))
+            audit(done.run.path, left_out, tell)
         rows += _rows(done, read_json(path), known)
         write_tradeoff(out, recipe.name, rows, done.summary["privacy"])
     return out / "index.html"
-
-
-def _said(progress: Progress, run: str, text: str) -> None:
-    progress(f"{run}: {text}")
 
 
 def _accuracy(done: Done, market: str) -> dict[str, float]:

@@ -3,7 +3,7 @@
 A sweep that was interrupted goes on where it stopped: what is finished is not done again, what was begun is resumed.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,8 @@ from fedrec.errors import UserError
 from fedrec.files import read_json, write_json
 from fedrec.recipe import Recipe, load_recipe, recipe_json
 from fedrec.runs.folder import RunFolder
-from fedrec.simulation.run import prepare_simulation, resume_simulation
-
-Progress = Callable[[str], None]
+from fedrec.simulation.complete import complete
+from fedrec.tell import Tell, silent
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,16 @@ class Done:
     run: RunFolder
     summary: dict[str, Any]
 
+    @classmethod
+    def read(cls, point: Point, seed: int, run: RunFolder) -> "Done":
+        """What a finished run came to."""
+        return cls(point, seed, run, run.read_summary())
+
+
+def run_path(out: Path, point: Point, seed: int) -> Path:
+    """Where the run of a point under a seed lies in the folder of its sweep."""
+    return out / "runs" / f"{point.label}-seed-{seed}"
+
 
 def sweep(
     reference: str,
@@ -42,9 +51,13 @@ def sweep(
     overrides: Sequence[str],
     data: Path | None,
     out: Path,
-    progress: Progress,
+    progress: Tell,
+    tell: Tell = silent,
 ) -> Iterator[Done]:
-    """Run what is missing; every run, in order. Raises :class:`UserError` where ``out`` holds something else."""
+    """Run what is missing; every run, in order. Raises :class:`UserError` where ``out`` holds something else.
+
+    ``progress`` hears of every run, ``tell`` of every event in it.
+    """
     recipes = {
         (point, seed): load_recipe(reference, [*overrides, *point.overrides, f"seed={seed}"])
         for seed in range(seeds)
@@ -52,14 +65,8 @@ def sweep(
     }
     _claim(out, recipes, data)
     for number, ((point, seed), recipe) in enumerate(recipes.items(), start=1):
-        path = out / "runs" / f"{point.label}-seed-{seed}"
         progress(f"run {number} of {len(recipes)}: {point.label}, seed {seed}")
-        if not (path / "summary.json").is_file():
-            begun = (path / "manifest.json").is_file()
-            simulation = resume_simulation(path) if begun else prepare_simulation(recipe, data, path)
-            simulation.start()
-        run = RunFolder.open(path)
-        yield Done(point, seed, run, run.read_summary())
+        yield Done.read(point, seed, complete(recipe, data, run_path(out, point, seed), tell))
 
 
 def _claim(out: Path, recipes: dict[tuple[Point, int], Recipe], data: Path | None) -> None:

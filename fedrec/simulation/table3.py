@@ -42,7 +42,8 @@ from fedrec.models.pointwise.wide_and_deep import WideAndDeep
 from fedrec.recipe import Recipe, load_recipe, recipe_json
 from fedrec.report.table3 import METRICS, Row
 from fedrec.seeds import seeded_torch
-from fedrec.simulation.run import prepare_simulation, resume_simulation
+from fedrec.simulation.complete import complete
+from fedrec.tell import Tell, silent
 from fedrec.threads import single_threaded
 from fedrec.training.evaluation import all_ranks
 from fedrec.training.forec import fit_forec
@@ -50,10 +51,8 @@ from fedrec.training.pointwise import (
     Fitted,
     PointwiseMarket,
     Settings,
-    Tell,
     candidate_ranks,
     fit,
-    silent,
     validation,
 )
 from fedrec.training.prepared import PreparedMarket
@@ -265,9 +264,7 @@ def federated(recipe: str, overrides: Sequence[str], methods: Mapping[str, str],
     chosen = load_recipe(recipe, [*overrides, "evaluation.protocol=acmr", f"seed={ground.split}"])
     made_of = hashlib.sha256(recipe_json(chosen).encode()).hexdigest()[:8]
     run = ground.unfinished / f"{recipe}-{ground.split}-{made_of}"
-    if not (run / "summary.json").is_file():
-        begun = (run / "manifest.json").is_file()
-        (resume_simulation(run) if begun else prepare_simulation(chosen, ground.folder, run)).start()
+    complete(chosen, ground.folder, run, ground.tell)
     found = {name: load_file(run / "markets" / name / "per_user.safetensors") for name in ground.targets}
     results: Results = {name: {} for name in methods}
     for name, method in methods.items():

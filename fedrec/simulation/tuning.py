@@ -18,7 +18,8 @@ from fedrec.files import write_atomic
 from fedrec.recipe import load_recipe
 from fedrec.report.figures import csv_text
 from fedrec.runs.folder import RunFolder
-from fedrec.simulation.sweep import Done, Point, Progress, sweep
+from fedrec.simulation.sweep import Done, Point, sweep
+from fedrec.tell import Tell, silent
 
 _METHOD = "federated"
 
@@ -102,13 +103,17 @@ def sweep_grid(
     overrides: Sequence[str],
     data: Path | None,
     out: Path,
-    progress: Progress,
+    progress: Tell,
+    tell: Tell = silent,
 ) -> Iterator[list[Tried]]:
-    """Run every point under every seed; after each run all points tried, best first, and files written anew."""
+    """Run every point under every seed; after each run all points tried, best first, and files written anew.
+
+    ``progress`` hears of every run, ``tell`` of every event in it.
+    """
     require_tunable(reference, overrides)
     points = grid_points(axes)
     found: dict[str, list[Done]] = {}
-    for done in sweep(reference, points, seeds, overrides, data, out, progress):
+    for done in sweep(reference, points, seeds, overrides, data, out, progress, tell):
         found.setdefault(done.point.label, []).append(done)
         tried = ranked(Tried(point, found[point.label]) for point in points if point.label in found)
         write_tried(out, tried)

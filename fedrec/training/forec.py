@@ -7,16 +7,15 @@ from torch.func import functional_call
 
 from fedrec.models.pointwise.forec import Forec
 from fedrec.seeds import numpy_generator, seeded_torch
+from fedrec.tell import Tell, silent
 from fedrec.training.pointwise import (
     Fitted,
     Judge,
     Labelled,
     PointwiseMarket,
     Settings,
-    Tell,
     fit,
     labelled_batches,
-    silent,
     validation,
 )
 

@@ -23,16 +23,12 @@ from fedrec.metrics.ranking import ndcg, target_ranks
 from fedrec.models.pointwise.interface import PointwiseModel, Request, Sizes
 from fedrec.seeds import numpy_generator, seeded_torch
 from fedrec.stopping import EarlyStopping
+from fedrec.tell import Tell, silent
 
 _SCORED = 20_000  # candidates scored at a time
 _POOL = 4096  # rows that are sorted by the length of their histories together, so that little padding is computed
 State = dict[str, Tensor]
 Judge = Callable[[PointwiseModel], float]
-Tell = Callable[[str], None]
-
-
-def silent(_: str) -> None:
-    """Say nothing."""
 
 
 @dataclass(frozen=True)

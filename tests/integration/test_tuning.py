@@ -3,7 +3,6 @@
 import csv
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -55,7 +54,9 @@ def test_a_grid_of_two_recipes_under_three_seeds(synthetic: Path, tmp_path: Path
         list(sweep_grid("fecosr", axes, 3, SETTINGS, synthetic, out, until_the_fourth))
     assert len(rows(out)) == 3
     before = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/summary.json")}
-    *_, found = sweep_grid("fecosr", axes, 3, SETTINGS, synthetic, out, quiet)
+    told: list[str] = []
+    *_, found = sweep_grid("fecosr", axes, 3, SETTINGS, synthetic, out, quiet, told.append)
+    assert sum(text.startswith("round 1/") for text in told) == 3, "each of the three that were left"
     assert {path: path.stat().st_mtime_ns for path in before} == before, "nothing was run twice"
 
     read = rows(out)
@@ -87,13 +88,13 @@ def test_trials_go_on_as_if_nothing_had_happened(
 
     follow = trials._Lead.follow
 
-    def breaking(self: Any, simulation: Any) -> Any:
-        inner, answers = follow(self, simulation), []
+    def breaking(self: Any, path: Path) -> Any:
+        inner, answers = follow(self, path), []
 
         def answered(market: str, action: str) -> None:
             inner(market, action)
             answers.append(action)
-            if "trial-001" in str(simulation.run.path) and answers.count("train.pretrain") == 5:
+            if "trial-001" in str(path) and answers.count("train.pretrain") == 5:
                 raise StoppedError
 
         return answered
@@ -119,7 +120,6 @@ def test_a_trial_that_lags_behind_is_given_up(tmp_path: Path) -> None:
             trial.report(score, step)
         study.tell(trial, score)
     events = tmp_path / "events.jsonl"
-    simulation: Any = SimpleNamespace(run=SimpleNamespace(events=events))
 
     def rounds(*values: float) -> None:
         for step, value in enumerate(values):
@@ -128,15 +128,15 @@ def test_a_trial_that_lags_behind_is_given_up(tmp_path: Path) -> None:
 
     good = trials._Lead(study.ask(), set(), True)
     rounds(0.46, 0.47, 0.48)
-    good.follow(simulation)("alfa", "train.pretrain")
+    good.follow(tmp_path)("alfa", "train.pretrain")
     assert not good.pruned
     events.unlink()
     rounds(0.1, 0.2, 0.3)
     patient = trials._Lead(study.ask(), set(), False)
-    patient.follow(simulation)("alfa", "train.pretrain")
+    patient.follow(tmp_path)("alfa", "train.pretrain")
     lagging = trials._Lead(study.ask(), set(), True)
     with pytest.raises(optuna.TrialPruned, match="after round 0"):
-        lagging.follow(simulation)("alfa", "train.pretrain")
+        lagging.follow(tmp_path)("alfa", "train.pretrain")
     assert lagging.pruned
 
 

@@ -1,0 +1,41 @@
+"""``fedrec recommend``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from fedrec.report.tables import print_lines, print_table
+
+
+def recommend(
+    path: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a finished run")],
+    market: Annotated[str, typer.Option(help="the market")],
+    user: Annotated[str | None, typer.Option(help="a user of that market")] = None,
+    history: Annotated[str | None, typer.Option(help="item keys, oldest first, separated by commas")] = None,
+    count: Annotated[int, typer.Option("-k", help="how many items")] = 10,
+    method: Annotated[str | None, typer.Option(help="default: the first of federated, fedease, ... there")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="on a market's own host: its store; RUN is then the run in its private state")
+    ] = None,
+) -> None:
+    """Recommend items to a user of a market, or to somebody with a given history."""
+    from fedrec.simulation.recommend import Recommender
+
+    keys = [key.strip() for key in (history or "").split(",") if key.strip()]
+    found = Recommender.open(path, market, data).recommend(keys, count, user=user, method=method)
+    rows = [
+        [str(rank), entry.item, f"{entry.score:.3f}", str(entry.bought), entry.text]
+        for rank, entry in enumerate(found.items, start=1)
+    ]
+    console = Console(markup=False)
+    whom = user if user is not None else f"a history of {len(keys)}"
+    print_table(
+        console,
+        f"{market}: for {whom}, by {found.method}",
+        ["", "item", "score", "bought by", "text"],
+        rows,
+        "bought by: users in training" + ("" if any(row[-1] for row in rows) else "; this catalogue has no texts"),
+    )
+    print_lines(console, [f"note: {note}" for note in found.notes])

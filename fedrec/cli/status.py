@@ -1,0 +1,31 @@
+"""What is said, on standard error, while many runs are made."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from fedrec.tell import Tell
+
+
+@contextmanager
+def telling() -> Iterator[tuple[Tell, Tell]]:
+    """Two functions: one for what is begun, one for what goes on in it.
+
+    On a terminal both are one line that changes; where a pipe reads, a line for each that is begun.
+    """
+    console = Console(stderr=True, markup=False)
+    with console.status("") as status:
+        begun = ""
+
+        def progress(text: str) -> None:
+            nonlocal begun
+            begun = text
+            status.update(text)
+            if not console.is_terminal:
+                console.print(text, highlight=False, soft_wrap=True)
+
+        def tell(text: str) -> None:
+            status.update(f"{begun}: {text}")
+
+        yield progress, tell
