@@ -11,7 +11,11 @@ def main(folder: Path) -> None:
     settings = fedrec.SynthSettings(markets=("alfa", "bravo"), users=200, items=120)
     fedrec.write_synthetic_markets(folder / "data", settings)
 
-    overrides = {"federation.rounds": 6, "evaluation.methods": ["federated", "local", "popularity"]}
+    overrides = {
+        "federation.rounds": 4,
+        "finetune.epochs": 4,
+        "evaluation.methods": ["federated", "local", "popularity"],
+    }
     run = fedrec.run("fecosr", data=folder / "data", out=folder / "run", overrides=overrides)
     print(run.results().filter(metric="ndcg@10").pivot("method", index="market", values="value"))
     print(run.differences().filter(metric="ndcg@10", other="local"))

@@ -76,7 +76,8 @@ def test_every_method_learns_more_than_chance(inline: Path) -> None:
         assert summary["mean"][method]["ndcg@10"] > 0.06, method
 
 
-@pytest.mark.parametrize("engine", ["engine.workers=2", pytest.param("engine.kind=ray", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["engine.workers=2", "engine.kind=ray"])
 def test_every_engine_carries_the_embedding_along(engine: str, inline: Path, wide: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     summary = prepare_simulation(acmr(engine), wide, out).start()
@@ -85,6 +86,7 @@ def test_every_engine_carries_the_embedding_along(engine: str, inline: Path, wid
         assert (out / name).read_bytes() == (inline / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_end(wide: Path, tmp_path: Path) -> None:
     settings = [*ACMR, "evaluation.methods=[federated, local]", "pacer.scales=share", "pacer.alignment=0.1"]
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "run"

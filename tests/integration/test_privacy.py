@@ -84,7 +84,13 @@ def test_secrets_are_the_markets_own(finished: Path) -> None:
     assert {len(secret) for secret in secrets.values()} == {32}
 
 
-@pytest.mark.parametrize("engine", ["engine.workers=2", pytest.param("engine.kind=ray", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "engine",
+    [
+        "engine.workers=1",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("engine.workers=2", "engine.kind=ray")),
+    ],
+)
 def test_the_same_secrets_give_the_same_run_and_others_another(
     engine: str, finished: Path, synthetic: Path, tmp_path: Path
 ) -> None:

@@ -68,7 +68,7 @@ def told_markets(draw):
     return users, labels, dict(zip(("federated", "local", "nocodes"), predicted, strict=True))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(told_markets(), st.integers(0, 1000), st.sampled_from(["sampled", "ratings"]))
 def test_means_and_intervals_are_those_of_copied_users(told, seed, task):
     users, labels, predicted = told
