@@ -110,7 +110,7 @@ class Difference:
     adjusted: float = math.nan
 
     @property
-    def sure(self) -> bool:
+    def significant(self) -> bool:
         """Whether the adjusted p-value is below .05."""
         return self.adjusted < 0.05
 

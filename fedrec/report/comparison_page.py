@@ -53,7 +53,7 @@ def difference_lines(comparison: Comparison) -> tuple[Row, list[Row]]:
             one.second,
             one.market,
             str(one.count),
-            f"{one.mean:+.4f}{'*' if one.sure else ''}",
+            f"{one.mean:+.4f}{'*' if one.significant else ''}",
             _p(one.p),
             _p(one.adjusted),
         ]
@@ -82,12 +82,12 @@ def answer(comparison: Comparison) -> str:
         found = [one for one in comparison.differences if (one.first, one.second) == (first.label, other.label)]
         own = [one for one in found if one.market != MEAN]
         sign = -1 if lower_is_better(metric) else 1
-        better = [one.market for one in own if one.sure and sign * one.mean > 0]
-        worse = [one.market for one in own if one.sure and sign * one.mean < 0]
+        better = [one.market for one in own if one.significant and sign * one.mean > 0]
+        worse = [one.market for one in own if one.significant and sign * one.mean < 0]
         if found:
             words += (
-                f" Against {other.label} ({other.average(MEAN, metric) or 0.0:.4f}) it is surely better in "
-                f"{', '.join(better) or 'no market'} and surely worse in {', '.join(worse) or 'none'}."
+                f" Against {other.label} ({other.average(MEAN, metric) or 0.0:.4f}) it is significantly better in "
+                f"{', '.join(better) or 'no market'} and significantly worse in {', '.join(worse) or 'none'}."
             )
     return words
 

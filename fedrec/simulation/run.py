@@ -14,7 +14,7 @@ from fedrec.errors import UserError
 from fedrec.files import run_name
 from fedrec.masking.identity import write_identity
 from fedrec.offline import go_offline
-from fedrec.recipe import Recipe, load_recipe, parse_recipe, recipe_json
+from fedrec.recipe import Recipe, contradiction, load_recipe, parse_recipe, recipe_json
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.manifest import build_manifest, refuse_deployed, what_differs
 from fedrec.semantics.factory import make_semantics
@@ -169,9 +169,9 @@ def _resolved(recipe: Recipe, stores: list[MarketStore]) -> Recipe:
     resolved = recipe.resolved(
         all(store.families is not None for store in stores), all(store.has_text for store in stores)
     )
-    contradiction = resolved.contradiction()
-    if contradiction:
-        raise UserError(f"{stores[0].path.parent}: on these markets, {contradiction}")
+    odds = contradiction(resolved)
+    if odds is not None:
+        raise UserError(f"{stores[0].path.parent}: on these markets, {odds}")
     return resolved
 
 

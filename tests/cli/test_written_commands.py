@@ -12,11 +12,11 @@ import pytest
 import typer
 import yaml
 
-import fedrec.recipe
+import fedrec.recipe.loading
 from fedrec.cli.main import app, exit_code
 from fedrec.data.synth import write_synthetic_markets
 from fedrec.deployment.bundle import own_bundle
-from fedrec.recipe import load_recipe, recipe_text
+from fedrec.recipe import load_recipe, recipe_names, recipe_text
 from fedrec.simulation.run import prepare_simulation
 from tests.cli.test_begin import orders
 from tests.conftest import QUICK, TINY
@@ -88,7 +88,7 @@ PATHS = {
     "fedrec run fecosr --data DIR --seed 1": "runs/seed-1",
     "fedrec adapt RUN NEWDIR": "runs/adapted",
 }
-NAMES = [name for name in fedrec.recipe.recipe_names() if name != "floors"]
+NAMES = [name for name in recipe_names() if name != "floors"]
 
 
 def shown(page: Path) -> Iterator[str]:
@@ -166,7 +166,7 @@ def test_every_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     for name in NAMES:
         smaller = load_recipe(name, [*QUICK, *fits.get(name, [])])
         made[name] = yaml.safe_dump(smaller.model_dump(mode="json"))
-    monkeypatch.setattr(fedrec.recipe, "recipe_text", lambda name: made.get(name) or recipe_text(name))
+    monkeypatch.setattr(fedrec.recipe.loading, "recipe_text", lambda name: made.get(name) or recipe_text(name))
     monkeypatch.chdir(tmp_path)
     write_synthetic_markets(tmp_path / "data", TINY)
     write_synthetic_markets(tmp_path / "newcomers", replace(TINY, markets=("delta",)))

@@ -1,0 +1,136 @@
+"""A whole recipe, and what follows from its keys."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from fedrec.recipe.settings import (
+    TRAINED,
+    AcmrSettings,
+    Alignment,
+    CodesSettings,
+    CollaborativeSettings,
+    CtrSettings,
+    DataSettings,
+    EaseSettings,
+    EngineSettings,
+    EvaluationSettings,
+    FedEaseSettings,
+    FederationSettings,
+    FinetuneSettings,
+    ItemKNNSettings,
+    LossSettings,
+    MarketPrivacySettings,
+    MasksSettings,
+    ModelSettings,
+    PacerSettings,
+    PriorSettings,
+    PrivacySettings,
+    RaySettings,
+    Section,
+    SemanticsSettings,
+    TrainingSettings,
+    UpdateSettings,
+)
+
+
+class Recipe(Section):
+    """Everything about one experiment."""
+
+    name: str = Field(default="fecosr", pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    task: Literal["sequential", "ctr"] = Field(default="sequential", description="what is predicted")
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    data: DataSettings = DataSettings()
+    semantics: SemanticsSettings = SemanticsSettings()
+    model: ModelSettings = ModelSettings()
+    acmr: AcmrSettings = AcmrSettings()
+    loss: LossSettings = LossSettings()
+    training: TrainingSettings = TrainingSettings()
+    update: UpdateSettings = UpdateSettings()
+    federation: FederationSettings = FederationSettings()
+    finetune: FinetuneSettings = FinetuneSettings()
+    prior: PriorSettings = PriorSettings()
+    ease: EaseSettings = EaseSettings()
+    itemknn: ItemKNNSettings = ItemKNNSettings()
+    fedease: FedEaseSettings = FedEaseSettings()
+    collaborative: CollaborativeSettings = CollaborativeSettings()
+    codes: CodesSettings = CodesSettings()
+    ctr: CtrSettings = CtrSettings()
+    privacy: PrivacySettings = PrivacySettings()
+    market_privacy: MarketPrivacySettings = MarketPrivacySettings()
+    masks: MasksSettings = MasksSettings()
+    pacer: PacerSettings = PacerSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    engine: EngineSettings = EngineSettings()
+    ray: RaySettings = RaySettings()
+
+    @property
+    def trains(self) -> bool:
+        """Whether any chosen method needs the sequential model at all."""
+        return self.task == "sequential" and bool(TRAINED & set(self.evaluation.methods))
+
+    @property
+    def alignment(self) -> Alignment:
+        """How codes of different markets are made to mean the same; ``auto`` must be resolved."""
+        if self.codes.alignment == "auto":
+            raise ValueError("codes.alignment: auto is not resolved")
+        return self.codes.alignment
+
+    @property
+    def uses_codes(self) -> bool:
+        """Whether items are known by codes."""
+        return self.task == "ctr" or self.model.items == "codes"
+
+    @property
+    def sends_keys(self) -> bool:
+        """Whether item keys leave for shared item vectors: those of summed counts, where a method needs them."""
+        if self.semantics.kind != "cooccurrence" or self.model.kind == "acmr":
+            return False
+        methods = set(self.evaluation.methods)
+        if self.task == "ctr":
+            return self.alignment != "none" and "federated" in methods
+        return bool({"federated", "local_shared_semantics", "pooled"} & methods)
+
+    @property
+    def shares_vocabulary(self) -> bool:
+        """Whether item keys leave for a list of all of them: to rank the union, or for a table with a row for each."""
+        return self.evaluation.protocol == "acmr" or (self.model.kind == "acmr" and self.trains)
+
+    @property
+    def releases_pairs(self) -> bool:
+        """Whether statistics of item pairs leave."""
+        return self.sends_keys or self.sums_counts
+
+    @property
+    def sums_counts(self) -> bool:
+        """Whether the markets' item-item counts are summed."""
+        mixed = self.prior.federated and {"federated", "pooled"} & set(self.evaluation.methods)
+        return "fedease" in self.evaluation.methods or bool(mixed)
+
+    def resolved(self, every_market_has_families: bool, every_market_has_text: bool) -> "Recipe":
+        """Every ``auto`` replaced by what the markets allow, so that all of them do the same.
+
+        Protocol: ``family`` where every market has a family map, else ``temporal``; click-through has its own.
+        Semantics: ``hashing`` where items have text, else ``cooccurrence``. Alignment of codes: ``layered`` where items
+        have text, else ``gram``, whose semantics are ``cooccurrence`` whatever the items have.
+        """
+        protocol, kind, alignment = self.evaluation.protocol, self.semantics.kind, self.codes.alignment
+        if protocol == "auto":
+            protocol = "ctr" if self.task == "ctr" else "family" if every_market_has_families else "temporal"
+        if alignment == "auto":
+            alignment = "layered" if every_market_has_text and kind != "cooccurrence" else "gram"
+        if kind == "auto":
+            text = every_market_has_text and not (self.uses_codes and alignment == "gram")
+            kind = "hashing" if text else "cooccurrence"
+        return self.model_copy(
+            update={
+                "evaluation": self.evaluation.model_copy(update={"protocol": protocol}),
+                "semantics": self.semantics.model_copy(update={"kind": kind}),
+                "codes": self.codes.model_copy(update={"alignment": alignment}),
+            }
+        )
+
+    @property
+    def judged(self) -> bool:
+        """Whether figures of validation decide how many rounds there are: not where rounds are private."""
+        return not (self.privacy.on or self.market_privacy.on)

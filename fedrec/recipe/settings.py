@@ -1,0 +1,321 @@
+"""The sections of a recipe: keys, defaults, ranges. Their manual: the shipped recipes (``fedrec/recipes/*.yaml``)."""
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from fedrec.files import market_name
+
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+ModelKind = Literal["fecosr", "acmr"]
+Protocol = Literal["auto", "family", "temporal", "global-time", "acmr", "ctr"]
+Method = Literal[
+    "federated", "local", "local_shared_semantics", "pooled", "popularity", "itemknn", "ease", "fedease",
+    "nocodes", "randomcodes",
+]  # fmt: skip
+CTR_METHODS = frozenset({"federated", "local", "pooled", "nocodes", "randomcodes"})  # whose codes a predictor sees
+TEXT_KINDS = frozenset({"hashing", "model2vec", "sentence-transformers"})  # semantics that need no exchange
+TRAINED = frozenset(  # train the sequential model
+    {"federated", "local", "local_shared_semantics", "pooled", "nocodes", "randomcodes"}
+)
+ALONE = frozenset({"local", "nocodes", "randomcodes"})  # know of items only what the market knows alone
+HEADLINES = ("federated", "fedease")  # methods whose difference to every other is reported, paired per user
+
+
+class Section(BaseModel):
+    """Base of every part of a recipe: frozen, and strict about names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataSettings(Section):
+    """Which markets of the data folder take part, and how many of their users are known so far."""
+
+    markets: list[str] | None = Field(default=None, min_length=1, description="null takes every market found")
+    user_share: float = Field(default=1.0, gt=0, le=1, description="the others train nothing and are only tested")
+
+    @field_validator("markets")
+    @classmethod
+    def _safe_names(cls, names: list[str] | None) -> list[str] | None:
+        if names is not None:
+            names = sorted({market_name(name, "data.markets") for name in names})
+        return names
+
+
+class SemanticsSettings(Section):
+    """How an item gets a vector that means the same in every market."""
+
+    kind: Literal["auto", "hashing", "cooccurrence", "model2vec", "sentence-transformers"] = "auto"
+    model: str | None = Field(default=None, description="text encoder: a folder or a hub's name; null: the default")
+    dimension: int = Field(default=128, ge=2, le=4096)
+    min_count: int = Field(default=2, ge=2, description="pairs of fewer users never leave; 1 would send single users")
+
+
+class ModelSettings(Section):
+    """What the federation trains, and how large it is."""
+
+    kind: ModelKind = Field(default="fecosr", description="fecosr: causal, on item semantics; acmr: on item keys")
+    dimension: int = Field(default=64, ge=2, le=1024)
+    layers: int = Field(default=2, ge=1, le=32)
+    heads: int = Field(default=2, ge=1, le=32)
+    dropout: Probability = 0.2
+    maximum_length: int = Field(default=50, ge=2, le=4096, description="older interactions are cut off")
+    items: Literal["semantics", "codes"] = Field(default="semantics", description="what an item's vector is made of")
+    bottleneck: int = Field(default=16, ge=1, le=1024, description="width of the private residual adapters")
+
+
+class AcmrSettings(Section):
+    """Of model.kind acmr: how it reads, and what it knows of the market."""
+
+    reading: Literal["apart", "joint"] = Field(default="apart", description="joint: each candidate with the history")
+    market_embedding: bool = Field(default=True, description="false is the ablation")
+    negatives: int = Field(default=4, ge=1, le=100, description="drawn for each positive, in every epoch")
+
+
+class LossSettings(Section):
+    """Semantic soft cross-entropy. ``lam`` 0 is plain cross-entropy."""
+
+    tau: Positive = 0.1
+    lam: float = Field(default=0.3, ge=0, lt=1)
+    tau_s: float = Field(default=0.1, ge=1e-3, le=1e3)
+    neighbours: int = Field(default=20, ge=1, le=1000)
+
+
+class TrainingSettings(Section):
+    """The local training loop, the same for a market's federated rounds and its local-only twin."""
+
+    epochs: int = Field(default=1, ge=1, le=100, description="passes over the market's sequences per round")
+    batch_size: int = Field(default=128, ge=1, le=65536)
+    learning_rate: Positive = 2e-3
+    weight_decay: float = Field(default=0.01, ge=0, le=10)
+    proximal: float = Field(default=0.0, ge=0, description="FedProx: pull towards the parameters that came")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class ServerOptimiserSettings(Section):
+    """What the server does with the aggregate: take it, or treat its change as a gradient."""
+
+    kind: Literal["none", "adam", "yogi"] = "none"
+    learning_rate: Positive = 0.01
+    beta_1: Probability = 0.9
+    beta_2: Probability = 0.99
+    tau: Positive = Field(default=1e-3, description="adaptivity: larger is closer to plain momentum")
+
+
+class UpdateSettings(Section):
+    """What happens to a shared update on its way out of a market."""
+
+    clip_norm: Positive | None = Field(default=None, description="largest L2 norm of a change; null does not clip")
+    compression: Literal["none", "int8", "top-k"] = "none"
+    top_share: float = Field(default=0.05, gt=0, le=1, description="of top-k: share of the numbers that are sent")
+    error_feedback: bool = Field(default=True, description="what compression left out is added to the next round")
+
+
+class FaultSettings(Section):
+    """Simulated trouble, for studies: drawn per market and round from the seed."""
+
+    dropout: Probability = Field(default=0.0, description="chance that a sampled market does not answer")
+    late: Probability = Field(default=0.0, description="chance that its answer comes a round too late")
+
+
+class FederationSettings(Section):
+    """The round loop."""
+
+    rounds: int = Field(default=24, ge=1, le=100000)
+    participation: float = Field(default=1.0, gt=0, le=1, description="share of the markets sampled each round")
+    weights: Literal["interactions", "uniform", "square_root"] = "interactions"
+    aggregation: Literal["mean", "median", "trimmed_mean"] = "mean"
+    trim: float = Field(default=0.2, ge=0, lt=0.5, description="of trimmed_mean: share cut off at either end")
+    optimiser: ServerOptimiserSettings = ServerOptimiserSettings()
+    quorum: float = Field(default=0.5, gt=0, le=1, description="share of the sampled that must be accepted")
+    norm_bound: Positive = Field(default=1000.0, description="largest L2 norm of one market's change")
+    patience: int = Field(default=5, ge=1, description="rounds without a better validation before stopping")
+    deadline_seconds: Positive | None = Field(default=None, description="of one round; null waits for every market")
+    stage_deadline_seconds: Positive | None = Field(default=None, description="of every other question")
+    faults: FaultSettings = FaultSettings()
+
+
+class FinetuneSettings(Section):
+    """Stage two: each market adapts the shared model alone."""
+
+    epochs: int = Field(default=20, ge=0, le=1000)
+    learning_rate: Positive = 1e-3
+    patience: int = Field(default=3, ge=1)
+    train_shared: bool = Field(default=True, description="false freezes the market's copy of the shared groups")
+
+
+class PriorSettings(Section):
+    """The private item-item prior, mixed into the scores with weights learned on validation."""
+
+    half_life_days: Positive = Field(default=300.0, description="weight of the user's older interactions")
+    trend_days: Positive = Field(default=90.0, description="half-life of the popularity trend")
+    federated: bool = Field(default=False, description="add views of the summed counts (federated EASE) to it")
+
+
+class EaseSettings(Section):
+    """EASE: the values tried on validation. One value each fixes them."""
+
+    lambdas: list[Positive] = Field(default=[10.0, 100.0, 300.0], min_length=1)
+    popularity_weights: list[Annotated[float, Field(ge=0)]] = Field(default=[0.0, 0.003, 0.01, 0.03], min_length=1)
+
+
+class ItemKNNSettings(Section):
+    """Item-kNN: the values tried on validation. One value each fixes them."""
+
+    neighbours: list[Annotated[int, Field(ge=1)]] = Field(default=[20, 100, 1000], min_length=1)
+    shrink: list[Annotated[float, Field(ge=0)]] = Field(default=[0.0, 10.0], min_length=1)
+
+
+class FedEaseSettings(Section):
+    """Federated EASE: item-item counts summed over the markets, in one exchange."""
+
+    lambdas: list[Positive] = Field(default=[3.0, 10.0, 50.0, 100.0, 300.0], min_length=1)
+    min_count: int = Field(default=1, ge=1, description="1 is exact; more holds rarer pairs back in the market")
+    restrict: Literal["before", "after"] = Field(
+        default="before", description="take the market's catalogue before or after the counts are inverted"
+    )
+
+
+class EvaluationSettings(Section):
+    """What is measured: one protocol a run, because it decides the data the models see."""
+
+    protocol: Protocol = "auto"
+    cut_date: date | None = Field(default=None, description="of protocol global-time: train before, test after")
+    holdout: Literal["item", "untied", "basket"] = Field(default="item", description="what is held out of each user")
+    ties: Literal["source", "random"] = Field(default="source", description="order of rows of one moment")
+    methods: list[Method] = Field(default=["federated", "local", "popularity", "ease"], min_length=1)
+    resamples: int = Field(default=1000, ge=10, le=100000, description="bootstrap draws of the paired intervals")
+
+
+class CollaborativeSettings(Section):
+    """Vectors of items and users from who met what, trained in each market alone and then frozen."""
+
+    source: Literal["bpr", "lightgcn", "sequential"] = "bpr"
+    dimension: int = Field(default=32, ge=2, le=1024)
+    layers: int = Field(default=2, ge=1, le=8, description="of lightgcn: steps over the graph")
+    epochs: int = Field(default=60, ge=1, le=10000)
+    batch_size: int = Field(default=1024, ge=1, le=65536)
+    learning_rate: Positive = 0.01
+    penalty: float = Field(default=0.1, ge=0, description="on the squared norm of the vectors of a batch")
+
+
+Alignment = Literal["gram", "semantic", "layered", "procrustes", "none"]
+
+
+class CodesSettings(Section):
+    """Codes of items and users: residual quantisation with levels that all markets share and levels of their own."""
+
+    alignment: Literal["auto", "gram", "semantic", "layered", "procrustes", "none"] = "auto"
+    global_levels: list[Annotated[int, Field(ge=2, le=65536)]] = Field(default=[64], description="codes a level")
+    local_levels: list[Annotated[int, Field(ge=2, le=65536)]] = Field(default=[32], description="codes a level")
+    dimension: int = Field(default=32, ge=2, le=1024, description="of the space that is quantised")
+    hidden: int = Field(default=32, ge=2, le=4096, description="width of encoder and decoder")
+    beta: float = Field(default=0.25, ge=0, le=100, description="commitment of the encoder to its code")
+    contrast: float = Field(default=0.1, ge=0, le=100, description="of semantic: weight of the collaborative loss")
+    rounds: int = Field(default=20, ge=1, le=100000)
+    refine: int = Field(default=5, ge=0, le=1000, description="first rounds that move only the codebook")
+    epochs: int = Field(default=5, ge=1, le=1000, description="passes over the market's items per round")
+    batch_size: int = Field(default=256, ge=1, le=65536)
+    learning_rate: Positive = 5e-3
+    decay: Probability = Field(default=0.0, description="moving average of counts and sums; 0 takes each round's own")
+    least_count: int = Field(default=3, ge=1, description="a code of fewer items of a market is not told")
+    dead: Literal["reseed", "keep"] = Field(default="reseed", description="what becomes of codes that nobody uses")
+    share_keys: bool = Field(default=True, description="false: no item key ever leaves; not with gram")
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Codes of every level, the common ones first."""
+        return (*self.global_levels, *self.local_levels)
+
+
+class CtrSettings(Section):
+    """Click-through prediction."""
+
+    task: Literal["sampled", "ratings"] = Field(default="sampled", description="what the labels are")
+    positive: float = Field(default=4.0, description="of ratings: the least that counts as liked")
+    negatives: int = Field(default=4, ge=1, le=100, description="of sampled: per positive, drawn by popularity")
+    backbone: Literal["widedeep", "deepfm", "dcnv2", "din"] = "deepfm"
+    dimension: int = Field(default=16, ge=1, le=1024, description="of every field's embedding")
+    hidden: list[Annotated[int, Field(ge=1, le=65536)]] = Field(default=[64, 32], description="of the perceptron")
+    crosses: int = Field(default=2, ge=1, le=32, description="of dcnv2: cross layers")
+    history: int = Field(default=20, ge=1, le=4096, description="of din: the latest items that it sees")
+    dropout: Probability = 0.2
+    epochs: int = Field(default=20, ge=1, le=1000)
+    batch_size: int = Field(default=256, ge=1, le=65536)
+    learning_rate: Positive = 1e-3
+    weight_decay: float = Field(default=0.01, ge=0, le=10)
+    patience: int = Field(default=3, ge=1, description="epochs without better validation before stopping")
+
+
+class PrivacySettings(Section):
+    """Differential privacy of every user. ``epsilon`` or ``noise_multiplier`` turns it on."""
+
+    epsilon: Positive | None = Field(default=None, description="of everything that leaves a market; null is off")
+    noise_multiplier: Positive | None = Field(default=None, description="of every release, instead of solving for it")
+    delta: float = Field(default=1e-5, gt=0, lt=1, description="must be below one in the users of every market")
+    accountant: Literal["pld", "rdp"] = "pld"
+    clip_norm: Positive = Field(default=1.0, description="largest L2 norm of one user's gradient")
+    batch_size: int = Field(default=256, ge=1, le=65536, description="users expected in a step, drawn by Poisson")
+    trains: Literal["encoder", "everything"] = Field(default="encoder", description="what rounds train")
+    pairs_share: float = Field(default=0.3, gt=0, lt=1, description="of epsilon, for the release of item pairs")
+    reports: Literal["outside", "withheld"] = Field(
+        default="outside", description="figures of validation and test leave outside epsilon, or stay"
+    )
+
+    @property
+    def on(self) -> bool:
+        """Whether anything is noised at all."""
+        return self.epsilon is not None or self.noise_multiplier is not None
+
+
+class MarketPrivacySettings(Section):
+    """Differential privacy of whole markets, by noise that the server adds: for federations of many markets."""
+
+    epsilon: Positive | None = Field(default=None, description="of the shared model; null is off")
+    noise_multiplier: Positive | None = Field(default=None, description="instead of solving for it")
+    delta: float = Field(default=1e-3, gt=0, lt=1, description="must be below one in the markets")
+    accountant: Literal["pld", "rdp"] = "pld"
+    clip_norm: Positive = Field(default=1.0, description="largest L2 norm of one market's change")
+
+    @property
+    def on(self) -> bool:
+        """Whether the server adds noise."""
+        return self.epsilon is not None or self.noise_multiplier is not None
+
+
+class MasksSettings(Section):
+    """Secure aggregation: the server learns sums over markets and no single market's part."""
+
+    enabled: bool = False
+    threshold: float = Field(default=0.7, gt=0.5, le=1, description="share of the markets that must stay to the end")
+    range: Positive = Field(default=16.0, description="largest change of one number; a market with more stays away")
+
+
+class PacerSettings(Section):
+    """Pacer and Runner: every market's own twin tells how far it may go with the federated model."""
+
+    scales: Literal["nothing", "loss", "share"] = Field(default="nothing", description="what negative transfer weighs")
+    temperature: float = Field(default=0.2, ge=1e-3, le=1e3, description="nats of negative transfer that count as much")
+    alignment: float = Field(default=0.0, ge=0, le=100, description="weight of InfoNCE between twin and runner")
+
+    @property
+    def on(self) -> bool:
+        """Whether markets train a twin in every round."""
+        return self.scales != "nothing" or self.alignment > 0
+
+
+class EngineSettings(Section):
+    """Where the clients run."""
+
+    kind: Literal["inline", "ray", "deploy"] = "inline"
+    workers: int = Field(default=0, ge=0, le=1024, description="processes of inline; 0 computes in this one")
+
+
+class RaySettings(Section):
+    """Flower's simulation engine on Ray."""
+
+    address: str | None = Field(default=None, description="an existing cluster, such as auto; null starts one here")
+    cpus: float = Field(default=1.0, gt=0, description="of a client")
+    gpus: float = Field(default=0.0, ge=0, description="of a client; fractions share a card")
