@@ -52,8 +52,9 @@ lint: setup ## style, types, trust boundary
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Not with --quiet: warnings that are not printed do not stop a strict build.
 docs: setup ## the pages below site/; a link that leads nowhere is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 bench: setup ## overhead of a federated round over plain training
 	$(BIN)/python benchmarks/round_overhead.py
