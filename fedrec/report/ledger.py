@@ -79,6 +79,7 @@ def never_sent(lines: Iterable[Line]) -> list[str]:
 def flags(lines: Iterable[Line], private: bool) -> list[str]:
     """What somebody who answers for privacy must look at; nothing where all is well."""
     found = []
+    partial: dict[str, list[str]] = {}
     for line in lines:
         where = f"{line.market}: {line.action} {line.name}"
         if not line.declared:
@@ -86,13 +87,15 @@ def flags(lines: Iterable[Line], private: bool) -> list[str]:
         if line.name == ERROR:
             found.append(f"{where}: {line.times} failed answers (their reasons are in events.jsonl)")
         if line.partial:
-            found.append(
-                f"{where}: {min(line.changed)} of {line.rows} rows changed; which ones they are tells what this market "
-                "has (items, codes, or how long histories are), however well the numbers are hidden"
-            )
+            changed = f"{line.market} {min(line.changed)} of {line.rows}"
+            partial.setdefault(f"{line.action} {line.name}", []).append(changed)
         if private and line.kind == "array" and line.provenance & {"", "outside epsilon"}:
             found.append(f"{where} left a private run without noise")
-    return found
+    return found + [
+        f"{where}: only some rows changed ({', '.join(changed)}); which ones they are tells what a market has (items, "
+        "codes, or how long histories are), however well the numbers are hidden"
+        for where, changed in partial.items()
+    ]
 
 
 def by_action(lines: Iterable[Line]) -> tuple[list[str], list[tuple[str, dict[str, int]]]]:

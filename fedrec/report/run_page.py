@@ -157,12 +157,16 @@ def _asked(summary: Mapping[str, Any], recipe: Recipe) -> list[tuple[str, str]]:
 
 def _results(summary: Mapping[str, Any], metric: str) -> Table:
     header, rows = results_table(summary, metric)
+    # What the run is about comes first: what is wider than the window has to be scrolled to.
+    methods = [place for place, name in enumerate(header) if name not in {"market", "users", "gain", "interval"}]
+    order = [place for place in range(len(header)) if place not in methods] + methods[::-1]
     caption = f"{metric.upper()} per market. users: those tested"
     caption += ". gain: federated minus local, with its 95 % interval" if "gain" in header else ""
     caption += (
         ". −prior: the model without the market's own item-item prior" if any("−" in name for name in header) else ""
     )
-    return Table(header, rows, caption)
+    first, *others = ([line[place] for place in order] for line in (header, *rows))
+    return Table(first, others, caption)
 
 
 def _differences(summary: Mapping[str, Any], metric: str) -> Sequence[Table]:

@@ -30,7 +30,7 @@ def test_the_support_of_a_table_is_flagged_and_a_whole_one_is_not() -> None:
         rows = [entry("train.pretrain", "adaptor.levels.0.weight", rows=4, rows_changed=count) for count in changed]
         return flags(collect(rows), private=False)
 
-    assert "2 of 4 rows changed" in flagged(4, 2)[0]
+    assert "(jp 2 of 4)" in flagged(4, 2)[0]
     assert flagged(4, 4) == flagged(0, 0) == []  # all of them, or a part that was not trained
 
 
