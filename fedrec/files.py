@@ -126,10 +126,15 @@ def new_folder(directory: Path) -> Iterator[Path]:
     scratch = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
     try:
         yield scratch
-        if directory.exists():
-            directory.rmdir()
-        scratch.chmod(0o755)
-        scratch.replace(directory)
+        if directory.exists() and directory.samefile(Path.cwd()):  # somebody stands there: it is filled, not replaced
+            for entry in scratch.iterdir():
+                entry.replace(directory / entry.name)
+            scratch.rmdir()
+        else:
+            if directory.exists():
+                directory.rmdir()
+            scratch.chmod(0o755)
+            scratch.replace(directory)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise

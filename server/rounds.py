@@ -135,7 +135,7 @@ def run_rounds(
         if schedule.judged:
             validation = _ask_validation(grid, federation, strategy, rounds)
             rounds.judge(validation)
-            run.event("validated", round=rounds.made_in, validation=validation)
+            run.event("validated", stage=schedule.stage, round=rounds.made_in, validation=validation)
     if rounds.watch.best is None:
         raise RunError("no shared model could be validated; see events.jsonl")
     return rounds

@@ -81,10 +81,12 @@ def _package(name: str) -> Check:
 
 def _memory() -> Check:
     try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / _GB
-    except (ValueError, OSError):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
         return Check("memory", "note", "not told by this system")
-    return Check("memory", "ok" if free >= _LEAST_MEMORY else "problem", f"{free:.1f} GB free")
+    kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    free = kilobytes * 1024 / _GB
+    return Check("memory", "ok" if free >= _LEAST_MEMORY else "problem", f"{free:.1f} GB available")
 
 
 def _gpu() -> Check:

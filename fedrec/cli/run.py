@@ -11,7 +11,7 @@ from rich.console import Console
 from fedrec.cli.report import ledger_place, print_results
 from fedrec.errors import FedrecError, RunError, UserError
 from fedrec.offline import go_offline
-from fedrec.recipe import load_recipe
+from fedrec.recipe import Recipe, load_recipe
 from fedrec.report.following import JsonView, Listener, follow
 from fedrec.report.progress import ProgressView
 from fedrec.report.tables import print_lines, privacy_lines
@@ -83,13 +83,7 @@ def run(
         _lead(prepare_deployment(resolved, connection, out, dated(f"{resolved.name}-{resolved.seed}").name), telling)
         return
     out = out or dated(f"{resolved.name}-{resolved.seed}")
-    hints = [
-        "try next: fedrec run --set loss.lam=0            plain cross-entropy instead of S2CE",
-        f"          fedrec recommend {out} --market alfa --user alfa-00000",
-        "          fedrec data synth DIR --overlap 0      markets with nothing but behaviour in common",
-        "          fedrec data import xmarket-5core SRC DIR && fedrec run fecosr --data DIR",
-    ]
-    _lead(prepare_simulation(resolved, data, out), telling, hints if data is None else [])
+    _lead(prepare_simulation(resolved, data, out), telling, _hints(resolved, out) if data is None else [])
 
 
 def adapt(
@@ -144,6 +138,19 @@ def _lead(simulation: "Simulation | Deployment", telling: _Telling, hints: list[
         typer.echo(json.dumps({"event": "written", "folder": str(out), "report": str(page), "mean": summary["mean"]}))
     elif not telling.quiet:
         _print_end(console, out, page, summary, hints or [])
+
+
+def _hints(recipe: Recipe, out: Path) -> list[str]:
+    """What somebody who has just seen synthetic markets may try."""
+    hints = [
+        "fedrec data synth DIR --overlap 0      markets with nothing but behaviour in common",
+        f"fedrec data import xmarket-5core SRC DIR && fedrec run {recipe.name} --data DIR",
+    ]
+    if recipe.task == "sequential":
+        hints.insert(0, f"fedrec recommend {out} --market alfa --user alfa-00000")
+    if recipe.name == "fecosr" and recipe.loss.lam:
+        hints.insert(0, "fedrec run --set loss.lam=0            plain cross-entropy instead of S2CE")
+    return [f"{'' if place else 'try next:':10}{hint}" for place, hint in enumerate(hints)]
 
 
 def _recipe_of(simulation: "Simulation | Deployment") -> dict[str, Any]:

@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 
 from fedrec.errors import UserError
 from fedrec.metrics.significance import holm, paired_t
+from fedrec.recipe import load_recipe
 from fedrec.report.words import best, headline_method, headline_metric, lower_is_better
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.manifest import leaves
@@ -27,6 +28,7 @@ from fedrec.runs.manifest import leaves
 MEAN = "mean"
 _IGNORED = ("seed", "engine.", "training.device")  # beginnings of keys that do not make a recipe another one
 _NOT_JUDGING = ("evaluation.methods", "evaluation.resamples")  # keys of evaluation that change no figure of a method
+_CLICKS = ("ctr.task", "ctr.negatives", "ctr.positive")  # keys that decide what is a click, and what is not
 Floats = NDArray[np.float64]
 
 
@@ -60,12 +62,13 @@ class Entry:
     label: str
     method: str
     runs: Mapping[int, FinishedRun]  # by seed
+    shared: Sequence[str]  # markets that every run of the comparison has a figure of: means are over these
 
     def value(self, market: str, metric: str, seed: int) -> float | None:
         """A market's figure, or the mean over markets."""
-        summary = self.runs[seed].summary
-        found = summary["mean"] if market == MEAN else summary["markets"].get(market, {}).get("results", {})
-        figure = found.get(self.method, {}).get(metric)
+        if market == MEAN:
+            return fmean(self.value(name, metric, seed) or 0.0 for name in self.shared)
+        figure = _figure(self.runs[seed], market, self.method, metric)
         return None if figure is None else float(figure)
 
     def values(self, market: str, metric: str) -> list[float]:
@@ -130,11 +133,16 @@ class Comparison:
             {name for entry in self.entries for run in entry.runs.values() for name in run.summary["markets"]}
         )
 
+    @property
+    def shared(self) -> list[str]:
+        """Those that every run has a figure of."""
+        return list(self.entries[0].shared)
+
     @cached_property
     def differences(self) -> list[Difference]:
         """Each entry against each that is below it; per market, then the mean."""
         found = [
-            _difference(first, second, market, self.metric, self.markets)
+            _difference(first, second, market, self.metric)
             for first, second in combinations(self.entries, 2)
             for market in [*self.markets, MEAN]
         ]
@@ -158,6 +166,8 @@ def compare(paths: Sequence[Path], metric: str | None = None, method: str | None
     differing = sorted(
         {name for one in keys.values() for name in one if len({repr(other.get(name)) for other in keys.values()}) > 1}
     )
+    chosen = {key: method or _method(group[0], metric) for key, group in groups.items()}
+    shared = _shared(groups, chosen, metric)
     entries = []
     for key, group in groups.items():
         seeds = [run.seed for run in group]
@@ -165,10 +175,7 @@ def compare(paths: Sequence[Path], metric: str | None = None, method: str | None
             double = next(run.path for run in group if seeds.count(run.seed) > 1)
             raise UserError(f"{double}: another run given has the same recipe and seed; leave one of them out")
         label = _label(keys[key], differing, list(keys.values()))
-        chosen = method or _method(group[0], metric)
-        if any(metric not in run.summary["mean"].get(chosen, {}) for run in group):
-            raise UserError(f"{group[0].path}: has no {metric} of method {chosen}; choose --metric and --method")
-        entries.append((key, Entry(label, chosen, {run.seed: run for run in group})))
+        entries.append((key, Entry(label, chosen[key], {run.seed: run for run in group}, shared)))
     sign = 1 if lower_is_better(metric) else -1
     entries.sort(key=lambda one: sign * (one[1].average(MEAN, metric) or 0.0))
     values = {name: [_plain(keys[key].get(name)) for key, _ in entries] for name in differing if name != "name"}
@@ -180,7 +187,8 @@ def _read(path: Path) -> FinishedRun:
     summary, manifest = run.read_summary(), run.read_manifest()
     if not summary["mean"]:
         raise UserError(f"{path}: no figures of users left its markets, nothing to compare")
-    recipe = {key: value for key, value in leaves(manifest["recipe"]) if not key.startswith(_IGNORED)}
+    resolved = load_recipe(str(path / "recipe.yaml")).model_dump(mode="json")
+    recipe = {key: value for key, value in leaves(resolved) if not key.startswith(_IGNORED)}
     return FinishedRun(path, summary, recipe, manifest["data"]["hashes"])
 
 
@@ -197,10 +205,30 @@ def _require_comparable(runs: Sequence[FinishedRun]) -> None:
                 )
         if not set(first.summary["markets"]) & set(run.summary["markets"]):
             raise UserError(f"{run.path}: has no market in common with {first.path}")
-        for key in sorted(key for key in first.recipe if key.startswith("evaluation.") and key not in _NOT_JUDGING):
+        judging = ("evaluation.", *(_CLICKS if first.summary["protocol"] == "ctr" else ()))
+        for key in sorted(key for key in first.recipe if key.startswith(judging) and key not in _NOT_JUDGING):
             was, now = first.recipe[key], run.recipe.get(key)
             if was != now:
                 raise UserError(f"{run.path}: {key} is {now!r}, in {first.path} it is {was!r}; compare like with like")
+
+
+def _figure(run: FinishedRun, market: str, method: str, metric: str) -> float | None:
+    results = run.summary["markets"].get(market, {}).get("results", {})
+    return None if metric not in results.get(method, {}) else float(results[method][metric])
+
+
+def _shared(groups: Mapping[str, Sequence[FinishedRun]], methods: Mapping[str, str], metric: str) -> list[str]:
+    """Markets of which every run has the figure. Raises :class:`UserError` where there is none."""
+    found: set[str] | None = None
+    for key, group in groups.items():
+        for run in group:
+            own = {name for name in run.summary["markets"] if _figure(run, name, methods[key], metric) is not None}
+            if not own:
+                raise UserError(f"{run.path}: has no {metric} of method {methods[key]}; choose --metric and --method")
+            found = own if found is None else found & own
+    if not found:
+        raise UserError(f"compare: no market has {metric} in all of these runs")
+    return sorted(found)
 
 
 def _method(run: FinishedRun, metric: str) -> str:
@@ -222,10 +250,10 @@ def _label(own: Mapping[str, Any], differing: Sequence[str], everyone: Sequence[
     return " ".join([name, *(f"{key}={_plain(own.get(key))}" for key in keys)])
 
 
-def _difference(first: Entry, second: Entry, market: str, metric: str, markets: Sequence[str]) -> Difference:
+def _difference(first: Entry, second: Entry, market: str, metric: str) -> Difference:
     seeds = sorted(set(first.runs) & set(second.runs))
     if market == MEAN:
-        pairs = [_between(first, second, name, metric, seeds) for name in markets]
+        pairs = [_between(first, second, name, metric, seeds) for name in first.shared]
         values = np.array([pair for pair in pairs if pair is not None])
         return Difference(first.label, second.label, market, _mean(values), len(values), paired_t(values))
     users = _per_user(first, second, market, metric, seeds)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Canvas
 
 from fedrec.files import write_atomic
 from fedrec.report.comparison import MEAN, Comparison, Difference
-from fedrec.report.figures import MARKERS, QUIET, SERIES, Cell, Figure, csv_text, write_figures
+from fedrec.report.figures import QUIET, Cell, Figure, csv_text, look, write_figures
 from fedrec.report.html import page
 from fedrec.report.tables import Row
 from fedrec.report.words import lower_is_better, method_words
@@ -52,7 +52,7 @@ def difference_lines(comparison: Comparison) -> tuple[Row, list[Row]]:
             one.first,
             one.second,
             one.market,
-            str(one.count),
+            "" if one.market != MEAN and math.isnan(one.p) else str(one.count),
             f"{one.mean:+.4f}{'*' if one.significant else ''}",
             _p(one.p),
             _p(one.adjusted),
@@ -80,15 +80,22 @@ def answer(comparison: Comparison) -> str:
     words += f" over {seeds} seeds." if seeds > 1 else " with one seed."
     for other in others:
         found = [one for one in comparison.differences if (one.first, one.second) == (first.label, other.label)]
-        own = [one for one in found if one.market != MEAN]
+        own = [one for one in found if one.market != MEAN and not math.isnan(one.p)]
         sign = -1 if lower_is_better(metric) else 1
         better = [one.market for one in own if one.significant and sign * one.mean > 0]
         worse = [one.market for one in own if one.significant and sign * one.mean < 0]
-        if found:
+        if found and not own:
+            words += (
+                f" Against {other.label} ({other.average(MEAN, metric) or 0.0:.4f}) no market was tested: "
+                "the figures of single users are not here."
+            )
+        elif found:
             words += (
                 f" Against {other.label} ({other.average(MEAN, metric) or 0.0:.4f}) it is significantly better in "
                 f"{', '.join(better) or 'no market'} and significantly worse in {', '.join(worse) or 'none'}."
             )
+    if len(comparison.shared) < len(comparison.markets):
+        words += f" Means are over {', '.join(comparison.shared)}: of the other markets not every run has figures."
     return words
 
 
@@ -133,7 +140,7 @@ def quality_figure(comparison: Comparison) -> Figure:
         axis = canvas.subplots()
         count = len(comparison.entries)
         for number, entry in enumerate(comparison.entries):
-            colour, marker = SERIES[number % len(SERIES)], MARKERS[number % len(MARKERS)]
+            colour, marker = look(number)
             shift = 0.5 * (number / max(count - 1, 1) - 0.5)
             for place, market in enumerate(places):
                 values = entry.values(market, metric)
@@ -174,7 +181,7 @@ def cost_figure(comparison: Comparison) -> Figure:
             canvas.subplots(1, 2, sharey=True), (2, 3), ("MB that left the markets", "seconds"), strict=True
         ):
             for number, row in enumerate(rows):
-                colour, marker = SERIES[number % len(SERIES)], MARKERS[number % len(MARKERS)]
+                colour, marker = look(number)
                 axis.plot([float(row[column] or 0)], [float(row[1] or 0)], marker, color=colour, label=row[0])
             axis.set_xlabel(label)
             axis.set_xlim(left=0, right=1.1 * max([float(row[column] or 0) for row in rows] + [1e-9]))

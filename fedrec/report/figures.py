@@ -62,6 +62,11 @@ WIDTH = 4.8  # inches: readable on a phone, two beside each other on a desk
 Cell = str | int | float | None
 
 
+def look(number: int) -> tuple[str, str]:
+    """Colour and marker of one of many series; the first 64 all differ."""
+    return SERIES[number % len(SERIES)], MARKERS[(number + number // len(SERIES)) % len(MARKERS)]
+
+
 @dataclass(frozen=True)
 class Figure:
     """One figure: ``says`` is what a reader who cannot see it is told, ``rows`` are its data under ``header``."""

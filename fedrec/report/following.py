@@ -1,6 +1,7 @@
 """Following a run: ``events.jsonl`` is read as it grows, whatever engine writes it, and told to whoever listens."""
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -64,11 +65,16 @@ def follow(events: Path, listeners: Sequence[Listener]) -> Iterator[None]:
 
 
 def _watch(lines: JsonLines, listeners: Sequence[Listener], stop: threading.Event) -> None:
+    hearing = list(listeners)
     while True:
         last = stop.is_set()
         for event in lines.read():
-            for listener in listeners:
-                listener.event(event)
+            for listener in list(hearing):
+                try:
+                    listener.event(event)
+                except Exception as error:  # a reader that has gone ends neither the run nor what others read of it
+                    hearing.remove(listener)
+                    print(f"fedrec: {type(listener).__name__} hears no more: {error}", file=sys.stderr)
         if last:
             return
         stop.wait(_POLL_SECONDS)

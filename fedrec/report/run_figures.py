@@ -17,17 +17,16 @@ from fedrec.report.figures import (
     GREEN,
     GREY,
     INK,
-    MARKERS,
     ORANGE,
     PURPLE,
     QUIET,
     RED,
-    SERIES,
     TEAL,
     Cell,
     Figure,
+    look,
 )
-from fedrec.report.tables import METHODS
+from fedrec.report.tables import common_means
 from fedrec.report.words import lower_is_better, method_words
 
 Summary = Mapping[str, Any]
@@ -66,15 +65,16 @@ class CodeUse:
 
 def results_figure(summary: Summary, metric: str) -> Figure:
     """Every method in every market."""
-    methods = [name for name in METHODS if metric in summary["mean"].get(name, {}) and name in _LOOKS]
+    means = {name: mean for name, mean in common_means(summary, metric)[0].items() if name in _LOOKS}
+    methods = list(means)
     markets = list(summary["markets"])
     rows: list[list[Cell]] = [
         [name, *(summary["markets"][name]["results"].get(method, {}).get(metric) for method in methods)]
         for name in markets
     ]
-    rows.append(["mean", *(summary["mean"][method][metric] for method in methods)])
-    ranked = sorted(methods, key=lambda name: summary["mean"][name][metric], reverse=not lower_is_better(metric))
-    listed = ", ".join(f"{method_words(name)} {summary['mean'][name][metric]:.4f}" for name in ranked)
+    rows.append(["mean", *means.values()])
+    ranked = sorted(methods, key=lambda name: means[name], reverse=not lower_is_better(metric))
+    listed = ", ".join(f"{method_words(name)} {means[name]:.4f}" for name in ranked)
 
     def draw(canvas: Canvas) -> None:
         axis = canvas.subplots()
@@ -149,7 +149,7 @@ def convergence_figure(rounds: Sequence[Mapping[str, Any]], best: int | None) ->
         return None
     rows: list[list[Cell]] = [
         # a round judges the state that it began with
-        [one["stage"], one.get("judged", one["round"] - 1), one["validation_before"], one["drift"]]
+        [one["stage"], one["judged"], one["validation_before"], one["drift"]]
         for one in judged
     ]
     peaks = [max((row for row in rows if row[0] == stage), key=lambda row: float(row[2] or 0)) for stage in stages]
@@ -269,7 +269,7 @@ def item_map_figure(points: ItemMap) -> Figure:
         axis = canvas.subplots()
         for place, name in enumerate(names):
             own = points.places[owners == name]
-            colour, marker = SERIES[place % len(SERIES)], MARKERS[place % len(MARKERS)]
+            colour, marker = look(place)
             axis.plot(*own.T, marker, color=colour, markersize=3.2, alpha=0.6, markeredgewidth=0, label=name)
         axis.set_xticks([])
         axis.set_yticks([])

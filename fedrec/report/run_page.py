@@ -1,15 +1,16 @@
 """``report.html`` of a run: what was asked, what came of it, what it cost, what left, and how to do it again."""
 
+import json
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from fedrec.files import read_json_lines, write_atomic
+from fedrec.files import read_json, read_json_lines, write_atomic
 from fedrec.recipe import HEADLINES, Recipe, load_recipe
 from fedrec.report.figures import Figure, write_figures
 from fedrec.report.html import page, size
@@ -28,6 +29,7 @@ from fedrec.report.run_figures import (
 from fedrec.report.tables import METHODS, Row, differences_table, privacy_lines, results_table
 from fedrec.report.words import answer, headline_method, headline_metric, method_words, remarks
 from fedrec.runs.folder import RunFolder
+from fedrec.runs.manifest import leaves
 
 PAGE, FIGURES = "report.html", "figures"
 _RECONSTRUCTED = {
@@ -102,6 +104,11 @@ def _figures(
     judged = {(one["stage"], one["round"]): one["judged"] for one in events if one["event"] == "round"}
     best = next((one["best_round"] for one in reversed(events) if one["event"] == "pretrained"), None)
     told = [{**one, "judged": judged.get((one["stage"], one["round"]), one["round"] - 1)} for one in rounds]
+    told += [  # what the last round made is validated after it
+        {"stage": one["stage"], "judged": one["round"], "validation_before": one["validation"], "drift": None}
+        for one in events
+        if one["event"] == "validated" and "stage" in one
+    ]
     headline = headline_method(summary, metric)
     other = "local" if headline == "federated" else "ease"
     return {
@@ -253,13 +260,27 @@ def _privacy(summary: Mapping[str, Any], recipe: Recipe) -> list[str]:
 
 
 def _command(run: RunFolder, recipe: Recipe, manifest: Mapping[str, Any]) -> str:
-    words = ["fedrec", "run", str(run.path / "recipe.yaml")]
-    folder = manifest["data"]["folder"]
+    place, folder = run.path.resolve(), manifest["data"]["folder"]
+    if manifest["start_from"]:
+        return shlex.join(["fedrec", "adapt", manifest["start_from"], folder, *_adapted(recipe, manifest)])
+    words = ["fedrec", "run", str(place / "recipe.yaml")]
     if folder is not None:
         words += ["--data", folder]
     if manifest["deployment"] is not None:
         words += ["--connection", str(manifest["deployment"].get("connection", "CONNECTION"))]
-    return shlex.join([*words, "--out", f"{run.path}-again"])
+    return shlex.join([*words, "--out", f"{place}-again"])
+
+
+def _adapted(recipe: Recipe, manifest: Mapping[str, Any]) -> Iterator[str]:
+    """What an adaptation was given besides, where the model that it began with is still there."""
+    model = Path(manifest["start_from"]) / "model.json"
+    if not model.is_file():
+        return
+    began = dict(leaves(read_json(model)["recipe"]))
+    sections = ("training.", "finetune.", "prior.", "ease.", "itemknn.", "evaluation.")
+    for key, value in leaves(manifest["recipe"]):
+        if key.startswith(sections) and value != began.get(key) and key != "prior.federated":
+            yield from ("--set", f"{key}={json.dumps(value)}")
 
 
 def _versions(manifest: Mapping[str, Any], summary: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """Tables for the terminal: boxed where a person looks, one plain line a row where a pipe reads."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -27,6 +28,20 @@ METHODS = (
     "pooled",
 )
 Row = Sequence[str]
+
+
+def common_means(summary: Mapping[str, Any], metric: str) -> tuple[dict[str, float], list[str]]:
+    """Mean of every method over the markets that have them all, and those markets: means to be set side by side.
+
+    Where a stage failed in some market, ``summary["mean"]`` is over other markets for one method than for another.
+    Where no market has all methods, each mean is over those that have it.
+    """
+    methods = [name for name in METHODS if metric in summary["mean"].get(name, {})]
+    found = {market: figures["results"] for market, figures in summary["markets"].items()}
+    whole = [market for market, own in found.items() if all(metric in own.get(name, {}) for name in methods)]
+    if not whole:
+        return {name: summary["mean"][name][metric] for name in methods}, list(found)
+    return {name: fmean(found[market][name][metric] for market in whole) for name in methods}, whole
 
 
 def print_table(console: Console, title: str, header: Row, rows: Sequence[Row], note: str = "") -> None:
@@ -67,7 +82,8 @@ def _widths(lines: Sequence[Row]) -> list[int]:
 
 def results_table(summary: Mapping[str, Any], metric: str) -> tuple[Row, list[Row]]:
     """One row a market and their mean: every method; where both ran, the gain of federated over local."""
-    methods = [name for name in METHODS if metric in summary["mean"].get(name, {})]
+    means, _ = common_means(summary, metric)
+    methods = list(means)
     compared = {"federated", "local"} <= set(methods)
     header = ["market", "users", *map(_short, methods), *(["gain", "interval"] if compared else [])]
     rows: list[Row] = []
@@ -76,9 +92,8 @@ def results_table(summary: Mapping[str, Any], metric: str) -> tuple[Row, list[Ro
         gain = figures["gain"].get(metric)
         last = [f"{gain['mean']:+.4f}", f"{gain['low']:+.4f} … {gain['high']:+.4f}"] if gain else ["", ""]
         rows.append([market, str(figures["evaluated_users"]), *values, *(last if compared else [])])
-    means = summary["mean"]
-    total = [f"{means['federated'][metric] - means['local'][metric]:+.4f}", ""] if compared else []
-    rows.append(["mean", "", *(_figure(means[name].get(metric)) for name in methods), *total])
+    total = [f"{means['federated'] - means['local']:+.4f}", ""] if compared else []
+    rows.append(["mean", "", *(_figure(means[name]) for name in methods), *total])
     return header, rows
 
 

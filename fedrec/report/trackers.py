@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fedrec.errors import UserError
-from fedrec.files import read_json
+from fedrec.files import read_json, read_json_lines
 from fedrec.report.following import Event
 
 Measures = Mapping[str, float]
@@ -28,7 +28,8 @@ class Tracker:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Connected, and disconnected whatever happens."""
+        """Connected, and disconnected whatever happens. A run that goes on counts its rounds on."""
+        self._step = sum(one["event"] == "round" for one in read_json_lines(self._run / "events.jsonl"))
         with self._open() as self._log:
             yield
 

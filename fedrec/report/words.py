@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedrec.recipe import HEADLINES
-from fedrec.report.tables import METHODS
+from fedrec.report.tables import common_means
 
 FLOORS = ("popularity", "itemknn", "ease")
 _LOWER_IS_BETTER = frozenset({"logloss", "ece"})
@@ -47,10 +47,11 @@ def method_words(method: str) -> str:
 
 def answer(summary: Summary, metric: str) -> str:
     """The run in a sentence or two."""
-    figures = {name: metrics[metric] for name, metrics in summary["mean"].items() if metric in metrics}
-    count, name = len(summary["markets"]), metric.upper()
+    figures, markets = common_means(summary, metric)
+    known, name = len(summary["markets"]), metric.upper()
     if not figures:
-        return f"{count} markets trained together; no figures of users left them."
+        return f"{known} markets trained together; no figures of users left them."
+    count = f"{known}" if len(markets) == known else f"{len(markets)} of {known}"
     method = headline_method(summary, metric)
     if method is None:
         first = best(figures, metric)
@@ -80,13 +81,13 @@ def answer(summary: Summary, metric: str) -> str:
 
 def remarks(summary: Summary, metric: str) -> list[str]:
     """What somebody should know before believing the answer."""
-    figures = {name: metrics[metric] for name, metrics in summary["mean"].items() if metric in metrics}
+    figures, markets = common_means(summary, metric)
     method, found = headline_method(summary, metric), []
     if method is not None:
         found += [
             f"Better than {method_words(method)}: {method_words(name)}, {figures[name]:.4f}."
-            for name in METHODS
-            if name in figures and not name.startswith("pooled") and better(metric, figures[name], figures[method])
+            for name in figures
+            if not name.startswith("pooled") and better(metric, figures[name], figures[method])
         ]
         if "pooled" in figures:
             found.append(
@@ -95,6 +96,9 @@ def remarks(summary: Summary, metric: str) -> list[str]:
             )
     if figures:
         found.append("One seed. Another may move these figures by more than the intervals say: they are over users.")
+    if figures and len(markets) < len(summary["markets"]):
+        missing = sorted(set(summary["markets"]) - set(markets))
+        found.append(f"Means leave out {', '.join(missing)}, where not every method has a figure.")
     found += [f"Missing: {one['market']}, {one['action']}: {one['reason']}." for one in summary["failed"]]
     return found
 

@@ -5,6 +5,7 @@ interrupted goes on: a trial that was running keeps its values, and its run is r
 sampler seeded with the trial's number, so that an interruption changes nothing.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,12 @@ from optuna.trial import Trial, TrialState
 
 from fedrec.errors import RunError, UserError
 from fedrec.files import JsonLines, read_json, write_json
-from fedrec.recipe import load_recipe, recipe_json
+from fedrec.recipe import Recipe, load_recipe, recipe_json
 from fedrec.runs.folder import RunFolder
 from fedrec.seeds import derive_seed
 from fedrec.simulation.complete import complete, ignore
-from fedrec.simulation.sweep import Done, Point, run_path
-from fedrec.simulation.tuning import Tried, ranked, require_tunable, write_best, write_tried
+from fedrec.simulation.sweep import Done, Point, refuse_fixed, run_path
+from fedrec.simulation.tuning import Tried, ranked, require_tunable, split_values, write_best, write_tried
 from fedrec.tell import Tell, silent
 
 _STARTUP = 5  # trials before any is given up
@@ -43,12 +44,15 @@ class Axis:
 
     @classmethod
     def parse(cls, text: str) -> "Axis":
-        """``key=a,b,c`` or ``key=LOW..HIGH``, ending in ``:log`` for a logarithmic scale."""
+        """``key=a,b,c`` or ``key=LOW..HIGH``, ending in ``:log`` for a logarithmic scale.
+
+        Between numbers without a point only whole ones are tried: ``0..1`` is 0 or 1, ``0.0..1.0`` all between.
+        """
         key, sign, values = text.partition("=")
         if not key or not sign or not values:
             raise UserError(f"{text!r}: name a key and what it may be, such as loss.lam=0..0.5 or model.layers=1,2,3")
         if ".." not in values:
-            return cls(key, tuple(values.split(",")))
+            return cls(key, tuple(split_values(values)))
         span, _, scale = values.partition(":")
         low, _, high = span.partition("..")
         try:
@@ -56,7 +60,7 @@ class Axis:
         except ValueError:
             raise UserError(f"{text!r}: a range is LOW..HIGH of numbers, such as loss.tau=0.05..0.5:log") from None
         log, whole = scale == "log", all(part.lstrip("-").isdecimal() for part in (low, high))
-        if scale not in {"", "log"} or not numbers[0] < numbers[1] or (log and numbers[0] <= 0):
+        if scale not in {"", "log"} or not -math.inf < numbers[0] < numbers[1] < math.inf or (log and numbers[0] <= 0):
             raise UserError(f"{text!r}: LOW below HIGH, then nothing or :log, and for :log LOW above zero")
         return cls(key, (), *numbers, log, whole)
 
@@ -91,6 +95,14 @@ def optimise(
     """
     require_tunable(reference, overrides)
     space = [Axis.parse(text) for text in axes]
+    keys = [axis.key for axis in space]
+    double = next((key for key in keys if keys.count(key) > 1), None)
+    if double is not None:
+        raise UserError(f"{double}: is given twice; leave one of them out")
+    for axis in space:  # what no trial could use is said before the first
+        for value in axis.choices or (axis.low, axis.high):
+            text = f"{int(value)}" if axis.whole else f"{value}"
+            _recipe(reference, [*overrides, f"{axis.key}={text}"], 0)
     _claim(out, reference, axes, seeds, overrides, data)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
@@ -176,13 +188,22 @@ def _try(
     """A point under every seed; None where it was given up or its run failed."""
     for seed in range(seeds):
         path = run_path(out, point, seed)
-        recipe = load_recipe(reference, [*overrides, *point.overrides, f"seed={seed}"])
+        try:
+            recipe = _recipe(reference, [*overrides, *point.overrides], seed)
+        except UserError as error:  # keys that are at odds in this trial alone
+            progress(f"{point.label}: {error}")
+            return None
         try:
             complete(recipe, data, path, tell, lead.follow(path) if seed == 0 else ignore)
         except (optuna.TrialPruned, RunError) as error:
             progress(f"{point.label}: {error}")
             return None
     return _read(point, seeds, out)
+
+
+def _recipe(reference: str, overrides: Sequence[str], seed: int) -> Recipe:
+    refuse_fixed(overrides)
+    return load_recipe(reference, [*overrides, f"seed={seed}"])
 
 
 def _read(point: Point, seeds: int, out: Path) -> Tried:

@@ -55,14 +55,15 @@ class Recommender:
         self._weights = {name: np.array(values) for name, values in weights.items()}
 
     @classmethod
-    def open(cls, path: Path, market: str, data: Path | None = None) -> "Recommender":
+    def open(cls, path: Path | str, market: str, data: Path | str | None = None) -> "Recommender":
         """Of a market of a finished run.
 
         ``path`` is a run's folder, or on a market's own host the folder of the run in the market's private state; there
         ``data`` is the market's store. Raises :class:`UserError` for anything unknown, and for data that are not what
         the run was trained on.
         """
-        return cls(*(_open(path, market) if data is None else _open_private(path, market, data)))
+        folder = Path(path)
+        return cls(*(_open(folder, market) if data is None else _open_private(folder, market, Path(data))))
 
     def recommend(
         self, history: Sequence[str] = (), k: int = 10, *, user: str | None = None, method: str | None = None
@@ -72,6 +73,8 @@ class Recommender:
         In place of a history, ``user`` names a person, whose own it is (all interactions in the store). What the person
         had is not recommended. Without ``method``, the first there of federated, fedease, pooled, local, ...
         """
+        if isinstance(history, str):
+            raise UserError(f"history {history!r}: a list of item keys, not a text")
         if (user is None) == (not history):
             raise UserError("recommend: name a person with --user, or give --history ITEM,ITEM,... (one of them)")
         if k < 1:
@@ -113,10 +116,10 @@ def _open(path: Path, market: str) -> tuple[MarketNode, Recipe]:
         raise UserError(f"{store.path}: not the data that {path} was trained on; import it again or run again")
     if summary["protocol"] == "ctr":
         raise UserError(f"{path}: predicts clicks and ranks nothing; recommend needs a run of task sequential")
-    if not summary["markets"][market]["results"]:
+    node = MarketNode(store, run.markets / market)
+    if not node.report.is_file():
         raise UserError(f"--market {market!r}: its evaluation failed in {path}, nothing there to recommend with")
-    fixed = _fixed(summary["markets"][market]["chosen"])
-    return MarketNode(store, run.markets / market), load_recipe(str(path / "recipe.yaml"), fixed)
+    return node, load_recipe(str(path / "recipe.yaml"), _fixed(read_json(node.report)))
 
 
 def _open_private(path: Path, market: str, data: Path) -> tuple[MarketNode, Recipe]:

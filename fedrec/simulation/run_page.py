@@ -15,7 +15,7 @@ from fedrec.data.splits import own_items
 from fedrec.errors import UserError
 from fedrec.recipe import Recipe
 from fedrec.report.run_figures import CodeUse, ItemMap
-from fedrec.report.run_page import Seen, write_run_page
+from fedrec.report.run_page import PAGE, Seen, write_run_page
 from fedrec.runs.folder import RunFolder
 from fedrec.seeds import numpy_generator
 from fedrec.simulation.run import FinishedRun, open_finished
@@ -28,13 +28,15 @@ _METHOD = "federated"
 def write_page(path: Path) -> Path:
     """Write a finished run's page and figures; returns the page.
 
-    Without item map and code use where the data are elsewhere, or no longer what the run was trained on.
+    Where the data are elsewhere, or no longer what the run was trained on, a page that is there stays as it is, and a
+    new one has neither item map nor code use.
     """
     try:
         finished = open_finished(path)
     except UserError:
-        RunFolder.open(path).read_summary()  # an unfinished run has no page at all
-        return write_run_page(RunFolder.open(path))
+        run = RunFolder.open(path)
+        run.read_summary()  # an unfinished run has no page at all
+        return run.path / PAGE if (run.path / PAGE).is_file() else write_run_page(run)
     with single_threaded():
         return write_run_page(finished.run, Seen(item_map(finished), code_use(finished)))
 

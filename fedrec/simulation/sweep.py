@@ -58,6 +58,8 @@ def sweep(
 
     ``progress`` hears of every run, ``tell`` of every event in it.
     """
+    for point in points:
+        refuse_fixed([*overrides, *point.overrides])
     recipes = {
         (point, seed): load_recipe(reference, [*overrides, *point.overrides, f"seed={seed}"])
         for seed in range(seeds)
@@ -67,6 +69,16 @@ def sweep(
     for number, ((point, seed), recipe) in enumerate(recipes.items(), start=1):
         progress(f"run {number} of {len(recipes)}: {point.label}, seed {seed}")
         yield Done.read(point, seed, complete(recipe, data, run_path(out, point, seed), tell))
+
+
+def refuse_fixed(overrides: Sequence[str]) -> None:
+    """Raise :class:`UserError` for keys that a sweep sets itself."""
+    for override in overrides:
+        key, _, value = (part.strip() for part in override.partition("="))
+        if key == "seed":
+            raise UserError(f"{override}: a sweep's seeds are those of --seeds; leave the key out")
+        if (key, value) == ("engine.kind", "deploy"):
+            raise UserError(f"{override}: a sweep runs on this machine; choose inline or ray")
 
 
 def _claim(out: Path, recipes: dict[tuple[Point, int], Recipe], data: Path | None) -> None:

@@ -37,6 +37,11 @@ class Tried:
         return [validation(done.run) for done in self.done]
 
     @property
+    def markets(self) -> int:
+        """How many were validated, under the seed where they were fewest."""
+        return min(len(_validated(done.run)) for done in self.done)
+
+    @property
     def validation(self) -> float:
         """Mean over seeds."""
         return fmean(self.validations)
@@ -58,14 +63,18 @@ def validation(run: RunFolder) -> float:
     NDCG@10, or of click-through models minus the LogLoss that stopped their training. Raises :class:`UserError` where
     nothing was trained.
     """
-    steps = run.read_journal().steps
-    if CTR in steps:
-        found = [-one[f"{_METHOD}.validation"] for one in steps[CTR].values() if f"{_METHOD}.validation" in one]
-    else:
-        found = [one["validation"] for one in steps.get(FINETUNE, {}).values() if "validation" in one]
+    found = _validated(run)
     if not found:
         raise UserError(f"{run.path}: no federated model was validated; sweep a recipe whose methods have federated")
     return fmean(found)
+
+
+def _validated(run: RunFolder) -> list[float]:
+    """One figure a market that finished its training."""
+    steps = run.read_journal().steps
+    if CTR in steps:
+        return [-one[f"{_METHOD}.validation"] for one in steps[CTR].values() if f"{_METHOD}.validation" in one]
+    return [one["validation"] for one in steps.get(FINETUNE, {}).values() if "validation" in one]
 
 
 def require_tunable(reference: str, overrides: Sequence[str]) -> str:
@@ -78,6 +87,11 @@ def require_tunable(reference: str, overrides: Sequence[str]) -> str:
     return "minus LogLoss" if recipe.task == "ctr" else "NDCG@10"
 
 
+def split_values(values: str) -> list[str]:
+    """What stands between commas; commas inside brackets belong to a value."""
+    return re.split(r",(?![^\[]*\])", values)
+
+
 def grid_points(axes: Sequence[str]) -> list[Point]:
     """All combinations of ``key=value,value,...``; commas inside brackets belong to a value."""
     parsed: dict[str, list[str]] = {}
@@ -87,7 +101,7 @@ def grid_points(axes: Sequence[str]) -> list[Point]:
             raise UserError(f"{axis!r}: name a key and its values, such as loss.lam=0,0.3")
         if key in parsed:
             raise UserError(f"{axis!r}: {key} is given twice")
-        parsed[key] = re.split(r",(?![^\[]*\])", values)
+        parsed[key] = split_values(values)
     combinations = [list(zip(parsed, values, strict=True)) for values in itertools.product(*parsed.values())]
     points = [Point(_label(pairs), tuple(f"{key}={value}" for key, value in pairs)) for pairs in combinations]
     labels = [point.label for point in points]
@@ -124,8 +138,9 @@ def sweep_grid(
 
 
 def ranked(tried: Iterable[Tried]) -> list[Tried]:
-    """Best first; of equals, the one that was asked for first."""
-    return sorted(tried, key=lambda one: -one.validation)
+    """Best first; of equals, the one that was asked for first. Behind all others those that lack a market's figure:
+    a mean over fewer markets says something else."""
+    return sorted(tried, key=lambda one: (-one.markets, -one.validation))
 
 
 def write_tried(out: Path, tried: Sequence[Tried]) -> None:

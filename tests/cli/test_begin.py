@@ -15,6 +15,7 @@ import yaml
 
 from fedrec.cli.main import app, exit_code
 from fedrec.recipe import load_recipe, recipe_names, recipe_schema, recipe_text
+from fedrec.simulation.tuning import grid_points, require_tunable
 from tests.conftest import QUICK
 
 ROOT = Path(__file__).parents[2]
@@ -95,6 +96,25 @@ def test_a_new_projects_readme_names_what_is_there(tmp_path: Path) -> None:
     assert all(line.split()[1] in app_commands() for line in lines)
     assert run("new", str(tmp_path / "other"), "--recipe", "fecosrr") == 2
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_what_a_projects_readme_sets_changes_its_recipe(name: str, tmp_path: Path) -> None:
+    assert run("new", str(tmp_path / "shop"), "--recipe", name) == 0
+    text = (tmp_path / "shop" / "README.md").read_text()
+    for setting in set(re.findall(r"--set (\S+)", text)) - {"key.key=value`;"}:
+        assert load_recipe(name, [setting]) != load_recipe(name)
+    for axis in re.findall(r"sweep grid recipe.yaml (\S+)", text):
+        assert len(grid_points([axis])) == 2
+        require_tunable(name, [])
+    assert ("fedrec recommend" in text) == (load_recipe(name).task == "sequential")
+
+
+def test_a_project_in_the_folder_where_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("new", ".") == 0
+    assert (tmp_path / "recipe.yaml").is_file()
+    assert Path.cwd() == tmp_path
 
 
 def app_commands() -> set[str]:

@@ -152,11 +152,11 @@ def test_a_market_that_never_took_part_adapts(finished: Path, synthetic: Path, t
 def test_a_market_without_an_evaluation_has_nothing_to_recommend(finished: Path, tmp_path: Path) -> None:
     copied = tmp_path / "run"
     shutil.copytree(finished, copied)
-    summary = json.loads((copied / "summary.json").read_text())
-    summary["markets"]["alfa"]["results"] = {}
-    (copied / "summary.json").write_text(json.dumps(summary))
+    (copied / "markets" / "alfa" / "report.json").unlink()
     with pytest.raises(UserError, match="its evaluation failed"):
-        Recommender.open(copied, "alfa").recommend(user="alfa-00007")
+        Recommender.open(str(copied), "alfa")
+    with pytest.raises(UserError, match="a list of item keys, not a text"):
+        Recommender.open(str(copied), "bravo").recommend("item-00003")
 
 
 def test_a_markets_words_are_no_markup() -> None:

@@ -162,8 +162,31 @@ def test_axes() -> None:
     assert Axis.parse("model.layers=1..4") == Axis("model.layers", (), 1, 4, whole=True)
     assert Axis.parse("model.layers=1,2") == Axis("model.layers", ("1", "2"))
 
+    assert Axis.parse("codes.global_levels=[64,32],[32]").choices == ("[64,32]", "[32]")
 
-@pytest.mark.parametrize("text", ["a", "a=x..y", "a=2..1", "a=0..1:log", "a=1..2:lin"])
+
+@pytest.mark.parametrize(
+    ("axes", "said"),
+    [
+        (["loss.lamm=0..0.5"], "did you mean 'lam'"),
+        (["loss.lam=0..1"], "loss.lam = 1"),
+        (["loss.lam=0..0.5", "loss.lam=0.1,0.2"], "given twice"),
+        (["seed=1,2"], "--seeds"),
+        (["engine.kind=deploy,inline"], "on this machine"),
+    ],
+)
+def test_what_no_trial_could_use_is_said_before_the_first(axes: list[str], said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        next(optimise("fecosr", axes, 3, 1, SETTINGS, None, tmp_path / "out", True, quiet))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_grid_sets_no_seeds(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--seeds"):
+        next(sweep_grid("fecosr", ["seed=1,2"], 1, [], None, tmp_path / "out", quiet))
+
+
+@pytest.mark.parametrize("text", ["a", "a=x..y", "a=2..1", "a=0..1:log", "a=1..2:lin", "a=0..inf"])
 def test_what_is_no_axis(text: str) -> None:
     with pytest.raises(UserError, match=r"name a key|LOW"):
         Axis.parse(text)

@@ -169,9 +169,37 @@ def test_what_cannot_be_compared(runs: dict[tuple[str, int], Path], tmp_path: Pa
     data = spoilt(runs["0", 0], tmp_path / "data", lambda manifest: manifest["data"]["hashes"].update(bravo="0" * 64))
     with pytest.raises(UserError, match="market 'bravo' holds other data"):
         compare([runs["0", 0], data])
-    question = spoilt(runs["0.3", 0], tmp_path / "question", lambda made: made["recipe"]["evaluation"].update(ties="x"))
-    with pytest.raises(UserError, match=r"evaluation.ties is 'x'"):
+    question = tmp_path / "question"
+    shutil.copytree(runs["0.3", 0], question)
+    text = (question / "recipe.yaml").read_text()
+    (question / "recipe.yaml").write_text(text.replace("ties: source", "ties: random"))
+    with pytest.raises(UserError, match=r"evaluation.ties is 'random'"):
         compare([runs["0", 0], question])
+
+
+def test_a_market_that_one_run_lacks_is_in_no_mean(runs: dict[tuple[str, int], Path], tmp_path: Path) -> None:
+    lacking = tmp_path / "lacking"
+    shutil.copytree(runs["0", 0], lacking)
+    made = summary(lacking)
+    made["markets"]["bravo"]["results"] = {}
+    (lacking / "summary.json").write_text(json.dumps(made))
+    found = compare([lacking, runs["0.3", 0]])
+    for entry in found.entries:
+        (run,) = entry.runs.values()
+        expected = (result(run.path, "alfa") + result(run.path, "charlie")) / 2
+        assert entry.average(MEAN, METRIC) == pytest.approx(expected)
+    assert "Means are over alfa, charlie" in answer(found)
+
+
+def test_a_run_and_what_its_page_says_to_repeat_are_seeds_of_one_recipe(
+    runs: dict[tuple[str, int], Path], tmp_path: Path, synthetic: Path
+) -> None:
+    """The page names the resolved recipe, the first run was given one with ``auto``."""
+    again = load_recipe(str(runs["0", 0] / "recipe.yaml"), ["seed=7"])
+    assert again.evaluation.protocol != "auto"
+    prepare_simulation(again, synthetic, tmp_path / "again").start()
+    (entry,) = compare([runs["0", 0], tmp_path / "again"]).entries
+    assert sorted(entry.runs) == [0, 7]
 
 
 def spoilt(run: Path, copy: Path, change: Callable[[dict[str, Any]], None]) -> Path:

@@ -15,6 +15,7 @@ import pytest
 from fedrec.errors import UserError
 from fedrec.recipe import load_recipe
 from fedrec.report.run_figures import CodeUse, attendance_figure, code_overlap
+from fedrec.report.tables import common_means
 from fedrec.report.words import answer, remarks
 from fedrec.runs.folder import RunFolder
 from fedrec.simulation.run import prepare_simulation
@@ -102,6 +103,8 @@ def test_the_data_of_the_figures_are_the_summarys(run: Path) -> None:
     convergence = cells(run / "figures" / "convergence.csv")
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     judged = {one["judged"]: one["validation_before"] for one in events if one["event"] == "round"}
+    (last,) = (one for one in events if one["event"] == "validated")
+    judged[last["round"]] = last["validation"]  # what the last round made is on the curve too
     assert {int(row["after_round"]): float(row["validation"]) for row in convergence} == judged
     items = Counter(row["market"] for row in cells(run / "figures" / "items.csv"))
     assert items == {name: market["items"] for name, market in summary["markets"].items()}
@@ -116,6 +119,8 @@ def test_it_is_written_the_same_again_and_without_the_data_too(run: Path, tmp_pa
     manifest = json.loads((moved / "manifest.json").read_text())
     manifest["data"]["folder"] = str(tmp_path / "gone")
     (moved / "manifest.json").write_text(json.dumps(manifest))
+    assert "Items of all markets" in Page(write_page(moved)).text  # what could not be made again stays
+    (moved / "report.html").unlink()
     page = Page(write_page(moved))
     assert "Items of all markets" not in page.text
     assert "To do it again" in page.text
@@ -150,12 +155,24 @@ def interval(mean: float, low: float, high: float) -> dict[str, float]:
 def summary_of(
     mean: dict[str, float], metric: str = "ndcg@10", protocol: str = "family", **gains: Any
 ) -> dict[str, Any]:
+    found = {name: {metric: value} for name, value in mean.items()}
     return {
         "protocol": protocol,
-        "mean": {name: {metric: value} for name, value in mean.items()},
-        "markets": {name: {"gain": {metric: interval(*gain)}} for name, gain in gains.items()},
+        "mean": found,
+        "markets": {name: {"gain": {metric: interval(*gain)}, "results": dict(found)} for name, gain in gains.items()},
         "failed": [],
     }
+
+
+def test_means_beside_each_other_are_over_the_same_markets() -> None:
+    """In fr, the easy market, federated failed: .1 against .1, not .1 against the .3 that local has with fr."""
+    summary = summary_of({"federated": 0.1, "local": 0.1}, jp=(0, -1, 1), uk=(0, -1, 1), fr=(0, -1, 1))
+    del summary["markets"]["fr"]["results"]["federated"]
+    summary["markets"]["fr"]["results"]["local"] = {"ndcg@10": 0.7}
+    summary["mean"]["local"] = {"ndcg@10": 0.3}
+    assert common_means(summary, "ndcg@10") == ({"federated": 0.1, "local": 0.1}, ["jp", "uk"])
+    assert answer(summary, "ndcg@10").startswith("Over 2 of 3 markets, federated reaches a mean NDCG@10 of 0.1000, ")
+    assert "Means leave out fr, where not every method has a figure." in remarks(summary, "ndcg@10")
 
 
 def test_the_answer_in_words() -> None:

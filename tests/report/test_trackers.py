@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ import pytest
 
 from fedrec.cli.main import app, exit_code
 from fedrec.errors import UserError
-from fedrec.report.trackers import make_trackers
+from fedrec.files import append_json_line
+from fedrec.report.following import JsonView, follow
+from fedrec.report.trackers import Log, Tracker, make_trackers
 from tests.conftest import QUICK
 
 WORDS = [word for setting in [*QUICK, "evaluation.methods=[federated, popularity]"] for word in ("--set", setting)]
@@ -52,6 +56,39 @@ def test_tensorboard(synthetic: Path, tmp_path: Path) -> None:
     assert [one.value for one in validation] == pytest.approx(judged(tmp_path / "run"))
     (test,) = read.Scalars("mean/federated/ndcg_at_10")
     assert test.value == pytest.approx(summary(tmp_path / "run")["mean"]["federated"]["ndcg@10"])
+
+
+class _Counting(Tracker):
+    @contextmanager
+    def _open(self) -> Iterator[Log]:
+        yield lambda _measures, step: steps.append(step)
+
+
+steps: list[int] = []
+ROUND = {"event": "round", "stage": "pretrain", "rejected": []}
+
+
+def test_a_run_that_goes_on_counts_on(tmp_path: Path) -> None:
+    steps.clear()
+    for _ in range(2):
+        append_json_line(tmp_path / "events.jsonl", ROUND)
+    tracker = _Counting(tmp_path, {})
+    with tracker.listening():
+        tracker.event(ROUND)
+    assert steps == [3]
+
+
+def test_a_listener_that_fails_silences_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    heard: list[str] = []
+
+    def broken(_text: str) -> None:
+        raise BrokenPipeError("nobody reads")
+
+    with follow(tmp_path / "events.jsonl", [JsonView(broken), JsonView(heard.append)]):
+        for _ in range(2):
+            append_json_line(tmp_path / "events.jsonl", ROUND)
+    assert [json.loads(text) for text in heard] == [ROUND, ROUND]
+    assert capsys.readouterr().err.count("JsonView hears no more: nobody reads") == 1
 
 
 def test_mlflow(synthetic: Path, tmp_path: Path) -> None:
