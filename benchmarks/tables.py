@@ -453,6 +453,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "acmr fedease differences": lambda: differences("xmarket_fedease", "acmr", PAIRS[-1:]),
     "table 3": table3,
     "pacer fecosr": lambda: pacer("fecosr"),
+    "pacer acmr": lambda: pacer("acmr"),
     "global": lambda: results(select("xmarket_global", "global-time", HEADLINE)),
     "global differences": lambda: differences("xmarket_global", "global-time", PAIRS),
     "retail item": lambda: retail("item"),
