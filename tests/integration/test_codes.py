@@ -99,7 +99,8 @@ def test_small_codes_are_not_told(synthetic: Path, tmp_path: Path) -> None:
     assert told > 12
 
 
-@pytest.mark.parametrize("engine", ["engine.workers=2", pytest.param("engine.kind=ray", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["engine.workers=2", "engine.kind=ray"])
 def test_every_engine_gives_the_same_codes(engine: str, finished: Path, synthetic: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     summary = prepare_simulation(fedmm("codes.alignment=gram", engine), synthetic, out).start()

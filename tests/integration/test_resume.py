@@ -28,7 +28,7 @@ SETTINGS = (
     "evaluation.methods=[federated, local, popularity, fedease]",
 )
 MODELS = ("shared/model.safetensors", "markets/alfa/federated.safetensors", "markets/bravo/local.safetensors")
-IN_DEFAULT = {"round answered", "checkpoint torn"}
+IN_DEFAULT = {"checkpoint torn"}
 
 
 @pytest.fixture(scope="module")

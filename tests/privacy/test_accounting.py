@@ -52,7 +52,7 @@ def test_what_costs_nothing_and_what_costs_everything():
     assert epsilon([Release("item pairs", 5.0), Release("update", 0.0)], 1e-5) == math.inf
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.floats(0.8, 5), st.floats(0.01, 1), st.integers(1, 40))
 def test_more_costs_more(noise, sampling, steps):
     """More noise, fewer users in a step, fewer steps: each costs less; RDP never claims less than PLD."""

@@ -19,7 +19,7 @@ def recipe(*overrides):
 
 
 @pytest.mark.parametrize("kind", [pytest.param("hashing", marks=pytest.mark.slow), "cooccurrence"])
-@pytest.mark.parametrize(("users", "batch_size"), [(239, 100), (50, 256)])
+@pytest.mark.parametrize(("users", "batch_size"), [pytest.param(239, 100, marks=pytest.mark.slow), (50, 256)])
 def test_epsilon_alone_solves_for_the_noise(kind, users, batch_size):
     """Everything that the plan names costs what it says, and hardly less than allowed; sampling and steps follow from
     the market's size; pairs are planned where they leave."""
