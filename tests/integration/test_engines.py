@@ -76,15 +76,15 @@ def test_a_dead_process_is_named_and_replaced(engine: str, synthetic: Path, tmp_
     assert "replaced" in rejected["reason"]
 
 
-@pytest.mark.parametrize(
-    "engine", [ENGINES["workers"], pytest.param(ENGINES["ray"], marks=pytest.mark.slow)], ids=ENGINES
-)
+@pytest.mark.slow  # a process that dies is of the same kind, and in the default
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
 def test_a_hanging_market_is_cut_off(engine: str, synthetic: Path, tmp_path: Path) -> None:
     # Well above what a process takes to start: who waits for one in the first round is not late.
     rounds = troubled("hanging", synthetic, tmp_path / "run", engine, "federation.deadline_seconds=15")
     assert [[one["market"] for one in record["rejected"]] for record in rounds] == [[], ["bravo"], []]
 
 
+@pytest.mark.slow
 def test_a_process_that_cannot_start_is_named(synthetic: Path, tmp_path: Path) -> None:
     recipe = quick("evaluation.methods=[popularity]", "engine.workers=2")
     with pytest.raises(RunError, match=r"the worker process of market '\w+' died \(exit code 1\)"):
@@ -126,6 +126,7 @@ def test_largest_markets_first_to_the_least_loaded() -> None:
     assert deal(seats, 9) == [[1], [3], [4], [0], [2]]
 
 
+@pytest.mark.slow
 def test_simulated_trouble_is_the_same_on_every_engine(synthetic: Path, tmp_path: Path) -> None:
     """Some drop out, some come late; late ones are refused by their round. Same seed, same trouble."""
     faults = ("federation.faults.dropout=0.3", "federation.faults.late=0.3", "federation.quorum=0.3")
