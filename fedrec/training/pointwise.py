@@ -25,7 +25,7 @@ from fedrec.seeds import numpy_generator, seeded_torch
 from fedrec.stopping import EarlyStopping
 from fedrec.tell import Tell, silent
 
-_SCORED = 20_000  # candidates scored at a time
+_SCORED = 2_000  # candidates scored at a time; more do not fit the caches of a CPU where each has a history of its own
 _POOL = 4096  # rows that are sorted by the length of their histories together, so that little padding is computed
 State = dict[str, Tensor]
 Judge = Callable[[PointwiseModel], float]
