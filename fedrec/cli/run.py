@@ -19,6 +19,7 @@ from fedrec.report.trackers import make_trackers
 from fedrec.report.words import headline_metric
 from fedrec.runs.folder import RunFolder, dated
 from fedrec.runs.manifest import leaves
+from fedrec.tell import ignore
 
 if TYPE_CHECKING:
     from fedrec.deployment.run import Deployment
@@ -126,7 +127,7 @@ def _lead(simulation: "Simulation | Deployment", telling: _Telling, hints: list[
     listeners = [*([view] if view else []), *make_trackers(telling.track, out, dict(leaves(_recipe_of(simulation))))]
     try:
         with follow(simulation.run.events, listeners):
-            summary = simulation.start(view.answered if view else lambda _market, _action: None)
+            summary = simulation.start(view.answered if view else ignore)
     except UserError:
         raise
     except FedrecError as error:

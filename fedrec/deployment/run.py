@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from fedrec.files import run_name
 from fedrec.recipe import Recipe, load_recipe, override_recipe, parse_recipe, recipe_json
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.manifest import build_manifest, what_differs
+from fedrec.tell import OnReply, ignore
 
 ROUND_DEADLINE, STAGE_DEADLINE = 600.0, 3600.0  # seconds, where the recipe sets none: a host may be gone for good
 _POLL_SECONDS = 1.0
@@ -29,7 +29,7 @@ class Deployment:
     run: RunFolder
     markets: list[str]
 
-    def start(self, on_reply: Callable[[str, str], None] = lambda _market, _action: None) -> dict[str, Any]:
+    def start(self, on_reply: OnReply = ignore) -> dict[str, Any]:
         """Run to the end and return the summary. Raises :class:`RunError` when the run fails; an interruption stops it.
 
         ``on_reply`` is not called: answers are in the run's events.

@@ -1,6 +1,6 @@
 """One run of many, brought to its end: made, taken up where it was interrupted, or found finished."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +11,7 @@ from fedrec.report.following import follow
 from fedrec.report.progress import describe_event
 from fedrec.runs.folder import RunFolder
 from fedrec.simulation.run import prepare_simulation, resume_simulation
-from fedrec.tell import Tell, silent
-
-
-def ignore(_market: str, _action: str) -> None:
-    """Makes nothing of an answer."""
+from fedrec.tell import OnReply, Tell, ignore, silent
 
 
 def complete(
@@ -23,12 +19,11 @@ def complete(
     data: Path | None,
     path: Path,
     tell: Tell = silent,
-    on_reply: Callable[[str, str], None] = ignore,
+    on_reply: OnReply = ignore,
 ) -> RunFolder:
     """The finished run in ``path``; what is there already is not done again.
 
-    ``tell`` hears each event in words, from a thread of its own; ``on_reply`` each answer: market, action. What it
-    raises ends the run.
+    ``tell`` hears each event in words, from a thread of its own; ``on_reply`` each answer. What it raises ends the run.
     """
     if not (path / "summary.json").is_file():
         begun = (path / "manifest.json").is_file()

@@ -1,6 +1,6 @@
 """One pair of apps, several ways to run it on this machine: the recipe's ``engine`` says which."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flwr.app import Context, RecordDict
@@ -12,9 +12,8 @@ from fedrec.simulation.faults import FaultyGrid
 from fedrec.simulation.inline import InlineGrid
 from fedrec.simulation.nodes import HONEST_APP, RUN_ID, Seat, load_app
 from fedrec.simulation.workers import WorkerGrid
+from fedrec.tell import OnReply
 from server.app import app as server_app
-
-OnReply = Callable[[str, str], None]  # market, action
 
 
 def run_engine(

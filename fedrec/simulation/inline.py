@@ -5,7 +5,7 @@ which otherwise the SuperLink sets, and the task's identity.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from flwr.app import Error, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -13,8 +13,8 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
 from fedrec.simulation.nodes import RUN_ID, Seat, set_identity
+from fedrec.tell import OnReply, ignore
 
-OnReply = Callable[[str, str], None]  # market, action
 FIRST_NODE = 1001
 CLIENT_RAISED = 1  # an exception that the app itself did not turn into a reply
 
@@ -22,7 +22,7 @@ CLIENT_RAISED = 1  # an exception that the app itself did not turn into a reply
 class LocalGrid(Grid):
     """A Grid whose nodes are on this machine; ``on_reply`` hears of every answer."""
 
-    def __init__(self, seats: Sequence[Seat], on_reply: OnReply = lambda _market, _action: None) -> None:
+    def __init__(self, seats: Sequence[Seat], on_reply: OnReply = ignore) -> None:
         self.seats = dict(enumerate(seats, start=FIRST_NODE))
         self._on_reply = on_reply
         self._replies: dict[str, Message] = {}
@@ -81,9 +81,7 @@ class LocalGrid(Grid):
 class InlineGrid(LocalGrid):
     """Every message is answered at once, in this process."""
 
-    def __init__(
-        self, app: ClientApp, seats: Sequence[Seat], on_reply: OnReply = lambda _market, _action: None
-    ) -> None:
+    def __init__(self, app: ClientApp, seats: Sequence[Seat], on_reply: OnReply = ignore) -> None:
         super().__init__(seats, on_reply)
         self._app = app
         self._contexts = {node: seat.context(node) for node, seat in self.seats.items()}

@@ -6,7 +6,7 @@ sampler seeded with the trial's number, so that an interruption changes nothing.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +22,10 @@ from fedrec.files import JsonLines, read_json, write_json
 from fedrec.recipe import Recipe, load_recipe, recipe_json
 from fedrec.runs.folder import RunFolder
 from fedrec.seeds import derive_seed
-from fedrec.simulation.complete import complete, ignore
+from fedrec.simulation.complete import complete
 from fedrec.simulation.sweep import Done, Point, refuse_fixed, run_path
 from fedrec.simulation.tuning import Tried, ranked, require_tunable, split_values, write_best, write_tried
-from fedrec.tell import Tell, silent
+from fedrec.tell import OnReply, Tell, ignore, silent
 
 _STARTUP = 5  # trials before any is given up
 _WARM_UP = 3  # rounds of a trial before it is
@@ -154,7 +154,7 @@ class _Lead:
         self._prune = prune
         self.pruned = False
 
-    def follow(self, path: Path) -> Callable[[str, str], None]:
+    def follow(self, path: Path) -> OnReply:
         """To be called at every answer of a market in the run at ``path``."""
         lines = JsonLines(RunFolder(path).events)
 

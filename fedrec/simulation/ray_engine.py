@@ -30,8 +30,8 @@ from fedrec.files import write_json
 from fedrec.recipe import Recipe
 from fedrec.simulation.nodes import RUN_ID, Seat
 from fedrec.simulation.wire import OffWireGrid, off_wire
+from fedrec.tell import OnReply
 
-OnReply = Callable[[str, str], None]
 _PARTITION = "partition-id"
 _SEATS = "seats.json"
 _POLL_SECONDS = 0.2

@@ -1,7 +1,6 @@
 """The composition root: data folder and recipe in, run folder out. The only place where all sides meet."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ from fedrec.recipe import Recipe, contradiction, load_recipe, parse_recipe, reci
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.manifest import build_manifest, refuse_deployed, what_differs
 from fedrec.semantics.factory import make_semantics
+from fedrec.tell import OnReply, ignore
 from fedrec.training.device import choose_device
 
-OnReply = Callable[[str, str], None]
 SYNTHETIC = "synthetic"
 
 
@@ -34,9 +33,7 @@ class Simulation:
     run: RunFolder
     start_from: Path | None = None  # folder of a shared model to adapt
 
-    def start(
-        self, on_reply: OnReply = lambda _market, _action: None, client_app: Any = "clients.app:app"
-    ) -> dict[str, Any]:
+    def start(self, on_reply: OnReply = ignore, client_app: Any = "clients.app:app") -> dict[str, Any]:
         """Run to the end and return the summary. Raises :class:`RunError` when the run fails.
 
         ``client_app`` stands in for the markets' own app, for studies of clients that fail or lie.

@@ -20,8 +20,9 @@ from flwr.app import Error, Message
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 
-from fedrec.simulation.inline import CLIENT_RAISED, LocalGrid, OnReply
+from fedrec.simulation.inline import CLIENT_RAISED, LocalGrid
 from fedrec.simulation.nodes import HONEST_APP, Seat, load_app, set_identity
+from fedrec.tell import OnReply, ignore
 
 WORKER_DIED = 2  # the process that computed is gone
 _SPAWN = multiprocessing.get_context("spawn")  # a forked torch may hang
@@ -99,7 +100,7 @@ class WorkerGrid(LocalGrid):
         self,
         seats: Sequence[Seat],
         workers: int,
-        on_reply: OnReply = lambda _market, _action: None,
+        on_reply: OnReply = ignore,
         app: str = HONEST_APP,
     ) -> None:
         super().__init__(seats, on_reply)
