@@ -7,8 +7,8 @@ import pytest
 
 from fedrec.cli.main import app, exit_code
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
-from fedrec.simulation import table3
-from fedrec.simulation.table3 import COLUMNS, ENTRIES, bench
+from fedrec.simulation.table3 import ENTRIES, bench, federations, runs
+from fedrec.simulation.table3.rows import COLUMNS
 from fedrec.training.pointwise import Settings
 
 ONE_OF_EACH_KIND = ["floors", "neumf", "bert4rec", "conet", "m3rec", "forec", "acmr-apart", "neumf-own", "fedease"]
@@ -56,12 +56,12 @@ def test_a_federation_that_was_interrupted_goes_on(data: Path, tmp_path: Path, m
     """Stopped when its figures are read, the run is there whole; the next bench makes no other."""
     rows, quiet = tmp_path / "rows.csv", lambda _: None
     with monkeypatch.context() as patch:
-        patch.setattr(table3, "load_file", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(federations, "load_file", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             list(bench(data, ["fedease"], None, [0], rows, "", quiet))
     (run,) = (tmp_path / "unfinished").iterdir()
     before = (run / "events.jsonl").read_bytes()
-    monkeypatch.setattr(table3.shutil, "rmtree", lambda *_, **__: None)
+    monkeypatch.setattr(runs.shutil, "rmtree", lambda *_, **__: None)
     list(bench(data, ["fedease"], None, [0], rows, "", quiet))
     assert len(read(rows)) == 4
     assert list((tmp_path / "unfinished").iterdir()) == [run]
@@ -113,7 +113,12 @@ def test_mistakes_are_named(data: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert "--quick: is --markets in,jp" in complaint(capsys, *folder, "--quick", "--markets", "jp")
     rows = tmp_path / "out" / "rows.csv"
     rows.parent.mkdir()
-    for text in ("model,market\nNeuMF,jp\n", ",".join(COLUMNS) + "\nabc,0.1.0,Neu"):
+    columns = ",".join(COLUMNS)
+    for text in (
+        "model,market\nNeuMF,jp\n",
+        f"{columns}\nabc,0.1.0,Neu",
+        f"{columns}\nabc,0.1.0,NeuMF,jp,0,high,.5,.5,.5,9,,,60\n",
+    ):
         rows.write_text(text)
         assert f"{rows}: not rows of this table" in complaint(capsys, *folder, "--models", "floors")
         assert rows.read_text() == text

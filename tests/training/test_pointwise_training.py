@@ -16,7 +16,7 @@ from fedrec.errors import RunError
 from fedrec.models.pointwise.forec import Forec
 from fedrec.models.pointwise.interface import PointwiseModel, Request, Sizes
 from fedrec.models.pointwise.neumf import NeuMF
-from fedrec.simulation.table3 import Ground
+from fedrec.simulation.table3.ground import Ground
 from fedrec.training import forec
 from fedrec.training.forec import _STEP, _accumulate
 from fedrec.training.pointwise import (
