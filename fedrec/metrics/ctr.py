@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+ADDITIVE = ("auc", "gauc", "logloss")  # metrics of which every user has a part
 _BINS = 10
 _LEAST = 1e-7  # predictions are kept this far from zero and one
 
@@ -60,6 +61,39 @@ class Predictions:
         gap = np.bincount(bins, self.predicted - self.labels, _BINS)
         return float(np.abs(gap).sum() / len(self.labels))
 
+    def contributions(self, metric: str) -> dict[int, float]:
+        """What every user adds to ``auc``, ``gauc`` or ``logloss``: their mean over users is the figure itself.
+
+        A user's part is the figure plus its derivative by that user's weight, times the number of users. The spread of
+        such parts is the spread of the figure over samples of whole users (Obuchowski, Biometrics 1997, for AUC: with
+        one instance a user that of DeLong et al., 1988), so tests on paired means apply to them. All nan where the
+        figure is.
+        """
+        users, index = np.unique(self.users, return_inverse=True)
+        if metric == "auc":
+            figure = self.auc()
+            parts = _sums(index, self._auc_parts())
+        elif metric == "logloss":
+            figure = self.logloss()
+            parts = _sums(index, (self.losses - figure) / len(index))
+        else:
+            groups, figure, parts = self.group_auc, self.group_auc.mean(), np.zeros(len(users))
+            parts[np.searchsorted(users, groups.users)] = groups.sizes * (groups.values - figure) / groups.sizes.sum()
+        return dict(zip(users.tolist(), (figure + len(users) * parts).tolist(), strict=True))
+
+    def _auc_parts(self) -> Floats:
+        """Derivative of the AUC by every instance's weight, [N]."""
+        figure = self.auc()
+        run = np.searchsorted(self._ties, np.arange(len(self.labels)), side="right") - 1
+        positive, negative = (np.bincount(run, kind) for kind in (self.labels, 1 - self.labels))
+        positives, negatives = positive.sum(), negative.sum()
+        below = (np.cumsum(negative) - negative / 2)[run]  # negatives below each instance, ties at half
+        above = (positives - np.cumsum(positive) + positive / 2)[run]
+        with np.errstate(invalid="ignore", divide="ignore"):  # no AUC without both kinds
+            won = np.where(self.labels == 1, below / negatives, above / positives)
+            result: Floats = (won - figure) / np.where(self.labels == 1, positives, negatives)
+        return result
+
     @cached_property
     def group_auc(self) -> "GroupAuc":
         """AUC inside each user who has both kinds of label."""
@@ -80,6 +114,11 @@ class Predictions:
         return GroupAuc(
             owner[both], wins[both] / (positives * negatives)[both], (positives + negatives)[both].astype(np.float64)
         )
+
+
+def _sums(index: NDArray[np.int64], values: Floats) -> Floats:
+    result: Floats = np.bincount(index, values).astype(np.float64)
+    return result
 
 
 class GroupAuc:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from fedrec.errors import UserError
+from fedrec.metrics.ctr import ADDITIVE, Predictions
 from fedrec.metrics.significance import holm, paired_t
 from fedrec.recipe import load_recipe
 from fedrec.report.words import best, headline_method, headline_metric, lower_is_better
@@ -46,13 +47,19 @@ class FinishedRun:
         """The seed of its random choices."""
         return int(self.summary["seed"])
 
-    def per_user(self, market: str, name: str) -> dict[int, float] | None:
-        """A metric of each test user of a market; None where this machine does not hold it."""
+    def per_user(self, market: str, method: str, metric: str) -> dict[int, float] | None:
+        """A metric of each test user of a market; None where this machine does not hold it.
+
+        Click-through metrics are of instances: there it is what each user adds to them.
+        """
         path = RunFolder(self.path).markets / market / "per_user.safetensors"
         arrays = load_file(path) if path.is_file() else {}
-        if name not in arrays:
-            return None
-        return dict(zip(arrays["users"].tolist(), arrays[name].tolist(), strict=True))
+        if f"{method}.{metric}" in arrays:
+            return dict(zip(arrays["users"].tolist(), arrays[f"{method}.{metric}"].tolist(), strict=True))
+        if f"{method}.predicted" in arrays and metric in ADDITIVE:
+            predictions = Predictions(arrays["users"], arrays["labels"], arrays[f"{method}.predicted"])
+            return predictions.contributions(metric)
+        return None
 
 
 @dataclass(frozen=True)
@@ -274,7 +281,7 @@ def _per_user(first: Entry, second: Entry, market: str, metric: str, seeds: Sequ
     """Differences per user, each the mean over the seeds under which that user was tested; None without them."""
     found: dict[int, list[float]] = {}
     for seed in seeds:
-        sides = [entry.runs[seed].per_user(market, f"{entry.method}.{metric}") for entry in (first, second)]
+        sides = [entry.runs[seed].per_user(market, entry.method, metric) for entry in (first, second)]
         if sides[0] is None or sides[1] is None:
             return None
         for user in sides[0].keys() & sides[1].keys():

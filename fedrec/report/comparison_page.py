@@ -15,8 +15,9 @@ from fedrec.report.tables import Row
 from fedrec.report.words import lower_is_better, method_words
 
 HOW = (
-    "p: paired t-test on users, their differences averaged over common seeds; of the mean, on markets. adjusted: by "
-    "Holm, over all lines. Both speak of other users and markets, not of other seeds; n is what was paired."
+    "p: paired t-test on users, their differences averaged over common seeds (of auc, gauc and logloss, on each user's "
+    "part of the figure); of the mean, on markets. adjusted: by Holm, over all lines. Both speak of other users and "
+    "markets, not of other seeds; n is what was paired."
 )
 
 

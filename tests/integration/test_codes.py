@@ -14,6 +14,7 @@ from fedrec.errors import RunError, UserError
 from fedrec.files import read_json_lines
 from fedrec.models.rqvae import RqVae
 from fedrec.recipe import Recipe, load_recipe
+from fedrec.report.comparison import compare
 from fedrec.runs.summary import comparable
 from fedrec.simulation.recommend import Recommender
 from fedrec.simulation.run import prepare_simulation
@@ -51,6 +52,16 @@ def finished(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture(scope="module")
+def wider(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same under another recipe."""
+    out = tmp_path_factory.mktemp("codes") / "wider"
+    prepare_simulation(
+        fedmm("codes.alignment=gram", "ctr.dimension=6", "evaluation.methods=[federated]"), synthetic, out
+    ).start()
+    return out
+
+
 def test_the_summary_has_every_method_and_its_intervals(finished: Path) -> None:
     summary = json.loads((finished / "summary.json").read_text())
     assert set(summary["mean"]) == METHODS
@@ -64,6 +75,20 @@ def test_the_summary_has_every_method_and_its_intervals(finished: Path) -> None:
         assert gain["low"] <= gain["high"]
         assert set(figures["differences"]["federated"]) == METHODS - {"federated"}
     assert not summary["failed"]
+
+
+@pytest.mark.parametrize("metric", ["auc", "gauc", "logloss"])
+def test_runs_are_compared_by_what_users_add_to_the_figures(finished: Path, wider: Path, metric: str) -> None:
+    """Paired in every market, though these metrics are of instances and not of users."""
+    for one in compare([finished, wider], metric, "federated").differences[:-1]:
+        figures = [
+            json.loads((run / "summary.json").read_text())["markets"][one.market]["results"]["federated"][metric]
+            for run in (finished, wider)
+        ]
+        assert abs(one.mean) == pytest.approx(abs(figures[0] - figures[1]))
+        users = load_file(finished / "markets" / one.market / "per_user.safetensors")["users"]
+        assert one.count == len(np.unique(users)) < len(users)
+        assert 0 < one.p <= 1
 
 
 def test_the_ledger_holds_encoders_and_statistics_and_no_vector(finished: Path, synthetic: Path) -> None:

@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss, roc_auc_score
 
-from fedrec.metrics.ctr import Predictions
+from fedrec.metrics.ctr import ADDITIVE, Predictions
 
 
 @st.composite
@@ -69,3 +69,43 @@ def test_one_kind_of_label_has_no_auc():
 
 def test_certain_and_wrong_stays_finite():
     assert np.isfinite(Predictions(np.zeros(1, int), np.ones(1), np.zeros(1)).logloss())
+
+
+@settings(max_examples=200, deadline=None)
+@given(instances(), st.sampled_from(ADDITIVE))
+def test_a_users_part_is_the_figure_and_its_derivative_by_that_users_weight(data, metric):
+    """The derivative is taken from the weighted figure itself, by a small step each way."""
+    users, labels, predicted, _ = data
+    found = Predictions(users, labels, predicted)
+
+    def figure(weights):
+        if metric == "gauc":
+            return found.group_auc.mean(weights[found.group_auc.users])
+        return getattr(found, metric)(weights[found.users])
+
+    everybody = np.ones(6)
+    assume(np.isfinite(figure(everybody)))
+    parts = found.contributions(metric)
+    assert list(parts) == np.unique(users).tolist()
+    assert np.mean(list(parts.values())) == pytest.approx(figure(everybody))
+    for user, part in parts.items():
+        step = 1e-5 * (np.arange(6) == user)
+        slope = (figure(everybody + step) - figure(everybody - step)) / 2e-5
+        assert part == pytest.approx(figure(everybody) + len(parts) * slope, abs=1e-6)
+
+
+def test_with_one_instance_a_user_the_spread_of_parts_is_delongs():
+    """Variance of an AUC after DeLong, DeLong and Clarke-Pearson (Biometrics 1988), by loops over pairs."""
+    generator = np.random.default_rng(4)
+    labels = (generator.random(60) < 0.4).astype(float)
+    predicted = np.round(generator.random(60) + 0.3 * labels, 1)
+    positives, negatives = predicted[labels == 1], predicted[labels == 0]
+    wins = np.array([[(p > n) + 0.5 * (p == n) for n in negatives] for p in positives])
+    expected = wins.mean(axis=1).var() / len(positives) + wins.mean(axis=0).var() / len(negatives)
+    parts = list(Predictions(np.arange(60), labels, predicted).contributions("auc").values())
+    assert np.var(parts) / 60 == pytest.approx(expected)
+
+
+def test_without_a_figure_there_are_no_parts():
+    parts = Predictions(np.arange(2), np.ones(2), np.array([0.1, 0.2])).contributions("auc")
+    assert np.isnan(list(parts.values())).all()
