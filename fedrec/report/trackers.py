@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from fedrec.errors import UserError
-from fedrec.files import read_json, read_json_lines
+from fedrec.files import read_json, read_json_lines, write_json
 from fedrec.report.following import Event
 
 Measures = Mapping[str, float]
 Log = Callable[[Measures, int], object]  # figures by name, and the step
+_IDENTITIES = "trackers.json"  # in the run folder: by tracker, so that a run that goes on is the same run there
 
 
 class Tracker:
@@ -48,6 +49,16 @@ class Tracker:
 
     def _open(self) -> Any:
         raise NotImplementedError
+
+    def _identity(self) -> str | None:
+        """The tracker's own name of this run, where an earlier start has one."""
+        file = self._run / _IDENTITIES
+        known: str | None = read_json(file).get(type(self).__name__) if file.is_file() else None
+        return known
+
+    def _keep_identity(self, name: str) -> None:
+        file = self._run / _IDENTITIES
+        write_json(file, {**(read_json(file) if file.is_file() else {}), type(self).__name__: name})
 
 
 def figures_on_test(summary: Mapping[str, Any]) -> dict[str, float]:
@@ -87,9 +98,18 @@ class MlFlow(Tracker):
         import mlflow
 
         mlflow.set_experiment("fedrec")
-        with mlflow.start_run(run_name=self._run.resolve().name):
+        with self._take_up(mlflow) or mlflow.start_run(run_name=self._run.resolve().name) as started:
+            self._keep_identity(started.info.run_id)
             mlflow.log_params(self._recipe)
             yield lambda measures, step: mlflow.log_metrics({name: float(v) for name, v in measures.items()}, step=step)
+
+    def _take_up(self, mlflow: Any) -> Any:
+        """The run that an earlier start opened; None where there is none, or the tracking store is another one."""
+        known = self._identity()
+        try:
+            return mlflow.start_run(run_id=known) if known else None
+        except mlflow.MlflowException:
+            return None
 
 
 class Wandb(Tracker):
@@ -99,7 +119,15 @@ class Wandb(Tracker):
     def _open(self) -> Iterator[Log]:
         import wandb
 
-        started = wandb.init(project="fedrec", name=self._run.resolve().name, config=self._recipe, dir=str(self._run))
+        started = wandb.init(
+            project="fedrec",
+            name=self._run.resolve().name,
+            config=self._recipe,
+            dir=str(self._run),
+            id=self._identity(),
+            resume="allow",
+        )
+        self._keep_identity(started.id)
         try:
             yield lambda measures, step: started.log(dict(measures), step=step)
         finally:

@@ -113,6 +113,49 @@ def test_wandb(synthetic: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb"))
 
 
+LISTEN = """
+import sys
+from pathlib import Path
+from fedrec.files import append_json_line
+from fedrec.report.trackers import make_trackers
+
+(tracker,) = make_trackers(sys.argv[1], Path("run"), {"seed": 0})
+with tracker.listening():
+    event = {"event": "round", "stage": "pretrain", "rejected": []}
+    tracker.event(event)
+    append_json_line(Path("run/events.jsonl"), event)
+"""
+
+
+def listen_twice(tracker: str, folder: Path, **environment: str) -> None:
+    """One round, and after an interruption another."""
+    (folder / "run").mkdir()
+    for _ in range(2):
+        command = [sys.executable, "-c", LISTEN, tracker]
+        subprocess.run(command, cwd=folder, env={**os.environ, **environment}, capture_output=True, check=True)
+
+
+def test_a_run_that_goes_on_is_the_same_run_in_mlflow(tmp_path: Path) -> None:
+    pytest.importorskip("mlflow", reason="tracker not installed: pip install mlflow-skinny")
+    store = {"MLFLOW_ALLOW_FILE_STORE": "true"}
+    listen_twice("mlflow", tmp_path, MLFLOW_TRACKING_URI=(tmp_path / "mlruns").as_uri(), **store)
+    (rejected,) = (tmp_path / "mlruns").rglob("metrics/pretrain/rejected")
+    assert [line.split()[2] for line in rejected.read_text().splitlines()] == ["1", "2"]  # time, value, step
+    (tmp_path / "run" / "events.jsonl").unlink()
+    command = [sys.executable, "-c", LISTEN, "mlflow"]
+    elsewhere = {**os.environ, **store, "MLFLOW_TRACKING_URI": (tmp_path / "elsewhere").as_uri()}
+    subprocess.run(command, cwd=tmp_path, env=elsewhere, capture_output=True, check=True)
+    assert list((tmp_path / "elsewhere").rglob("metrics/pretrain/rejected"))  # where it is unknown it begins
+
+
+def test_a_run_that_goes_on_is_the_same_run_in_wandb(tmp_path: Path) -> None:
+    pytest.importorskip("wandb", reason="tracker not installed: pip install wandb")
+    listen_twice("wandb", tmp_path, WANDB_MODE="offline", WANDB_SILENT="true")
+    files = list((tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb"))
+    assert len(files) == 2
+    assert len({path.name for path in files}) == 1  # its identity there
+
+
 def test_what_is_no_tracker(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="tensorboard, mlflow, wandb"):
         make_trackers("tensorbord", tmp_path, {})
