@@ -4,10 +4,8 @@ What it must remember from one message to the next lies in its own folder, reada
 the sum is open.
 """
 
-import fcntl
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +23,7 @@ from fedrec.exchange.noised_pairs import PAIRS, symmetric, triangle_of
 from fedrec.exchange.payload import Array, Origin, Payload
 from fedrec.exchange.pipeline import Stage
 from fedrec.exchange.weights import relative_weights
-from fedrec.files import write_atomic
+from fedrec.files import append_json_line, exclusively, read_json_lines, write_atomic
 from fedrec.masking.protocol import (
     ANNOUNCED,
     Announcement,
@@ -39,7 +37,6 @@ from fedrec.masking.ring import format_of
 from fedrec.privacy.noise import digest
 from fedrec.recipe import Recipe, recipe_json
 
-_SUMMED, _REMEMBERED = "summed.json", 1000  # sums of which a market remembers over whom they were
 _LARGEST_UNION = 20_000  # items: two hundred million pairs
 MASKED = frozenset({PRETRAIN, CODEBOOK, CATALOGUE, GRAM})  # actions whose arrays leave under masks
 
@@ -74,18 +71,15 @@ def share(node: MarketNode, instruction: Instruction) -> Payload:
 def open_shares(node: MarketNode, instruction: Instruction) -> Payload:
     """The shares that the sum over those who came needs; and never another sum of the same.
 
-    What was summed over whom is remembered: a round that is done again after an interruption sends the same update, and
-    with another set of markets the difference of the two sums would be somebody's own.
+    What was summed over whom is remembered, on the operator's host over all runs: a round that is done again after an
+    interruption sends the same update, another run the same counts, and with another set of markets the difference of
+    the two sums would be somebody's own.
     """
     terms, survivors = _terms(node, instruction), sorted(instruction.texts.get("survivors", []))
     with _locked(node):
         masks = _load(node, terms)
-        known = _summed(node)
-        if known.get(masks.what, survivors) != survivors:
-            raise RunError("masks: the same was summed before over other markets; this round cannot be done again")
         opened = masks.open(survivors)
-        kept = {**{what: who for what, who in known.items() if what != masks.what}, masks.what: survivors}
-        write_atomic(node.folder / _SUMMED, json.dumps(dict(list(kept.items())[-_REMEMBERED:])).encode(), mode=0o600)
+        _remember(node.summed or node.folder / "summed.jsonl", masks.what, survivors)
         _save(node, masks)
     return Payload(texts={f"of.{name}": text for name, text in opened.items()})
 
@@ -209,19 +203,19 @@ def _number(instruction: Instruction, name: str) -> int:
     return int(text)
 
 
-@contextmanager
-def _locked(node: MarketNode) -> Iterator[None]:
+def _locked(node: MarketNode) -> AbstractContextManager[None]:
     """One message at a time: two that read and write the same state would undo what it is there for."""
-    node.folder.mkdir(parents=True, exist_ok=True)
-    with (node.folder / ".masks-lock").open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+    return exclusively(node.folder / ".masks-lock")
 
 
-def _summed(node: MarketNode) -> dict[str, list[str]]:
-    """By digest of what this market sent, the markets over which it was summed."""
-    path = node.folder / _SUMMED
-    return {str(k): list(v) for k, v in json.loads(path.read_text(encoding="utf-8")).items()} if path.is_file() else {}
+def _remember(memory: Path, what: str, over: list[str]) -> None:
+    """Note over whom ``what`` is summed; raises :class:`RunError` where it was over others."""
+    with exclusively(memory.with_suffix(".lock")):  # other runs have it too
+        known = {str(line["what"]): list(line["over"]) for line in read_json_lines(memory)}
+        if known.get(what, over) != over:
+            raise RunError("masks: the same was summed before over other markets; this sum is not opened")
+        if what not in known:
+            append_json_line(memory, {"what": what, "over": over})
 
 
 def _path(node: MarketNode, terms: Terms) -> Path:

@@ -12,6 +12,7 @@ import numpy as np
 from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 
+from clients.admission import admit
 from clients.instruction import Instruction
 from clients.masks import MASKED, mask_stage
 from clients.memory import FileMemory
@@ -50,7 +51,7 @@ def answer(message: Message, context: Context, task: Task) -> Message:
             _texts(message),
         )
         origin = Origin(node.store.name, instruction.round, action)
-        node.check(instruction.recipe)
+        admit(node, instruction.recipe, action)
         with single_threaded():
             payload = task(node, instruction)
         memory = FileMemory(node.folder)

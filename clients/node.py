@@ -1,6 +1,7 @@
 """The node a client runs on: which market it holds, where its data lies, and where its private state belongs."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import Any, TypeVar
 from flwr.app import Context
 
 from fedrec.data.store import MarketStore, open_store
-from fedrec.errors import RunError, UserError
-from fedrec.files import market_name, run_name, write_json
+from fedrec.errors import UserError
+from fedrec.files import market_name, run_name
 from fedrec.recipe import Recipe, recipe_json
 from fedrec.training.prepared import PreparedMarket
 
@@ -49,6 +50,8 @@ class MarketNode:
     identity: Path | None = None  # the market's private node key (OpenSSH), which signs for masked sums
     market_keys: Path | None = None  # folder of all markets' public node keys, NAME.pub
     least_markets: int = 2  # that must take part in a masked sum, whatever the coordinator says
+    summed: Path | None = None  # file of what was summed over whom, common to several runs; None: of this run alone
+    most_epsilon: float | None = None  # that all runs here may spend together; None: as each recipe says
 
     @property
     def ledger(self) -> Path:
@@ -124,28 +127,8 @@ class MarketNode:
 
     @property
     def began_with(self) -> Path:
-        """Which data this run began with here."""
-        return self.folder / "data.json"
-
-    def check(self, recipe: Recipe) -> None:
-        """Refuse what this host's operator did not allow: a text encoder (foreign code), or sums without masks.
-
-        And data that have changed since the run began: half of it would be of the one, half of the other. The market
-        remembers that by itself, so that no hash of its data leaves.
-        """
-        known = json.loads(self.began_with.read_text(encoding="utf-8")) if self.began_with.is_file() else None
-        if known is None:
-            write_json(self.recipe, recipe.model_dump(mode="json"))
-            write_json(self.began_with, {"fingerprint": self.store.fingerprint})
-        elif known["fingerprint"] != self.store.fingerprint:
-            raise RunError("the data of this market have changed since the run began; put them back, or start anew")
-        if self.identity is not None and not recipe.masks.enabled:
-            raise RunError("this node has a key and takes part in masked sums alone; set masks.enabled=true")
-        if recipe.semantics.model not in {None, self.text_model}:
-            raise RunError(
-                f"semantics.model {recipe.semantics.model!r} is not what this market loads; "
-                "its operator allows it with text-model in the node's configuration"
-            )
+        """Which data this run began with here, and which recipe."""
+        return self.folder / "began.json"
 
     def prepare(self, recipe: Recipe) -> PreparedMarket:
         """The market under the recipe, remembered within this process."""
@@ -168,7 +151,9 @@ def open_node(context: Context, run: str) -> MarketNode:
     ``data-path`` (a market store or a folder of them), ``market``, ``state-path``, and where the recipe's text encoder
     is not the default, ``text-model``. For masked sums: ``identity-key`` (the node's private key) and
     ``market-keys`` (a folder of all markets' public keys); a node with a key takes part in nothing but masked sums, of
-    ``least-markets`` at least.
+    ``least-markets`` at least; what was summed over whom is remembered for all runs below ``state-path``, or in the
+    file ``summed``. ``most-epsilon``: only private recipes are answered, as long as all runs below ``state-path``
+    together promise no more.
 
     ``run`` comes from the coordinator, so it is checked before it becomes part of a path.
     """
@@ -186,4 +171,16 @@ def open_node(context: Context, run: str) -> MarketNode:
     least = config.get("least-markets", "2")
     if not least.isdecimal():
         raise UserError(f"node config: least-markets {least!r} is no number of markets")
-    return MarketNode(store, folder, config.get("text-model"), identity, others, int(least))
+    summed = Path(config.get("summed") or Path(config["state-path"]) / f"summed-{name}.jsonl")
+    most = _epsilon(config["most-epsilon"]) if config.get("most-epsilon") else None
+    return MarketNode(store, folder, config.get("text-model"), identity, others, int(least), summed, most)
+
+
+def _epsilon(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise UserError(f"node config: most-epsilon {text!r} is no number above zero")
+    return value

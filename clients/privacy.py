@@ -1,10 +1,15 @@
 """What a market needs for privacy: its secret, its account, its plan, and the statistics that it noises."""
 
+import json
+import math
+from pathlib import Path
+
 from clients.node import MarketNode
 from fedrec.errors import RunError
 from fedrec.exchange.guard import GuardStage
 from fedrec.exchange.noised_pairs import PAIRS, noised_statistic, pair_statistic
 from fedrec.exchange.payload import DERIVED, Payload, Provenance
+from fedrec.files import exclusively
 from fedrec.privacy.budget import PrivacyBudget
 from fedrec.privacy.noise import SecretNoise, digest, kept_secret
 from fedrec.privacy.plan import PrivacyPlan, plan_market
@@ -16,7 +21,17 @@ from fedrec.training.private import PrivateSteps
 def guard_stage(node: MarketNode, recipe: Recipe) -> GuardStage:
     """The stage that every payload of a private run passes."""
     budget = PrivacyBudget(node.budget, recipe.privacy)
-    return GuardStage(budget.charge, recipe.privacy.reports == "outside")
+
+    def charge(key: str, release: Release) -> None:
+        if node.most_epsilon is None or budget.charges:
+            budget.charge(key, release)
+            return
+        lock = _runs(node) / f".privacy-{node.store.name}"
+        with exclusively(lock):  # of runs that begin together, the second sees what the first was promised
+            _leave_room(node, recipe, node.most_epsilon)
+            budget.charge(key, release)
+
+    return GuardStage(charge, recipe.privacy.reports == "outside")
 
 
 def secret_noise(node: MarketNode) -> SecretNoise:
@@ -52,6 +67,26 @@ def market_plan(node: MarketNode, recipe: Recipe) -> PrivacyPlan:
     """The market's plan, remembered: to solve for the noise takes seconds."""
     made_of = recipe.privacy.model_dump_json() + recipe.model_dump_json(include={"federation", "training"})
     return node.remember("privacy plan", made_of, lambda: plan_market(recipe, node.store.users))
+
+
+def _leave_room(node: MarketNode, recipe: Recipe, most: float) -> None:
+    """Refuse to begin what, with all that was promised in other runs, is more than this market ever spends.
+
+    A run counts with its limit, or with what it has spent where that is more: epsilons add (basic composition).
+    """
+    others = set(_runs(node).glob(f"*/markets/{node.store.name}/{node.budget.name}")) - {node.budget}
+    accounts = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(others)]
+    spent = sum(max(account["limit"] or 0.0, account["epsilon"]) for account in accounts)
+    asked = recipe.privacy.epsilon or math.inf
+    if spent + asked > most * (1 + 1e-9):
+        raise RunError(
+            f"privacy.epsilon {asked:g}: other runs had {spent:g} of the {most:g} that this market ever spends; "
+            f"{max(most - spent, 0):g} is left"
+        )
+
+
+def _runs(node: MarketNode) -> Path:
+    return node.folder.parents[2]
 
 
 def _planned(release: Release | None, what: str) -> Release:

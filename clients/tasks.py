@@ -54,7 +54,10 @@ def hello(node: MarketNode, instruction: Instruction) -> Payload:
 
 def vocabulary(node: MarketNode, instruction: Instruction) -> Payload:
     """Item keys, nothing else."""
-    return Payload(texts={"items": own_items(node.store, instruction.recipe.evaluation, instruction.recipe.seed)})
+    recipe = instruction.recipe
+    if not (recipe.shares_vocabulary or (recipe.masks.enabled and recipe.releases_pairs)):
+        raise RunError("this recipe has no common list of items; no keys are sent")
+    return Payload(texts={"items": own_items(node.store, recipe.evaluation, recipe.seed)})
 
 
 def catalogue(node: MarketNode, instruction: Instruction) -> Payload:
@@ -149,8 +152,7 @@ def _pretrain_privately(node: MarketNode, instruction: Instruction) -> Payload:
         "private pretrainer", recipe_json(recipe), lambda: make_sequential_trainer(node, recipe, "federated")
     )
     _start(trainer, instruction)
-    purpose = digest(instruction.arrays)
-    steps, provenance = private_steps(node, instruction.recipe, instruction.round, purpose)
+    steps, provenance = private_steps(node, recipe, instruction.round, _made_of(node, "federated", instruction))
     trainer.pretrain_privately(instruction.round, steps)
     update = arrays_of(trainer.model.shared_state())
     scalars = {"weight": float(node.store.users)}
@@ -192,7 +194,6 @@ def report(node: MarketNode, instruction: Instruction) -> Payload:
     """Every method on the test users; means leave, the mixing weights stay."""
     recipe = instruction.recipe
     forget_masks(node)
-    write_json(node.recipe, recipe.model_dump(mode="json"))  # resolved now
     if recipe.task == "ctr":
         return report_ctr(node, instruction)
     market = node.prepare(recipe)
@@ -228,17 +229,27 @@ def _pretrainer(node: MarketNode, recipe: Recipe) -> LocalTrainer[Any]:
     return node.remember("pretrainer", recipe_json(recipe), lambda: make_trainer(node, recipe, "federated"))
 
 
+def _made_of(node: MarketNode, name: str, instruction: Instruction) -> str:
+    """What stands for everything that decides how ``name`` trains: recipe, data, what came now and what came before.
+
+    Without what decides nothing of it: masks, engines, and which methods there are besides.
+    """
+    recipe = instruction.recipe.model_dump(mode="json", exclude={"masks", "engine", "ray", "name"})
+    del recipe["evaluation"]["methods"]
+    found = hashlib.sha256((json.dumps(recipe, sort_keys=True) + node.store.fingerprint).encode())
+    found.update(digest(instruction.arrays).encode())
+    for received in (node.semantics, node.vocabulary, node.codes(name)):
+        content = received.read_bytes() if received.is_file() else b""
+        found.update(hashlib.sha256(content).digest())
+    return found.hexdigest()
+
+
 def _once(node: MarketNode, name: str, instruction: Instruction, train: Callable[[], Finished]) -> Payload:
     """Train, store the model, report three numbers; in a run that was interrupted, what is stored need not be redone.
 
     The note beside a model says what it was made of, so that nothing is taken for what it is not.
     """
-    digest = hashlib.sha256((recipe_json(instruction.recipe) + node.store.fingerprint).encode())
-    for key, array in sorted(instruction.arrays.items()):
-        digest.update(key.encode() + np.ascontiguousarray(array).tobytes())
-    for received in (node.semantics, node.vocabulary, node.codes(name)):
-        digest.update(received.read_bytes() if received.is_file() else b"none")
-    made_of, path, note = digest.hexdigest(), node.model(name), node.note(name)
+    made_of, path, note = _made_of(node, name, instruction), node.model(name), node.note(name)
     if note.is_file() and path.is_file():
         known = json.loads(note.read_text(encoding="utf-8"))
         if known["made_of"] == made_of and known["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest():

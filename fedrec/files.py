@@ -1,5 +1,6 @@
 """Files: written whole or not at all, and never outside the folder they belong to."""
 
+import fcntl
 import json
 import os
 import re
@@ -110,6 +111,15 @@ class JsonLines:
             with suppress(json.JSONDecodeError):
                 found.append(json.loads(line))
         return found
+
+
+@contextmanager
+def exclusively(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path``: of all processes that ask for it, one at a time enters the block."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def refuse_occupied(directory: Path) -> None:

@@ -22,7 +22,7 @@ from fedrec.models.pointwise.build import build_acmr
 from fedrec.models.sequential import build_model
 from fedrec.privacy.noise import SecretNoise, kept_secret
 from fedrec.privacy.plan import PrivacyPlan, plan_market, plan_markets
-from fedrec.recipe import Recipe
+from fedrec.recipe import Recipe, contradiction
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.journal import Journal
 from fedrec.runs.shared import SharedItems, SharedModel, read_items, read_shared_model, write_items, write_shared_model
@@ -146,6 +146,9 @@ class Coordinator:
         recipe = self.federation.recipe.resolved(
             all(member.has_families for member in members), all(member.has_text for member in members)
         )
+        odds = contradiction(recipe)
+        if odds is not None:
+            raise RunError(f"on these markets, {odds}")
         self.federation.recipe = recipe
         self.run.write_recipe(recipe)
         self.run.event(

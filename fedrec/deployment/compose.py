@@ -36,9 +36,10 @@ def market_compose(part: str, market: str, masks: bool) -> str:
 
 
 def _market(part: str, name: str, masks: bool, suffix: str) -> dict[str, str]:
-    config = {"market": name, "data-path": "/data", "state-path": "/state"}
+    config = {"market": name, "data-path": "/data", "state-path": "/state", "most-epsilon": "${FEDREC_MOST_EPSILON:-}"}
     if masks:
         config |= {"identity-key": "/run/secrets/node.key", "market-keys": "/keys"}
+        config |= {"least-markets": "${FEDREC_LEAST_MARKETS:-2}"}
     words = " ".join(f'{key}="{value}"' for key, value in config.items())
     return {"name": name, "part": part, "suffix": suffix, "config": f"'{words}'"}
 

@@ -16,6 +16,8 @@ from fedrec.deployment.layout import SUPERLINK_PORT, DeploymentFolder, MarketPar
 from fedrec.errors import UserError
 from fedrec.files import market_name, new_folder, read_json, write_atomic, write_json
 from fedrec.masking.identity import write_identity
+from fedrec.masking.protocol import default_threshold
+from fedrec.recipe import MasksSettings
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _IMAGE_USER = 10001  # of the image; root's own files are given to it, for no container runs as root
@@ -43,7 +45,7 @@ def create_deployment(directory: Path, markets: Sequence[str], host: str | None,
         authority.write(folder.authority, folder.authority_key)
         _coordinator(folder, authority, names, host)
         for name in names:
-            _market(folder.market(name), authority, folder, host, masks)
+            _market(folder.market(name), authority, folder, host, names if masks else None)
         for part in folder.markets:
             shutil.copytree(folder.coordinator.keys, part.keys)
         _whole(folder, host, masks)
@@ -60,7 +62,8 @@ def add_market(directory: Path, market: str) -> MarketPart:
     if part.path.exists():
         raise UserError(f"{part.path}: exists; choose another name or remove it")
     authority = Authority.read(folder.authority, folder.authority_key)
-    _market(part, authority, folder, host, masks)
+    names = sorted({market, *(other.name for other in folder.markets)})
+    _market(part, authority, folder, host, names if masks else None)
     shutil.copytree(folder.coordinator.keys, part.keys)
     announce_key(folder, market)
     _whole(folder, host, masks)
@@ -123,14 +126,17 @@ def _coordinator(folder: DeploymentFolder, authority: Authority, markets: list[s
         _environment(part.environment, {})
 
 
-def _market(part: MarketPart, authority: Authority, folder: DeploymentFolder, host: str | None, masks: bool) -> None:
+def _market(
+    part: MarketPart, authority: Authority, folder: DeploymentFolder, host: str | None, masked: list[str] | None
+) -> None:
+    """``masked``: the markets whose sums it may take part in, where it does so under masks alone."""
     _part(part, authority, [f"node-{part.name}", "node", *_LOCAL], folder)
     write_identity(part.identity, folder.coordinator.keys / f"{part.name}.pub")
     for path in (part.data, part.state):
         path.mkdir()
     if host is not None:
-        write_atomic(part.compose, market_compose(".", part.name, masks).encode())
-        _environment(part.environment, {"FEDREC_SUPERLINK": f"{host}:{SUPERLINK_PORT}"})
+        write_atomic(part.compose, market_compose(".", part.name, masked is not None).encode())
+        _environment(part.environment, {"FEDREC_SUPERLINK": f"{host}:{SUPERLINK_PORT}", **_least(masked)})
 
 
 def _whole(folder: DeploymentFolder, host: str | None, masks: bool) -> None:
@@ -138,7 +144,14 @@ def _whole(folder: DeploymentFolder, host: str | None, masks: bool) -> None:
     if host is None:
         write_atomic(folder.compose, whole_compose(".", [part.name for part in folder.markets], masks).encode())
         if not folder.environment.is_file():
-            _environment(folder.environment, {})
+            _environment(folder.environment, _least([part.name for part in folder.markets] if masks else None))
+
+
+def _least(masked: list[str] | None) -> dict[str, str]:
+    """How many markets must be in a sum: what recipes ask for by themselves, but this no coordinator can change."""
+    if masked is None:
+        return {}
+    return {"FEDREC_LEAST_MARKETS": str(default_threshold(MasksSettings().threshold, len(masked)))}
 
 
 def _part(part: Part, authority: Authority, hosts: list[str], folder: DeploymentFolder) -> None:

@@ -31,6 +31,11 @@ def _codes_and_clicks(recipe: Recipe) -> str | None:
     counted = codes.alignment == "gram" or (kind == "cooccurrence" and codes.alignment != "none")
     if recipe.uses_codes and counted and not codes.share_keys:
         return "codes.share_keys false: counts over item keys are all these markets have in common; share the keys"
+    if recipe.uses_codes and not codes.share_keys and (recipe.releases_pairs or recipe.shares_vocabulary):
+        return (
+            "codes.share_keys false, but keys would leave for a sum of counts (fedease, prior.federated, "
+            "semantics.kind cooccurrence) or a common list of items (protocol acmr); share them, or remove that"
+        )
     if codes.alignment == "layered" and kind == "cooccurrence":
         return "codes.alignment layered needs texts; on counts (semantics.kind cooccurrence) it is called gram"
     return None

@@ -65,6 +65,11 @@ class Recipe(Section):
     ray: RaySettings = RaySettings()
 
     @property
+    def is_resolved(self) -> bool:
+        """Whether no ``auto`` is left in it that depends on what the markets have."""
+        return "auto" not in (self.evaluation.protocol, self.semantics.kind, self.codes.alignment)
+
+    @property
     def trains(self) -> bool:
         """Whether any chosen method needs the sequential model at all."""
         return self.task == "sequential" and bool(TRAINED & set(self.evaluation.methods))

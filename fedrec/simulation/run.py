@@ -84,6 +84,7 @@ class Simulation:
             private = self.run.markets / store.name / "identity"
             write_identity(private, self.run.keys / f"{store.name}.pub")
             seat["identity-key"] = str(private.resolve())
+            seat["summed"] = str(private.resolve().with_name("summed.jsonl"))  # a study does not bind the next one
         return seat
 
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord
 
+from clients.admission import admit
 from clients.node import MarketNode
 from fedrec.data.store import open_store
 from fedrec.errors import RunError
+from fedrec.exchange.declaration import HELLO
 from fedrec.files import read_json_lines
 from fedrec.runs.folder import RunFolder
 from tests.integration.harness import WatchedApp, quick, run_with
@@ -195,6 +197,6 @@ def test_a_market_loads_no_encoder_that_its_operator_did_not_name(synthetic: Pat
     recipe = quick("semantics.kind=model2vec", "semantics.model=/somewhere/else")
     node = MarketNode(open_store(synthetic / "alfa"), tmp_path, "/here")
     with pytest.raises(RunError, match=r"'/somewhere/else' is not what this market loads"):
-        node.check(recipe)
-    node.check(quick("semantics.kind=model2vec", "semantics.model=/here"))
-    node.check(quick("semantics.kind=model2vec"))
+        admit(node, recipe, HELLO)
+    admit(node, quick("semantics.kind=model2vec", "semantics.model=/here"), HELLO)
+    admit(node, quick("semantics.kind=model2vec"), HELLO)

@@ -10,12 +10,14 @@ import pytest
 from flwr.app import Context, Error, Message
 
 from clients import masks
+from clients.admission import admit
 from clients.app import app as client_app
 from clients.instruction import Instruction
 from clients.node import MarketNode
 from fedrec.data.store import open_store
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
 from fedrec.errors import RunError, UserError
+from fedrec.exchange.declaration import HELLO
 from fedrec.files import read_json_lines
 from fedrec.masking.identity import write_identity
 from fedrec.recipe import load_recipe
@@ -169,7 +171,7 @@ def test_the_same_update_is_not_summed_over_two_sets_of_markets(four: Path, tmp_
     start("fecosr", overrides, four, tmp_path / "first" / "run")
     again = prepare_simulation(load_recipe("fecosr", overrides), four, tmp_path / "second" / "run")
     for market in ("alfa", "bravo", "charlie", "delta"):
-        for name in ("summed.json", "identity"):
+        for name in ("summed.jsonl", "identity"):
             target = tmp_path / "second" / "run" / "markets" / market / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(tmp_path / "first" / "run" / "markets" / market / name, target)
@@ -185,7 +187,7 @@ def test_a_node_with_a_key_takes_part_in_nothing_else(four: Path, tmp_path: Path
     write_identity(tmp_path / "identity", tmp_path / "keys" / "alfa.pub")
     node = MarketNode(store, tmp_path / "run" / "markets" / "alfa", None, tmp_path / "identity", tmp_path / "keys", 3)
     with pytest.raises(RunError, match="masked sums alone"):
-        node.check(load_recipe("fecosr"))
+        admit(node, load_recipe("fecosr"), HELLO)
     recipe = load_recipe("fecosr", ["masks.enabled=true"])
     texts = {"action": ["train.pretrain"], "threshold": ["2"]}
     announced = masks.announce(node, Instruction(recipe, 1, {}, texts)).texts

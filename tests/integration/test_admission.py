@@ -1,0 +1,234 @@
+"""What a market refuses whoever asks: another recipe than the run's, more epsilon than its operator gives, and more."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from flwr.app import ConfigRecord
+
+from clients.app import app as client_app
+from fedrec.data.columns import Columns
+from fedrec.data.store import open_store, write_store
+from fedrec.errors import RunError, UserError
+from fedrec.exchange.declaration import CATALOGUE, FINETUNE, GRAM, HELLO, INSTALL, PRETRAIN, VOCABULARY
+from fedrec.exchange.payload import Array
+from fedrec.files import read_json_lines
+from fedrec.models.sequential import build_model
+from fedrec.recipe import Recipe, load_recipe, recipe_json
+from fedrec.runs.folder import RunFolder
+from fedrec.simulation.inline import FIRST_NODE, InlineGrid
+from fedrec.simulation.nodes import Seat
+from fedrec.simulation.run import prepare_simulation
+from server.coordinator import Coordinator
+from strategies.records import Answer, array_record, instruction, read_answer
+from tests.conftest import QUICK
+
+RESOLVED = [*QUICK, "evaluation.protocol=temporal", "codes.alignment=gram", "semantics.kind=cooccurrence"]
+PRIVATE = ["privacy.epsilon=8", "privacy.accountant=rdp", "privacy.batch_size=20", "evaluation.methods=[federated]"]
+
+
+def plain(*overrides: str) -> Recipe:
+    return load_recipe("fecosr", [*RESOLVED, *overrides])
+
+
+def private(*overrides: str) -> Recipe:
+    return plain(*PRIVATE, *overrides)
+
+
+class Market:
+    """One market that answers whoever asks. ``allows``: what its operator wrote down."""
+
+    def __init__(self, data: Path, state: Path, **allows: str) -> None:
+        self.state = state
+        self.items = 0
+        seat = Seat({"market": "alfa", "data-path": str(data / "alfa"), "state-path": str(state), **allows}, 1)
+        self.grid = InlineGrid(client_app, [seat])
+
+    def ask(
+        self, action: str, recipe: Recipe, arrays: dict[str, Array] | None = None, run: str = "run", number: int = 1
+    ) -> Answer:
+        config = ConfigRecord({"run": run, "recipe": recipe_json(recipe), "round": str(number)})
+        message = instruction(FIRST_NODE, action, number, config, array_record(arrays) if arrays else None)
+        (reply,) = self.grid.send_and_receive([message])
+        return read_answer(reply, "alfa")
+
+    def install(self, recipe: Recipe, seed: int, run: str = "run") -> None:
+        """Item vectors as the coordinator might send them."""
+        items = len(self.ask(CATALOGUE, recipe, run=run).payload.texts["items"])
+        vectors = np.random.default_rng(seed).normal(size=(items, recipe.semantics.dimension)).astype(np.float32)
+        assert self.ask(INSTALL, recipe, {"semantics": vectors}, run).error is None
+
+    def train(self, recipe: Recipe, run: str = "run") -> Answer:
+        """One round, always the first."""
+        model = build_model(recipe.model, torch.zeros(0, recipe.semantics.dimension), recipe.loss.tau, recipe.seed)
+        return self.ask(PRETRAIN, recipe, {name: value.numpy() for name, value in model.shared_state().items()}, run)
+
+    def charges(self, run: str = "run") -> list[str]:
+        account = json.loads((self.state / run / "markets" / "alfa" / "privacy.json").read_text())
+        return [charge["what"] for charge in account["charges"].values()]
+
+
+@pytest.fixture
+def market(synthetic: Path, tmp_path: Path) -> Market:
+    return Market(synthetic, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        private("privacy.epsilon=9"),
+        private("data.user_share=0.5"),
+        private("privacy.clip_norm=0.5"),
+        private("seed=1"),
+        plain("evaluation.methods=[federated]"),
+        plain("evaluation.methods=[fedease]"),
+    ],
+    ids=["epsilon", "users", "clipping", "seed", "no privacy", "counts"],
+)
+def test_a_run_has_one_recipe_here(market: Market, other: Recipe) -> None:
+    """What was promised with it cannot be taken back by the next question."""
+    assert market.ask(HELLO, private()).error is None
+    assert market.ask(CATALOGUE, private()).error is None
+    for action in (CATALOGUE, GRAM, PRETRAIN, FINETUNE):
+        answer = market.ask(action, other)
+        assert answer.error is not None
+        assert "not the one this run began with" in answer.error
+        assert not answer.payload.arrays
+    assert market.charges() == ["item pairs"]
+    assert market.ask(CATALOGUE, private()).error is None  # the run itself goes on
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["evaluation.protocol=auto"], "says auto"),
+        (["semantics.kind=auto"], "says auto"),
+        (["market_privacy.noise_multiplier=1", "market_privacy.delta=0.01", "federation.weights=uniform"], "at odds"),
+    ],
+)
+def test_a_recipe_is_checked_by_the_market_too(market: Market, overrides: list[str], reason: str) -> None:
+    """The coordinator should have; a market does not take that for granted."""
+    values = plain().model_dump(mode="json")
+    for override in overrides:
+        key, _, text = override.partition("=")
+        section, _, name = key.partition(".")
+        values[section][name] = float(text) if text[0].isdigit() else text
+    for action in (CATALOGUE, GRAM, PRETRAIN):
+        answer = market.ask(action, Recipe.model_validate(values))
+        assert answer.error is not None
+        assert reason in answer.error
+
+
+def test_keys_leave_only_where_the_recipe_has_a_list_of_all(market: Market) -> None:
+    assert "no common list of items; no keys are sent" in str(market.ask(VOCABULARY, plain()).error)
+
+
+@pytest.mark.parametrize("more", ["evaluation.methods=[federated, fedease]", "evaluation.protocol=acmr"])
+def test_keys_that_stay_stay(more: str) -> None:
+    options = [*QUICK, "codes.share_keys=false", "codes.alignment=layered", "semantics.kind=hashing", more]
+    with pytest.raises(UserError, match=r"codes\.share_keys false, but keys would leave"):
+        load_recipe("codes", options)
+
+
+def test_a_private_update_is_new_where_anything_that_made_it_is(market: Market) -> None:
+    """The same question costs once and brings the same bytes; on other item vectors it is another release."""
+    market.install(private(), seed=0)
+    first, again = market.train(private()), market.train(private())
+    assert first.error is None
+    assert market.charges() == ["item pairs", "update"]
+    for name, array in first.payload.arrays.items():
+        np.testing.assert_array_equal(array, again.payload.arrays[name])
+    market.install(private(), seed=1)
+    assert market.train(private()).error is None
+    assert market.charges() == ["item pairs", "update", "update"]
+
+
+def test_an_operator_bounds_what_all_runs_spend(synthetic: Path, tmp_path: Path) -> None:
+    market = Market(synthetic, tmp_path, **{"most-epsilon": "10"})
+    withheld = "privacy.reports=withheld"
+    for recipe in (plain(), private(), private("privacy.epsilon=null", "privacy.noise_multiplier=1", withheld)):
+        assert "private recipes alone" in str(market.ask(HELLO, recipe).error)
+    assert "is above 10" in str(market.ask(HELLO, private("privacy.epsilon=11", withheld)).error)
+    six, four = (private(f"privacy.epsilon={epsilon}", withheld) for epsilon in (6, 4))
+    assert market.ask(CATALOGUE, six, run="first").error is None
+    refused = market.ask(CATALOGUE, six, run="second")
+    assert "6: other runs had 6 of the 10 that this market ever spends; 4 is left" in str(refused.error)
+    assert not refused.payload.arrays
+    assert market.ask(CATALOGUE, four, run="third").error is None
+    assert market.ask(CATALOGUE, six, run="first").error is None  # goes on
+    assert "0 is left" in str(market.ask(CATALOGUE, private("privacy.epsilon=0.5", withheld), run="fourth").error)
+
+
+@pytest.mark.parametrize("value", ["-1", "0", "many", "inf", "nan"])
+def test_a_bound_that_is_none(synthetic: Path, tmp_path: Path, value: str) -> None:
+    answer = Market(synthetic, tmp_path, **{"most-epsilon": value}).ask(HELLO, private())
+    assert "UserError" in str(answer.error)
+
+
+def without_texts(data: Path, out: Path) -> Path:
+    for path in sorted(data.iterdir()):
+        store = open_store(path)
+        kept = store.interactions.select(Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.VALUE)
+        assert isinstance(kept, pl.DataFrame)
+        write_store(out / store.name, store.name, kept, source="test", time_resolution=store.time_resolution)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        (
+            "fecosr",
+            [
+                "market_privacy.noise_multiplier=1",
+                "market_privacy.delta=0.01",
+                "federation.weights=uniform",
+                "federation.participation=0.5",
+                "evaluation.methods=[federated]",
+            ],
+        ),
+        ("fedmm", ["codes.share_keys=false"]),
+    ],
+)
+def test_what_is_at_odds_on_these_markets_ends_before_anything_leaves(
+    synthetic: Path, tmp_path: Path, name: str, overrides: list[str]
+) -> None:
+    """As a deployment meets it: only the markets' hellos tell that without texts `auto` means counts."""
+    data = without_texts(synthetic, tmp_path / "data")
+    quick = QUICK if name == "fecosr" else []
+    recipe = load_recipe(name, [*quick, *overrides])
+    with pytest.raises(UserError, match="on these markets"):
+        prepare_simulation(recipe, data, tmp_path / "simulated")
+    run = RunFolder.create(tmp_path / "run", recipe)
+    names = [path.name for path in sorted(data.iterdir())]
+    places: list[dict[str, Any]] = [
+        {"market": market, "data-path": str(data / market), "state-path": str(tmp_path)} for market in names
+    ]
+    grid = InlineGrid(client_app, [Seat(place, 1) for place in places])
+    with pytest.raises(RunError, match="on these markets"):
+        Coordinator(grid, run, recipe).lead(names, "deploy", "test")
+    run.gather_ledgers()
+    assert {entry["action"] for entry in read_json_lines(run.path / "ledger.jsonl")} == {HELLO}
+
+
+def test_what_was_summed_over_some_is_not_summed_over_others_in_another_run(synthetic: Path, tmp_path: Path) -> None:
+    """On an operator's host the memory is common to all runs: a second one, over fewer markets, opens nothing."""
+    counted = load_recipe("fecosr", [*QUICK, "evaluation.methods=[fedease]", "masks.enabled=true"])
+    prepare_simulation(counted, synthetic, tmp_path / "all").start()
+    fewer = tmp_path / "fewer"
+    for market in ("alfa", "bravo"):
+        shutil.copytree(synthetic / market, fewer / market)
+    remembering = prepare_simulation(counted, fewer, tmp_path / "some")
+    for market in ("alfa", "bravo"):
+        (remembering.run.markets / market).mkdir(parents=True)
+        shutil.copy2(tmp_path / "all" / "markets" / market / "summed.jsonl", remembering.run.markets / market)
+    with pytest.raises(RunError, match="0 markets opened their shares"):
+        remembering.start()
+    errors = [entry for entry in read_json_lines(remembering.run.path / "ledger.jsonl") if entry["name"] == "error"]
+    assert {entry["market"] for entry in errors} == {"alfa", "bravo"}
+    assert "summed before over other markets" in (remembering.run.markets / "alfa" / "client.log").read_text()
