@@ -206,12 +206,17 @@ class Federation:
         name = market_name(str(texts.get("market", "")), f"node {node}")
         if self._refused(name, node):
             return
+        users, items = int(scalars["users"]), int(scalars["items"])
+        if users < 1 or items < 1:
+            raise RunError(
+                f"market {name!r}: its hello says {users} users and {items} items; it must have some of each"
+            )
         if name in self.members:
             raise RunError(f"two nodes claim market {name!r}; give each node its own")
         self.members[name] = Member(
             node=node,
-            users=int(scalars["users"]),
-            items=int(scalars["items"]),
+            users=users,
+            items=items,
             interactions=int(scalars["interactions"]) if "interactions" in scalars else None,
             has_text=bool(scalars["has_text"]),
             has_families=bool(scalars["has_families"]),

@@ -73,16 +73,16 @@ def describe(directory: Annotated[Path, typer.Argument(help="data folder")]) -> 
 @app.command()
 def families(directory: Annotated[Path, typer.Argument(help="data folder")]) -> None:
     """Find variants of one product and write families.csv into every market store."""
-    from fedrec.data.families import build_families
+    from fedrec.data.families import FamilyMap, own_families
     from fedrec.data.store import open_stores, write_families
 
     stores = open_stores(directory)
     before = sum(store.families is not None for store in stores)
     replaced = f"; it replaces the map of {before}" if before else ""
-    found = build_families(store.interactions for store in stores)
+    maps = own_families(stores)
     for store in stores:
-        own = set(store.catalogue["item_id"])
-        write_families(store.path / "families.csv", {k: v for k, v in found.families.items() if k in own})
+        write_families(store.path / "families.csv", maps[store.name])
+    found = FamilyMap({item: family for own in maps.values() for item, family in own.items()})
     typer.echo(f"{len(found.families)} items in {found.count} families; {len(found.sizes)} families have several items")
     if found.sizes:
         typer.echo(f"largest family: {found.sizes[0]} items; in families of several: {sum(found.sizes)} items")

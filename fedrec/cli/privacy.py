@@ -75,5 +75,13 @@ def forget(
     if done.subtracted:
         lines.append(f"counts of {', '.join(done.subtracted)}: the old ones less this user's, to the last pair")
     lines.append("models: trained again from the beginning")
+    if done.families == "rebuilt":
+        lines.append("families: the map was made of these users; built again without this one")
+    if done.families == "kept":
+        lines.append(
+            f"families: the map was given, and kept; if users made it, `fedrec data families {data}`, run again"
+        )
+    if done.texts:
+        lines.append("item texts: kept; the import took what most rows said, and this user's were among them")
     lines.append(f"still holding the user, for you to delete: {path}, the data it was made from, and all copies")
     print_lines(Console(markup=False), lines)

@@ -8,7 +8,7 @@ Building a map reads all markets at once, so it is done where the data already l
 names only public catalogue keys.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from fedrec.data.columns import Columns
+from fedrec.data.store import MarketStore
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,15 @@ def build_families(markets: Iterable[pl.DataFrame], threshold: float = 0.8, mini
     for item, label in zip(items, component, strict=True):  # ascending ids: the first seen is the smallest
         families[item] = representative.setdefault(int(label), item)
     return FamilyMap(families)
+
+
+def own_families(stores: Sequence[MarketStore]) -> dict[str, dict[str, str]]:
+    """The map of these stores' interactions, by market: the part that its catalogue has."""
+    families = build_families(store.interactions for store in stores).families
+    return {
+        store.name: {item: families[item] for item in store.catalogue[Columns.ITEM] if item in families}
+        for store in stores
+    }
 
 
 def _links(frame: pl.DataFrame, items: pl.Series, threshold: float, minimum_users: int) -> sparse.csr_matrix:

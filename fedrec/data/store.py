@@ -21,6 +21,8 @@ from fedrec.files import market_name, write_atomic
 
 SCHEMA = 1
 EARLIEST = 631_152_000  # 1990-01-01: older dates are errors of the source
+# What polars raises for a damaged file; its parser of parquet panics at some.
+UNREADABLE = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 _INTERACTIONS = pl.Schema(
     {Columns.USER: pl.String, Columns.ITEM: pl.String, Columns.TIMESTAMP: pl.Int64, Columns.VALUE: pl.Float64}
 )
@@ -201,7 +203,7 @@ def _read_parquet(path: Path, schema: pl.Schema) -> pl.DataFrame:
         raise UserError(f"{path}: missing; import the data again")
     try:
         frame = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except UNREADABLE as error:
         raise UserError(f"{path}: not readable as parquet ({str(error)[:100]}); import the data again") from None
     if frame.schema != schema:
         raise UserError(f"{path}: columns {dict(frame.schema)} are not {dict(schema)}; import the data again")

@@ -7,6 +7,7 @@ a market that has installed fedrec itself can compare. What an operator approved
 import hashlib
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -25,6 +26,8 @@ SETTINGS = ("recipe", "run", "markets", "keys", "dataset")  # what a run is told
 _SUFFIXES = (".py", ".yaml")
 _DESCRIPTION = "pyproject.toml"
 _MANIFEST = ".info/CONTENT"
+_LARGEST = 50_000_000  # bytes of all files; ours have a fortieth of that
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, RuntimeError, NotImplementedError)
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -40,12 +43,14 @@ class Bundle:
         return hashlib.sha256(self.data).hexdigest()
 
     def contents(self) -> dict[str, str]:
-        """SHA-256 by file name, read from the files themselves."""
+        """SHA-256 by file name, read from the files themselves. Raises :class:`UserError` for what is no bundle."""
         try:
             with zipfile.ZipFile(BytesIO(self.data)) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > _LARGEST:
+                    raise ValueError(f"unpacked it has more than {_LARGEST // 10**6} MB")
                 names = sorted(set(archive.namelist()) - {_MANIFEST})
                 return {name: hashlib.sha256(archive.read(name)).hexdigest() for name in names}
-        except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
+        except _DAMAGED as error:
             raise UserError(f"not a bundle ({error}); `fedrec deploy bundle FILE` makes one") from None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from fedrec.exchange.declaration import HELLO, PRETRAIN
+from fedrec.exchange.declaration import CODEBOOK, HELLO, PRETRAIN
 from fedrec.exchange.payload import TEXTS
 from fedrec.files import write_atomic
 from fedrec.recipe import FaultSettings
@@ -17,11 +17,12 @@ from fedrec.seeds import numpy_generator
 from fedrec.simulation.workers import decode, encode
 from server.relay import RelayGrid
 
+_ROUNDS = (PRETRAIN, CODEBOOK)
 _KEPT_ROUNDS = 3  # a resumed run goes back two rounds at most, and reads the answers of the one before
 
 
 class FaultyGrid(RelayGrid):
-    """Loses and delays answers to training rounds. Late ones wait in ``folder``."""
+    """Loses and delays answers to rounds, of models and of codebooks. Late ones wait in ``folder``."""
 
     def __init__(self, inner: Grid, faults: FaultSettings, seed: int, folder: Path) -> None:
         super().__init__(inner)
@@ -33,21 +34,23 @@ class FaultyGrid(RelayGrid):
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Send to those that do not drop out; hold back late answers and hand out those of the round before."""
         asked = list(messages)
-        if not asked or asked[0].metadata.message_type != PRETRAIN:
+        action = asked[0].metadata.message_type if asked else ""
+        if action not in _ROUNDS:
             replies = list(self.inner.send_and_receive(asked, timeout=timeout))
             self._learn_names(replies)
             return replies
         server_round = int(asked[0].metadata.group_id)
-        fates = {message.metadata.dst_node_id: self._fate(message, server_round) for message in asked}
+        fates = {message.metadata.dst_node_id: self._fate(message, action, server_round) for message in asked}
         sent = [message for message in asked if fates[message.metadata.dst_node_id] != "dropped"]
-        arrived = [self._delayed(path) for path in sorted(self.folder.glob(f"{server_round - 1:06d}-*"))]
-        for path in self.folder.glob("*"):
+        waiting = self.folder / action
+        arrived = [self._delayed(path) for path in sorted(waiting.glob(f"{server_round - 1:06d}-*"))]
+        for path in waiting.glob("*"):
             if int(path.name.partition("-")[0]) < server_round - _KEPT_ROUNDS:
                 path.unlink()
         for reply in self.inner.send_and_receive(sent, timeout=timeout):
             node = reply.metadata.src_node_id
             if fates[node] == "late":
-                write_atomic(self.folder / f"{server_round:06d}-{self._market_of[node]}", encode(reply))
+                write_atomic(waiting / f"{server_round:06d}-{self._market_of[node]}", encode(reply))
             else:
                 arrived.append(reply)
         return arrived
@@ -59,9 +62,9 @@ class FaultyGrid(RelayGrid):
         reply.metadata.__dict__["_src_node_id"] = node_of[path.name.partition("-")[2]]  # not public
         return reply
 
-    def _fate(self, message: Message, server_round: int) -> str:
+    def _fate(self, message: Message, action: str, server_round: int) -> str:
         market = self._market_of[message.metadata.dst_node_id]
-        dropped, late = numpy_generator(self.seed, market, "faults", server_round).random(2)
+        dropped, late = numpy_generator(self.seed, market, "faults", action, server_round).random(2)
         if dropped < self.faults.dropout:
             return "dropped"
         return "late" if late < self.faults.late else "well"

@@ -5,9 +5,10 @@ the new ones, to the last pair. Models are no sums; they are trained again, from
 """
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from safetensors.numpy import load_file as load_arrays
@@ -15,7 +16,9 @@ from scipy import sparse
 
 from clients.node import MarketNode
 from fedrec.data.erase import erase_user
+from fedrec.data.families import own_families
 from fedrec.data.splits import Split
+from fedrec.data.store import MarketStore, open_stores, write_families
 from fedrec.errors import RunError, UserError
 from fedrec.exchange.noised_pairs import PAIRS
 from fedrec.exchange.pairs import count_pairs, read_summed
@@ -27,10 +30,15 @@ from fedrec.tell import Tell, silent
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What was done. ``subtracted``: markets whose new counts are the old ones less the user's, checked."""
+    """What was done. ``subtracted``: markets whose new counts are the old ones less the user's, checked.
+
+    ``families``: what became of the family map; None where there is none. ``texts``: whether there are item texts.
+    """
 
     interactions: int
     subtracted: list[str]
+    families: Literal["rebuilt", "kept"] | None
+    texts: bool
     summary: dict[str, Any]
 
 
@@ -52,19 +60,38 @@ def forget(path: Path, market: str, user: str, data: Path, out: Path, tell: Tell
                 interactions = erase_user(store, user, scratch / name)
             else:
                 shutil.copytree(store.path, scratch / name)
+        families = _map_families(finished.stores, open_stores(scratch))
     tell("training without the user")
     summary = prepare_simulation(finished.recipe, data, out).start()
     tell("checking the counts")
     subtracted = _check_counts(finished, open_finished(out), market, user)
-    return Forgotten(interactions, subtracted, summary)
+    return Forgotten(interactions, subtracted, families, stores[market].has_text, summary)
+
+
+def _map_families(old: Sequence[MarketStore], new: Sequence[MarketStore]) -> Literal["rebuilt", "kept"] | None:
+    """Build the map of families again, where it was made of these markets' interactions, the user's among them."""
+    if not any(store.families is not None for store in old):
+        return None
+    if {store.name: store.families for store in old} != own_families(old):
+        return "kept"
+    for name, families in own_families(new).items():
+        store = next(store for store in new if store.name == name)
+        write_families(store.path / "families.csv", families)
+    return "rebuilt"
 
 
 def _check_counts(before: FinishedRun, after: FinishedRun, market: str, user: str) -> list[str]:
     """The markets whose counts were checked: all, where counts were summed as they are."""
     recipe = before.recipe
     redrawn = recipe.data.user_share < 1 or recipe.evaluation.ties == "random" or recipe.evaluation.protocol == "acmr"
-    if not recipe.sums_counts or recipe.privacy.on or recipe.fedease.min_count > 1 or redrawn:
-        return []  # no counts, noised, rare ones held back, or what is held out of the others drawn anew
+    if (
+        not recipe.sums_counts
+        or recipe.privacy.on
+        or recipe.fedease.min_count > 1
+        or redrawn
+        or _remapped(before, after)
+    ):
+        return []  # no counts, noised, rare ones held back, or others' items or what is held out of them drawn anew
     theirs, keys = _pairs_of(before, recipe, market, user)
     checked = []
     for old_store, new_store in zip(before.stores, after.stores, strict=True):
@@ -76,6 +103,12 @@ def _check_counts(before: FinishedRun, after: FinishedRun, market: str, user: st
             raise RunError(f"market {old_store.name!r}: its counts are not the old ones less this user's")
         checked.append(old_store.name)
     return checked
+
+
+def _remapped(before: FinishedRun, after: FinishedRun) -> bool:
+    """Whether an item that is still there belongs to another family than before."""
+    maps = [(old.families or {}, new.families or {}) for old, new in zip(before.stores, after.stores, strict=True)]
+    return any(old[item] != family for old, new in maps for item, family in new.items())
 
 
 def _pairs_of(run: FinishedRun, recipe: Recipe, market: str, user: str) -> tuple[sparse.csr_matrix, list[str]]:

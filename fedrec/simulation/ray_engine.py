@@ -26,6 +26,7 @@ from flwr.simulation import run_simulation
 from flwr.simulation.ray_transport.ray_actor import BasicActorPool
 
 from fedrec.errors import RunError, UserError
+from fedrec.exchange.declaration import CODEBOOK, MASK_KEYS, MASK_SHARES, PRETRAIN, UNMASK
 from fedrec.files import write_json
 from fedrec.recipe import Recipe
 from fedrec.simulation.nodes import RUN_ID, Seat
@@ -182,17 +183,21 @@ class _Seated(ClientApp):
         super().__init__()
         self._app = app
         self._wire = wire
-        settings = recipe.federation
-        self._deadlines = {"train.pretrain": settings.deadline_seconds}
-        self._other = settings.stage_deadline_seconds
+        self._settings = recipe.federation
 
     def __call__(self, message: Message, context: Context) -> Message:
         seat = _seats(self._wire / _SEATS)[int(str(context.node_config[_PARTITION]))]
         own = seat.context(context.node_id)
         own.run_id = context.run_id or RUN_ID
-        seconds = self._deadlines.get(message.metadata.message_type, self._other)
-        with _ending_after(seconds):
+        with _ending_after(self._deadline(message.metadata.message_type, message.metadata.group_id)):
             return off_wire(self._app, self._wire)(message, own)
+
+    def _deadline(self, action: str, server_round: str) -> float | None:
+        """Seconds as the coordinator counts them: masks belong to the round that they are for."""
+        of_round = action in {PRETRAIN, CODEBOOK} or (
+            action in {MASK_KEYS, MASK_SHARES, UNMASK} and server_round != "0"
+        )
+        return self._settings.deadline_seconds if of_round else self._settings.stage_deadline_seconds
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fedrec.data.splits import Holdout
 from fedrec.floors.popularity import popularity
 from fedrec.metrics.significance import paired_bootstraps
-from fedrec.recipe import HEADLINES, Recipe
+from fedrec.recipe import ALONE, HEADLINES, Recipe
 from fedrec.seeds import numpy_generator
 from fedrec.training.evaluation import Ranking, Scorer, excluded, rank_users, user_blocks
 from fedrec.training.mixing import fit_weights
@@ -110,7 +110,7 @@ class Contenders:
 
     def _federated(self, name: str) -> tuple[str, ...]:
         """The summed counts, where the recipe adds them to a model that is not alone."""
-        alone = name in {"local", "local_shared_semantics"}
+        alone = name in {*ALONE, "local_shared_semantics"}
         return ("shared",) if self.recipe.prior.federated and self.shared is not None and not alone else ()
 
     def _mixing_users(self, holdout: Holdout) -> NDArray[np.int64]:

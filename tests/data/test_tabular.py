@@ -195,3 +195,24 @@ def test_the_real_table(shared: Path, tmp_path: Path) -> None:
     everything = run_import("online-retail", source, tmp_path / "all")
     assert sum(store.count for store in open_stores(tmp_path / "all")) == rows - dropped
     assert len(everything.markets) == 37
+
+
+def test_a_file_at_which_the_reader_panics_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """polars' own kind of error for what its parser did not expect; it is no Exception."""
+    path = csv(tmp_path / "t.parquet", LINES)
+
+    def panic(_path: Path) -> pl.DataFrame:
+        raise pl.exceptions.PanicException("index out of bounds")
+
+    monkeypatch.setattr(pl, "read_parquet", panic)
+    with pytest.raises(UserError, match=r"t.parquet: not readable as parquet \(index out of bounds\)"):
+        run_import("parquet", path, tmp_path / "data", options())
+
+
+@pytest.mark.parametrize("column", ["who", "what"])
+def test_keys_longer_than_a_round_would_take_are_refused_at_once(tmp_path: Path, column: str) -> None:
+    line = LINES[0].split(",")
+    line[HEADER.split(",").index(column)] = "k" * 513
+    source = csv(tmp_path / "t.csv", [*LINES, ",".join(line)])
+    with pytest.raises(UserError, match="row 7: .*k{40}.* has over 512 characters; shorten it"):
+        run_import("csv", source, tmp_path / "data", options())

@@ -115,3 +115,32 @@ def test_workers_import_nothing_that_is_installed_of_us(module: object) -> None:
         )
     }
     assert not {name for name in imported if name.split(".")[0] in {"fedrec", "clients", "server", "strategies", ""}}
+
+
+def packed(sources: dict[str, bytes]) -> bytes:
+    archive = BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as stream:
+        for name, data in sources.items():
+            stream.writestr(name, data)
+    return archive.getvalue()
+
+
+def test_a_damaged_bundle_is_none(tmp_path: Path) -> None:
+    """Whichever byte is wrong: either it is none, in words, or its contents are read."""
+    whole = packed({"a/b.py": b"one = 1\n" * 40, "pyproject.toml": b"[project]\n" * 9})
+    refused = 0
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x55
+        path = tmp_path / "damaged.fab"
+        path.write_bytes(damaged)
+        try:
+            read_bundle(path)
+        except UserError as error:
+            refused += str(error).startswith(f"{path}: not a bundle (")
+    assert refused > len(whole) / 4
+
+
+def test_a_small_file_that_unpacks_to_a_large_one_is_none() -> None:
+    with pytest.raises(UserError, match="unpacked it has more than 50 MB"):
+        Bundle(packed({"zeros.py": bytes(60_000_000)})).contents()

@@ -200,3 +200,16 @@ def test_a_market_loads_no_encoder_that_its_operator_did_not_name(synthetic: Pat
         admit(node, recipe, HELLO)
     admit(node, quick("semantics.kind=model2vec", "semantics.model=/here"), HELLO)
     admit(node, quick("semantics.kind=model2vec"), HELLO)
+
+
+@pytest.mark.parametrize("size", ["users", "items"])
+def test_a_market_of_nobody_cannot_take_part(synthetic: Path, tmp_path: Path, size: str) -> None:
+    """Under privacy a market's size divides."""
+
+    def shrink(question: Message, reply: Message) -> Message:
+        if question.metadata.message_type == "query.hello":
+            reply.content["scalars"] = MetricRecord({**reply.content.metric_records["scalars"], size: 0.0})
+        return reply
+
+    with pytest.raises(RunError, match=f"market 'bravo': its hello says .*0 {size}"):
+        run_with(WatchedApp("bravo", shrink), quick("privacy.epsilon=8"), synthetic, tmp_path / "run")

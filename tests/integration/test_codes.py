@@ -77,6 +77,16 @@ def test_the_summary_has_every_method_and_its_intervals(finished: Path) -> None:
     assert not summary["failed"]
 
 
+def test_codebook_rounds_know_trouble_too(synthetic: Path, tmp_path: Path) -> None:
+    faults = ["federation.faults.dropout=0.3", "federation.faults.late=0.3", "federation.quorum=0.3"]
+    recipe = fedmm("codes.alignment=gram", "codes.rounds=6", "evaluation.methods=[federated]", *faults)
+    summary = prepare_simulation(recipe, synthetic, tmp_path / "run").start()
+    reasons = [one["reason"] for record in summary["rounds"] for one in record["rejected"]]
+    assert any(reason == "no reply" for reason in reasons)
+    assert any("expected" in reason for reason in reasons)  # an answer of the round before
+    assert summary["mean"]["federated"]["auc"] > 0
+
+
 @pytest.mark.parametrize("metric", ["auc", "gauc", "logloss"])
 def test_runs_are_compared_by_what_users_add_to_the_figures(finished: Path, wider: Path, metric: str) -> None:
     """Paired in every market, though these metrics are of instances and not of users."""

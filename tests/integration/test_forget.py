@@ -60,6 +60,39 @@ def test_the_run_is_the_one_that_never_had_the_user(restrict: str, synthetic: Pa
         assert all((found[key] == wanted[key]).all() for key in wanted)
 
 
+def test_a_map_of_families_made_of_the_user_is_made_again(tmp_path: Path) -> None:
+    """Two items are one family because of three users, the one to be forgotten among them."""
+    rows = [
+        (f"u{user}", item, 1_500_000_000 + 100_000 * user + place)
+        for user in range(3)
+        for place, item in enumerate("xyz")
+    ]
+    rows += [
+        (f"v{user}", item, 1_500_000_000 + 50_000 * user + place)
+        for user in range(30)
+        for place, item in enumerate(("a", "b", "c", "d", "e")[user % 3 :])
+    ]
+    frame = pl.DataFrame(rows, schema=[Columns.USER, Columns.ITEM, Columns.TIMESTAMP], orient="row")
+    frame = frame.with_columns(pl.lit(1.0).alias(Columns.VALUE))
+    write_store(tmp_path / "data" / "bravo", "bravo", frame, source="test", time_resolution="second")
+    assert CliRunner().invoke(app, ["data", "families", str(tmp_path / "data")]).exit_code == 0
+    before = open_store(tmp_path / "data" / "bravo").families
+    assert before is not None
+    assert before["y"] == "x"
+    shutil.copytree(tmp_path / "data", tmp_path / "given")
+    given = tmp_path / "given" / "bravo" / "families.csv"
+    given.write_text(given.read_text().replace("c,c", "c,a"))
+    for data, became, family in (("data", "rebuilt", "y"), ("given", "kept", "x")):
+        start(tmp_path / data, tmp_path / f"{data}-run", "semantics.kind=cooccurrence")
+        done = forget(tmp_path / f"{data}-run", "bravo", "u0", tmp_path / f"{data}-new", tmp_path / f"{data}-again")
+        after = open_store(tmp_path / f"{data}-new" / "bravo").families
+        assert done.families == became
+        assert after is not None
+        assert after["y"] == family
+        assert done.subtracted == ([] if became == "rebuilt" else ["bravo"])
+        assert not done.texts
+
+
 def test_counts_that_do_not_add_up_are_noticed(synthetic: Path, tmp_path: Path) -> None:
     start(synthetic, tmp_path / "run")
     forget(tmp_path / "run", "bravo", some_user(synthetic), tmp_path / "data", tmp_path / "again")

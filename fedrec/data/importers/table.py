@@ -12,6 +12,7 @@ from fedrec.data.importers.options import ImportOptions
 from fedrec.data.importers.report import ImportReport, shared_user_note
 from fedrec.data.store import EARLIEST, write_store
 from fedrec.errors import DataError, UserError
+from fedrec.exchange.keys import LONGEST_KEY
 from fedrec.files import market_name, new_folder
 
 MARKET, ROW = "market", "row"  # ROW: where the row stands in the source, for errors
@@ -63,6 +64,8 @@ def checked(frame: pl.DataFrame, origin: str, time_format: str | None) -> pl.Dat
         texts = frame[name].cast(pl.String).str.strip_chars()
         missing = texts.is_null() | (texts == "")
         _refuse(missing, frame[name], rows, origin, name, "is missing", "supply it or remove the row")
+        long = texts.str.len_chars() > LONGEST_KEY
+        _refuse(long, texts.str.head(40), rows, origin, name, f"has over {LONGEST_KEY} characters", "shorten it")
         frame = frame.with_columns(texts.alias(name))
     frame = frame.with_columns(seconds(frame[Columns.TIMESTAMP], rows, origin, time_format).alias(Columns.TIMESTAMP))
     if Columns.VALUE not in frame.columns:

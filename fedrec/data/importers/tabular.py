@@ -7,6 +7,7 @@ import polars as pl
 from fedrec.data.importers.options import REQUIRED, ROLES, ImportOptions
 from fedrec.data.importers.report import ImportReport
 from fedrec.data.importers.table import MARKET, ROW, checked, write_markets
+from fedrec.data.store import UNREADABLE
 from fedrec.errors import UserError
 
 
@@ -20,7 +21,7 @@ def import_parquet(source: Path, directory: Path, options: ImportOptions) -> Imp
     _require_file(source)
     try:
         frame = pl.read_parquet(source)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except UNREADABLE as error:
         raise UserError(f"{source}: not readable as parquet ({_short(error)})") from None
     return import_table(source, frame, directory, options)
 
@@ -59,7 +60,7 @@ def read_csv(source: Path, separator: str = ",") -> pl.DataFrame:
         raise UserError(f"--separator {separator!r}: must be one character")
     try:
         return pl.read_csv(source, separator=separator, infer_schema=False)
-    except (OSError, pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+    except (*UNREADABLE, UnicodeDecodeError) as error:
         raise UserError(f"{source}: not readable as CSV ({_short(error)}); check encoding and separator") from None
 
 
