@@ -1,6 +1,6 @@
 """Models that train where the data of all markets lie in one place, those of one market, and the floors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -50,10 +50,13 @@ def alone(make: Callable[[Sizes, PointwiseMarket], PointwiseModel], name: str, g
     return {name: results}
 
 
-def among_own(run: Callable[[Ground], Results], model: str, name: str, ground: Ground) -> Results:
-    """As if every market were the only one: its own catalogue is all there is to rank, and to draw negatives from."""
+def among_own(run: Callable[[Ground], Results], names: Mapping[str, str], ground: Ground) -> Results:
+    """As if every market were the only one: its own catalogue is all there is to rank, and to draw negatives from.
+
+    ``names``: what each model of ``run`` is called then.
+    """
     found = {target: run(replace(ground, targets=(target,), only=target)) for target in ground.targets}
-    return {name: {target: results[model][target] for target, results in found.items()}}
+    return {name: {target: found[target][model][target] for target in found} for model, name in names.items()}
 
 
 def acmr(name: str, ground: Ground, reading: Reading = "apart", knows_market: bool = True) -> Results:

@@ -48,9 +48,9 @@ def _acmr(name: str, run: Callable[[str, Ground], Results]) -> Entry:
     return Entry((f"{name}, no fine-tuning", name), partial(run, name))
 
 
-def _among_own(name: str, make: Callable[[Sizes], PointwiseModel]) -> Entry:
-    label = f"{name} among own items"
-    return Entry((label,), partial(among_own, _for_each(name, make).run, name, label))
+def _among_own(entry: Entry) -> Entry:
+    names = {model: f"{model} among own items" for model in entry.models}
+    return Entry(tuple(names.values()), partial(among_own, entry.run, names))
 
 
 def _federation(recipe: str, overrides: Sequence[str], methods: Mapping[str, str]) -> Entry:
@@ -76,9 +76,10 @@ ENTRIES: dict[str, Entry] = {
     "acmr-no-market": _acmr("ACMR apart, no market embedding", partial(acmr, knows_market=False)),
     "acmr-single": Entry(("ACMR apart, single market",), partial(acmr_alone, "ACMR apart, single market")),
     "acmr-left-out": Entry(("ACMR apart, target left out",), partial(acmr_left_out, "ACMR apart, target left out")),
-    "neumf-own": _among_own("NeuMF", NeuMF),
-    "wide-deep-own": _among_own("Wide&Deep", WideAndDeep),
-    "bert4rec-own": _among_own("Bert4Rec", Bert4Rec),
+    "floors-own": _among_own(Entry(tuple(FLOORS.values()), floors)),
+    "neumf-own": _among_own(_for_each("NeuMF", NeuMF)),
+    "wide-deep-own": _among_own(_for_each("Wide&Deep", WideAndDeep)),
+    "bert4rec-own": _among_own(_for_each("Bert4Rec", Bert4Rec)),
     "federated-acmr": _federation(
         "acmr",
         [*FIXED, "evaluation.methods=[federated]"],
