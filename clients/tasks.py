@@ -55,8 +55,8 @@ def hello(node: MarketNode, instruction: Instruction) -> Payload:
 def vocabulary(node: MarketNode, instruction: Instruction) -> Payload:
     """Item keys, nothing else."""
     recipe = instruction.recipe
-    if not (recipe.shares_vocabulary or (recipe.masks.enabled and recipe.releases_pairs)):
-        raise RunError("this recipe has no common list of items; no keys are sent")
+    if not (recipe.shares_vocabulary or recipe.releases_pairs):
+        raise RunError("this recipe shares no item keys; none are sent")
     return Payload(texts={"items": own_items(node.store, recipe.evaluation, recipe.seed)})
 
 

@@ -124,8 +124,9 @@ def test_a_recipe_is_checked_by_the_market_too(market: Market, overrides: list[s
         assert reason in answer.error
 
 
-def test_keys_leave_only_where_the_recipe_has_a_list_of_all(market: Market) -> None:
-    assert "no common list of items; no keys are sent" in str(market.ask(VOCABULARY, plain()).error)
+def test_keys_leave_only_where_the_recipe_shares_them(market: Market) -> None:
+    texts = plain("semantics.kind=hashing", "codes.alignment=layered")
+    assert "shares no item keys; none are sent" in str(market.ask(VOCABULARY, texts).error)
 
 
 @pytest.mark.parametrize("more", ["evaluation.methods=[federated, fedease]", "evaluation.protocol=acmr"])
