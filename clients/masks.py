@@ -72,14 +72,15 @@ def open_shares(node: MarketNode, instruction: Instruction) -> Payload:
     """The shares that the sum over those who came needs; and never another sum of the same.
 
     What was summed over whom is remembered, on the operator's host over all runs: a round that is done again after an
-    interruption sends the same update, another run the same counts, and with another set of markets the difference of
-    the two sums would be somebody's own.
+    interruption sends the same update, another run the same counts, and with other markets, or other weights, several
+    sums would be equations for somebody's own.
     """
     terms, survivors = _terms(node, instruction), sorted(instruction.texts.get("survivors", []))
+    weights = "" if terms.action in {CATALOGUE, GRAM} else instruction.recipe.federation.weights
     with _locked(node):
         masks = _load(node, terms)
         opened = masks.open(survivors)
-        _remember(node.summed or node.folder / "summed.jsonl", masks.what, survivors)
+        _remember(node.summed or node.folder / "summed.jsonl", {"what": masks.what, "over": survivors, "by": weights})
         _save(node, masks)
     return Payload(texts={f"of.{name}": text for name, text in opened.items()})
 
@@ -208,14 +209,14 @@ def _locked(node: MarketNode) -> AbstractContextManager[None]:
     return exclusively(node.folder / ".masks-lock")
 
 
-def _remember(memory: Path, what: str, over: list[str]) -> None:
-    """Note over whom ``what`` is summed; raises :class:`RunError` where it was over others."""
+def _remember(memory: Path, opened: dict[str, str | list[str]]) -> None:
+    """Note what is summed over whom, by which weights; raises :class:`RunError` where that was otherwise before."""
     with exclusively(memory.with_suffix(".lock")):  # other runs have it too
-        known = {str(line["what"]): list(line["over"]) for line in read_json_lines(memory)}
-        if known.get(what, over) != over:
-            raise RunError("masks: the same was summed before over other markets; this sum is not opened")
-        if what not in known:
-            append_json_line(memory, {"what": what, "over": over})
+        before = next((line for line in read_json_lines(memory) if line["what"] == opened["what"]), None)
+        if before is None:
+            append_json_line(memory, opened, mode=0o600, durable=True)
+        elif before != opened:
+            raise RunError("masks: the same was summed before over other markets or weights; this sum is not opened")
 
 
 def _path(node: MarketNode, terms: Terms) -> Path:

@@ -23,6 +23,7 @@ from fedrec.exchange.ledger import CountStage
 from fedrec.exchange.payload import ARRAYS, CONFIG, SCALARS, TEXTS, Array, Origin, Payload
 from fedrec.exchange.pipeline import UpdatePipeline
 from fedrec.exchange.update import update_stages
+from fedrec.files import exclusively
 from fedrec.models.groups import groups_of
 from fedrec.recipe import ModelKind, Recipe
 from fedrec.threads import single_threaded
@@ -51,18 +52,12 @@ def answer(message: Message, context: Context, task: Task) -> Message:
             _texts(message),
         )
         origin = Origin(node.store.name, instruction.round, action)
-        admit(node, instruction.recipe, action)
-        with single_threaded():
-            payload = task(node, instruction)
-        memory = FileMemory(node.folder)
-        kind = instruction.recipe.model.kind
-        stages = [*update_stages(instruction.recipe.update, memory), _count_stage(node, action, kind)]
-        if instruction.recipe.privacy.on:
-            stages.insert(-1, guard_stage(node, instruction.recipe))
-        if instruction.recipe.masks.enabled and action in MASKED:
-            stages.insert(-1, mask_stage(node, instruction))
-        pipeline = UpdatePipeline(stages)
-        return Message(_records(pipeline.outgoing(payload, origin)), reply_to=message)
+        with exclusively(node.folder / ".answering"):  # what is pinned, charged and remembered is read and then written
+            admit(node, instruction.recipe, action)
+            with single_threaded():
+                payload = task(node, instruction)
+            sent = _pipeline(node, instruction, action).outgoing(payload, origin)
+        return Message(_records(sent), reply_to=message)
     except Exception as error:
         reason = safe_reason(error)
         if node is not None:
@@ -70,6 +65,17 @@ def answer(message: Message, context: Context, task: Task) -> Message:
             _count_stage(node, action).record(Payload(texts={"error": reason}), failed)
             _log(node, action)
         return Message(Error(CLIENT_ERROR, reason), reply_to=message)
+
+
+def _pipeline(node: MarketNode, instruction: Instruction, action: str) -> UpdatePipeline:
+    """The stages between a task's payload and the wire; the ledger is the last."""
+    recipe = instruction.recipe
+    stages = [*update_stages(recipe.update, FileMemory(node.folder)), _count_stage(node, action, recipe.model.kind)]
+    if recipe.privacy.on:
+        stages.insert(-1, guard_stage(node, recipe))
+    if recipe.masks.enabled and action in MASKED:
+        stages.insert(-1, mask_stage(node, instruction))
+    return UpdatePipeline(stages)
 
 
 def safe_reason(error: Exception) -> str:

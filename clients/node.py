@@ -171,7 +171,7 @@ def open_node(context: Context, run: str) -> MarketNode:
     least = config.get("least-markets", "2")
     if not least.isdecimal():
         raise UserError(f"node config: least-markets {least!r} is no number of markets")
-    summed = Path(config.get("summed") or Path(config["state-path"]) / f"summed-{name}.jsonl")
+    summed = Path(config.get("summed") or Path(config["state-path"]) / f".summed-{name}.jsonl")
     most = _epsilon(config["most-epsilon"]) if config.get("most-epsilon") else None
     return MarketNode(store, folder, config.get("text-model"), identity, others, int(least), summed, most)
 

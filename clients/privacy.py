@@ -72,12 +72,19 @@ def market_plan(node: MarketNode, recipe: Recipe) -> PrivacyPlan:
 def _leave_room(node: MarketNode, recipe: Recipe, most: float) -> None:
     """Refuse to begin what, with all that was promised in other runs, is more than this market ever spends.
 
-    A run counts with its limit, or with what it has spent where that is more: epsilons add (basic composition).
+    A run counts with its limit, or with what it has spent where that is more: epsilons add, and so do deltas (basic
+    composition), which together must stay below one in the users.
     """
     others = set(_runs(node).glob(f"*/markets/{node.store.name}/{node.budget.name}")) - {node.budget}
     accounts = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(others)]
     spent = sum(max(account["limit"] or 0.0, account["epsilon"]) for account in accounts)
     asked = recipe.privacy.epsilon or math.inf
+    delta = sum(account["delta"] for account in accounts) + recipe.privacy.delta
+    if delta >= 1 / node.store.users:
+        raise RunError(
+            f"privacy.delta {recipe.privacy.delta:g}: with those of other runs here {delta:g}, one user in "
+            f"{node.store.users} or more; lower it"
+        )
     if spent + asked > most * (1 + 1e-9):
         raise RunError(
             f"privacy.epsilon {asked:g}: other runs had {spent:g} of the {most:g} that this market ever spends; "

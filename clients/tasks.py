@@ -149,7 +149,9 @@ def _pretrain_privately(node: MarketNode, instruction: Instruction) -> Payload:
     """One federated round under noise. Nothing leaves but the update, and the market's public size."""
     recipe = instruction.recipe
     trainer = node.remember(
-        "private pretrainer", recipe_json(recipe), lambda: make_sequential_trainer(node, recipe, "federated")
+        "private pretrainer",
+        recipe_json(recipe) + _received(node, "federated"),
+        lambda: make_sequential_trainer(node, recipe, "federated"),
     )
     _start(trainer, instruction)
     steps, provenance = private_steps(node, recipe, instruction.round, _made_of(node, "federated", instruction))
@@ -226,7 +228,8 @@ def _start(trainer: LocalTrainer[Any], instruction: Instruction) -> LocalTrainer
 
 def _pretrainer(node: MarketNode, recipe: Recipe) -> LocalTrainer[Any]:
     """The trainer of stage one, remembered within this process: its rounds change only what ``_start`` sets."""
-    return node.remember("pretrainer", recipe_json(recipe), lambda: make_trainer(node, recipe, "federated"))
+    made_of = recipe_json(recipe) + _received(node, "federated")
+    return node.remember("pretrainer", made_of, lambda: make_trainer(node, recipe, "federated"))
 
 
 def _made_of(node: MarketNode, name: str, instruction: Instruction) -> str:
@@ -237,11 +240,14 @@ def _made_of(node: MarketNode, name: str, instruction: Instruction) -> str:
     recipe = instruction.recipe.model_dump(mode="json", exclude={"masks", "engine", "ray", "name"})
     del recipe["evaluation"]["methods"]
     found = hashlib.sha256((json.dumps(recipe, sort_keys=True) + node.store.fingerprint).encode())
-    found.update(digest(instruction.arrays).encode())
-    for received in (node.semantics, node.vocabulary, node.codes(name)):
-        content = received.read_bytes() if received.is_file() else b""
-        found.update(hashlib.sha256(content).digest())
+    found.update((digest(instruction.arrays) + _received(node, name)).encode())
     return found.hexdigest()
+
+
+def _received(node: MarketNode, name: str) -> str:
+    """What stands for the item vectors, the list of items and the codes that a model of this market is built on."""
+    files = (node.semantics, node.vocabulary, node.codes(name))
+    return "".join(hashlib.sha256(path.read_bytes() if path.is_file() else b"").hexdigest() for path in files)
 
 
 def _once(node: MarketNode, name: str, instruction: Instruction, train: Callable[[], Finished]) -> Payload:

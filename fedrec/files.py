@@ -73,14 +73,20 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def append_json_line(path: Path, value: Mapping[str, Any]) -> None:
-    """Append one JSON object as one line, in one call. A line that was torn before is ended first."""
-    with path.open("ab+") as stream:
+def append_json_line(path: Path, value: Mapping[str, Any], mode: int = 0o644, durable: bool = False) -> None:
+    """Append one JSON object as one line, in one call. A line that was torn before is ended first.
+
+    ``mode``: of a new file. ``durable``: on disk before this returns.
+    """
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, mode), "ab+") as stream:
         start = b""
         if stream.tell():
             stream.seek(-1, os.SEEK_END)
             start = b"" if stream.read(1) == b"\n" else b"\n"
         stream.write(start + json.dumps(value, allow_nan=False).encode() + b"\n")
+        if durable:
+            stream.flush()
+            os.fsync(stream.fileno())
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

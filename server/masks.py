@@ -108,6 +108,7 @@ class MaskedSum:
             market: {name.removeprefix("of."): str(text) for name, text in answer.payload.texts.items()}
             for market, answer in answers.items()
         }
+        _enough(opened, self.threshold, self.failed)
         return unmask(totals, self.terms, self.announcements, sorted(survivors), opened, self.threshold)
 
 

@@ -98,9 +98,11 @@ class MlFlow(Tracker):
         import mlflow
 
         mlflow.set_experiment("fedrec")
-        with self._take_up(mlflow) or mlflow.start_run(run_name=self._run.resolve().name) as started:
-            self._keep_identity(started.info.run_id)
-            mlflow.log_params(self._recipe)
+        known = self._take_up(mlflow)
+        with known or mlflow.start_run(run_name=self._run.resolve().name) as started:
+            if known is None:  # MLflow refuses other values later, and a recipe's `auto` is resolved then
+                self._keep_identity(started.info.run_id)
+                mlflow.log_params(self._recipe)
             yield lambda measures, step: mlflow.log_metrics({name: float(v) for name, v in measures.items()}, step=step)
 
     def _take_up(self, mlflow: Any) -> Any:

@@ -42,6 +42,7 @@ def adaptation_recipe(model: SharedModel, overrides: Sequence[str]) -> Recipe:
     fresh: dict[str, dict[str, object]] = {
         "data": {"markets": None, "user_share": 1.0},
         "engine": {"kind": "inline", "workers": 0},
+        "federation": {"deadline_seconds": None, "stage_deadline_seconds": None},  # nobody is waited for
         "prior": {"federated": False},
     }
     recipe = override_recipe(model.recipe, {**fresh, "evaluation": {"methods": methods}}, overrides)

@@ -11,11 +11,14 @@ from flwr.app import Context, Message, RecordDict, UserConfig
 from safetensors.numpy import load_file
 
 from fedrec.data.store import open_stores
+from fedrec.deployment.run import deployed
 from fedrec.errors import UserError
 from fedrec.files import read_json_lines
 from fedrec.models.sequential import SequentialModel
 from fedrec.recipe import load_recipe, recipe_names
+from fedrec.runs.shared import SharedModel
 from fedrec.runs.summary import comparable
+from fedrec.simulation.adapt import adaptation_recipe
 from fedrec.simulation.run import prepare_simulation
 from tests.conftest import QUICK
 from tests.integration.harness import WatchedApp, quick, run_with
@@ -193,3 +196,13 @@ def test_a_failed_run_exits_1_and_says_why(synthetic: Path, tmp_path: Path) -> N
     assert "below quorum 3 times in a row" in result.stderr
     assert "above the bound" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_what_a_deployment_trained_is_adapted_on_one_machine() -> None:
+    """A deployed run has deadlines, which a process that trains here cannot keep."""
+    ready = deployed(quick("evaluation.methods=[federated, local]"))
+    assert ready.federation.deadline_seconds
+    recipe = adaptation_recipe(SharedModel(ready, {}, 1, None), [])
+    assert recipe.engine.kind == "inline"
+    assert recipe.federation.deadline_seconds is None
+    assert recipe.federation.stage_deadline_seconds is None

@@ -18,7 +18,7 @@ from tests.integration.harness import quick, seats
 
 def test_flowers_own_loop_gives_the_weighted_mean_of_local_training(synthetic: Path, tmp_path: Path) -> None:
     """Two rounds by hand: every market trains from the same parameters, then sum_m n_m w_m / sum_m n_m in float64."""
-    recipe = quick("evaluation.protocol=temporal", "semantics.kind=hashing")
+    recipe = quick("evaluation.protocol=temporal", "semantics.kind=hashing", "codes.alignment=layered")
     stores = open_stores(synthetic)
     trainers = [SequentialTrainer.alone(recipe, PreparedMarket(store, recipe)) for store in stores]
     initial = trainers[0].model.shared_state()

@@ -119,7 +119,9 @@ from pathlib import Path
 from fedrec.files import append_json_line
 from fedrec.report.trackers import make_trackers
 
-(tracker,) = make_trackers(sys.argv[1], Path("run"), {"seed": 0})
+# The second start has the recipe as the first one resolved it.
+resolved = {"semantics.kind": "hashing" if Path("run/events.jsonl").is_file() else "auto"}
+(tracker,) = make_trackers(sys.argv[1], Path("run"), resolved)
 with tracker.listening():
     event = {"event": "round", "stage": "pretrain", "rejected": []}
     tracker.event(event)
