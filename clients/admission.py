@@ -4,13 +4,12 @@ The coordinator's word is not enough for any of it. The market remembers by itse
 neither a hash of its data nor a list of its runs leaves.
 """
 
-import json
 from typing import Any
 
 from clients.node import MarketNode
 from fedrec.errors import RunError
 from fedrec.exchange.declaration import HELLO
-from fedrec.files import write_json
+from fedrec.files import read_json, write_json
 from fedrec.recipe import Recipe, contradiction
 
 
@@ -20,7 +19,7 @@ def admit(node: MarketNode, recipe: Recipe, action: str) -> None:
     From the first question after hello on, a run has one recipe here, every ``auto`` resolved: what was promised with
     it, epsilon among others, holds for all that leaves.
     """
-    began = _remembered(node)
+    began = read_json(node.began_with) if node.began_with.is_file() else {}
     if not began:
         write_json(node.recipe, recipe.model_dump(mode="json"))
         write_json(node.began_with, {"fingerprint": node.store.fingerprint, "recipe": None})
@@ -65,9 +64,3 @@ def _same(node: MarketNode, recipe: Recipe, began: dict[str, Any] | None) -> Non
     elif now != began:
         section = next(name for name in sorted({*now, *began}) if now.get(name) != began.get(name))
         raise RunError(f"the recipe is not the one this run began with: {section} differs; start a new run")
-
-
-def _remembered(node: MarketNode) -> dict[str, Any]:
-    path = node.began_with
-    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return known

@@ -1,11 +1,11 @@
 """A market's part in masked sums: it announces keys, shares secrets, masks what it sends, and opens shares once.
 
 What it must remember from one message to the next lies in its own folder, readable by its owner alone, and is gone when
-the sum is open.
+the sum is open. A market answers one message at a time (:func:`clients.messages.answer`): two that read and write the
+same state would undo what it is there for.
 """
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,10 +44,9 @@ MASKED = frozenset({PRETRAIN, CODEBOOK, CATALOGUE, GRAM})  # actions whose array
 def announce(node: MarketNode, instruction: Instruction) -> Payload:
     """Begin: fresh keys and how much this market weighs in the sum, signed by the node's own key."""
     terms = _terms(node, instruction)
-    with _locked(node):
-        masks = MarketMasks.begin(node.store.name, terms)
-        own = masks.announce(_identity(node), _weight(node, instruction.recipe, terms.action))
-        _save(node, masks)
+    masks = MarketMasks.begin(node.store.name, terms)
+    own = masks.announce(_identity(node), _weight(node, instruction.recipe, terms.action))
+    _save(node, masks)
     return Payload(texts={name: getattr(own, name) for name in ANNOUNCED})
 
 
@@ -61,10 +60,9 @@ def share(node: MarketNode, instruction: Instruction) -> Payload:
     least = max(node.least_markets, default_threshold(instruction.recipe.masks.threshold, len(announcements)))
     if threshold < least:
         raise RunError(f"masks: a threshold of {threshold} markets is refused; this node asks for {least}")
-    with _locked(node):
-        masks = _load(node, _terms(node, instruction))
-        shares = masks.share(announcements, _known_keys(node), threshold)
-        _save(node, masks)
+    masks = _load(node, _terms(node, instruction))
+    shares = masks.share(announcements, _known_keys(node), threshold)
+    _save(node, masks)
     return Payload(texts={f"for.{name}": text for name, text in shares.items()})
 
 
@@ -77,11 +75,10 @@ def open_shares(node: MarketNode, instruction: Instruction) -> Payload:
     """
     terms, survivors = _terms(node, instruction), sorted(instruction.texts.get("survivors", []))
     weights = "" if terms.action in {CATALOGUE, GRAM} else instruction.recipe.federation.weights
-    with _locked(node):
-        masks = _load(node, terms)
-        opened = masks.open(survivors)
-        _remember(node.summed or node.folder / "summed.jsonl", {"what": masks.what, "over": survivors, "by": weights})
-        _save(node, masks)
+    masks = _load(node, terms)
+    opened = masks.open(survivors)
+    _remember(node.summed or node.folder / "summed.jsonl", {"what": masks.what, "over": survivors, "by": weights})
+    _save(node, masks)
     return Payload(texts={f"of.{name}": text for name, text in opened.items()})
 
 
@@ -115,16 +112,15 @@ class MaskStage(Stage):
         if len(members) != len(cipher):
             raise RunError("masks: shares of unequal length")
         received = dict(zip(members, cipher, strict=True))
-        with _locked(self.node):
-            masks = _load(self.node, terms)
-            everybody = [*members, self.node.store.name]
-            if not set(everybody) <= set(masks.announcements):
-                raise RunError("masks: a share of a market which announced nothing")
-            sizes = {name: masks.announcements[name].weight for name in everybody}
-            context = context_of(recipe_json(recipe), self.instruction.arrays, texts.get("union", []), sizes)
-            relative = relative_weights(recipe.federation.weights, [float(sizes[name]) for name in sorted(sizes)])
-            weight = dict(zip(sorted(sizes), relative, strict=True))[self.node.store.name]
-            return self._masked(payload, masks, received, weight, context)
+        masks = _load(self.node, terms)
+        everybody = [*members, self.node.store.name]
+        if not set(everybody) <= set(masks.announcements):
+            raise RunError("masks: a share of a market which announced nothing")
+        sizes = {name: masks.announcements[name].weight for name in everybody}
+        context = context_of(recipe_json(recipe), self.instruction.arrays, texts.get("union", []), sizes)
+        relative = relative_weights(recipe.federation.weights, [float(sizes[name]) for name in sorted(sizes)])
+        weight = dict(zip(sorted(sizes), relative, strict=True))[self.node.store.name]
+        return self._masked(payload, masks, received, weight, context)
 
     def _masked(
         self, payload: Payload, masks: MarketMasks, received: dict[str, str], weight: float, context: str
@@ -202,11 +198,6 @@ def _number(instruction: Instruction, name: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
         raise RunError(f"masks: {name} is no number")
     return int(text)
-
-
-def _locked(node: MarketNode) -> AbstractContextManager[None]:
-    """One message at a time: two that read and write the same state would undo what it is there for."""
-    return exclusively(node.folder / ".masks-lock")
 
 
 def _remember(memory: Path, opened: dict[str, str | list[str]]) -> None:

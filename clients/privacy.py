@@ -1,6 +1,5 @@
 """What a market needs for privacy: its secret, its account, its plan, and the statistics that it noises."""
 
-import json
 import math
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from fedrec.errors import RunError
 from fedrec.exchange.guard import GuardStage
 from fedrec.exchange.noised_pairs import PAIRS, noised_statistic, pair_statistic
 from fedrec.exchange.payload import DERIVED, Payload, Provenance
-from fedrec.files import exclusively
+from fedrec.files import exclusively, read_json
 from fedrec.privacy.budget import PrivacyBudget
 from fedrec.privacy.noise import SecretNoise, digest, kept_secret
 from fedrec.privacy.plan import PrivacyPlan, plan_market
@@ -76,7 +75,7 @@ def _leave_room(node: MarketNode, recipe: Recipe, most: float) -> None:
     composition), which together must stay below one in the users.
     """
     others = set(_runs(node).glob(f"*/markets/{node.store.name}/{node.budget.name}")) - {node.budget}
-    accounts = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(others)]
+    accounts = [read_json(path) for path in sorted(others)]
     spent = sum(max(account["limit"] or 0.0, account["epsilon"]) for account in accounts)
     asked = recipe.privacy.epsilon or math.inf
     delta = sum(account["delta"] for account in accounts) + recipe.privacy.delta

@@ -73,15 +73,13 @@ def describe(directory: Annotated[Path, typer.Argument(help="data folder")]) -> 
 @app.command()
 def families(directory: Annotated[Path, typer.Argument(help="data folder")]) -> None:
     """Find variants of one product and write families.csv into every market store."""
-    from fedrec.data.families import FamilyMap, own_families
-    from fedrec.data.store import open_stores, write_families
+    from fedrec.data.families import FamilyMap, write_own_families
+    from fedrec.data.store import open_stores
 
     stores = open_stores(directory)
     before = sum(store.families is not None for store in stores)
     replaced = f"; it replaces the map of {before}" if before else ""
-    maps = own_families(stores)
-    for store in stores:
-        write_families(store.path / "families.csv", maps[store.name])
+    maps = write_own_families(stores)
     found = FamilyMap({item: family for own in maps.values() for item, family in own.items()})
     typer.echo(f"{len(found.families)} items in {found.count} families; {len(found.sizes)} families have several items")
     if found.sizes:

@@ -17,7 +17,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from fedrec.data.columns import Columns
-from fedrec.data.store import MarketStore
+from fedrec.data.store import MarketStore, write_families
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,14 @@ def own_families(stores: Sequence[MarketStore]) -> dict[str, dict[str, str]]:
         store.name: {item: families[item] for item in store.catalogue[Columns.ITEM] if item in families}
         for store in stores
     }
+
+
+def write_own_families(stores: Sequence[MarketStore]) -> dict[str, dict[str, str]]:
+    """Make :func:`own_families` the map of every store; returns them."""
+    maps = own_families(stores)
+    for store in stores:
+        write_families(store.path / "families.csv", maps[store.name])
+    return maps
 
 
 def _links(frame: pl.DataFrame, items: pl.Series, threshold: float, minimum_users: int) -> sparse.csr_matrix:

@@ -50,15 +50,16 @@ class Tracker:
     def _open(self) -> Any:
         raise NotImplementedError
 
-    def _identity(self) -> str | None:
-        """The tracker's own name of this run, where an earlier start has one."""
+    def _identities(self) -> dict[str, str]:
+        """The trackers' own names of this run, as far as earlier starts have them."""
         file = self._run / _IDENTITIES
-        known: str | None = read_json(file).get(type(self).__name__) if file.is_file() else None
-        return known
+        return read_json(file) if file.is_file() else {}
+
+    def _identity(self) -> str | None:
+        return self._identities().get(type(self).__name__)
 
     def _keep_identity(self, name: str) -> None:
-        file = self._run / _IDENTITIES
-        write_json(file, {**(read_json(file) if file.is_file() else {}), type(self).__name__: name})
+        write_json(self._run / _IDENTITIES, {**self._identities(), type(self).__name__: name})
 
 
 def figures_on_test(summary: Mapping[str, Any]) -> dict[str, float]:

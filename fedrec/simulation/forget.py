@@ -16,9 +16,9 @@ from scipy import sparse
 
 from clients.node import MarketNode
 from fedrec.data.erase import erase_user
-from fedrec.data.families import own_families
+from fedrec.data.families import own_families, write_own_families
 from fedrec.data.splits import Split
-from fedrec.data.store import MarketStore, open_stores, write_families
+from fedrec.data.store import MarketStore, open_stores
 from fedrec.errors import RunError, UserError
 from fedrec.exchange.noised_pairs import PAIRS
 from fedrec.exchange.pairs import count_pairs, read_summed
@@ -74,9 +74,7 @@ def _map_families(old: Sequence[MarketStore], new: Sequence[MarketStore]) -> Lit
         return None
     if {store.name: store.families for store in old} != own_families(old):
         return "kept"
-    for name, families in own_families(new).items():
-        store = next(store for store in new if store.name == name)
-        write_families(store.path / "families.csv", families)
+    write_own_families(new)
     return "rebuilt"
 
 

@@ -45,7 +45,6 @@ class Market:
 
     def __init__(self, data: Path, state: Path, **allows: str) -> None:
         self.state = state
-        self.items = 0
         seat = Seat({"market": "alfa", "data-path": str(data / "alfa"), "state-path": str(state), **allows}, 1)
         self.grid = InlineGrid(client_app, [seat])
 
