@@ -102,7 +102,7 @@ def report_ctr(node: MarketNode, instruction: Instruction) -> Payload:
         trainer.load(load_tensors(node.model(f"ctr-{method}")))
         predictions[method] = trainer.predict(trainer.split.test)
     generator = numpy_generator(recipe.seed, node.store.name, "bootstrap")
-    scalars = evaluate_ctr(predictions, recipe, generator)
+    scalars = evaluate_ctr(predictions, recipe, generator) | {"outside": node.prepare(recipe).ctr.outside}
     kept = {f"{method}.predicted": found.in_order(found.predicted) for method, found in predictions.items()}
     test = node.prepare(recipe).ctr.test
     write_atomic(node.per_user, save_arrays({"users": test.users, "labels": test.labels, **kept}))

@@ -1,6 +1,5 @@
 """What a market has to recommend with, read back from its own folder: finished models, its data, the summed counts."""
 
-import json
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from clients.node import MarketNode
 from fedrec.errors import RunError
 from fedrec.exchange.noised_pairs import PAIRS, RIDGE, read_ridged, symmetric
 from fedrec.exchange.pairs import read_summed
+from fedrec.files import read_json
 from fedrec.floors.ease import ease_weights
 from fedrec.models.adaptor import ItemCodes
 from fedrec.recipe import ALONE, TRAINED, EaseSettings, Recipe
@@ -44,7 +44,7 @@ def finished_contenders(node: MarketNode, recipe: Recipe) -> Contenders:
 def make_trainer(node: MarketNode, recipe: Recipe, method: str) -> LocalTrainer[Any]:
     """An untrained model of a method."""
     if recipe.model.kind == "acmr":
-        return AcmrTrainer(recipe, node.prepare(recipe), json.loads(node.vocabulary.read_text(encoding="utf-8")))
+        return AcmrTrainer(recipe, node.prepare(recipe), read_json(node.vocabulary)["items"])
     return make_sequential_trainer(node, recipe, method)
 
 

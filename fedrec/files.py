@@ -41,12 +41,23 @@ def run_name(text: str) -> str:
     return text
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of the system in this block name ``path``: a full disk does not say which file it had no room for."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write ``data`` beside ``path``, flush it to disk, then rename: a reader sees the old file or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with naming(path), os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
@@ -78,7 +89,7 @@ def append_json_line(path: Path, value: Mapping[str, Any], mode: int = 0o644, du
 
     ``mode``: of a new file. ``durable``: on disk before this returns.
     """
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, mode), "ab+") as stream:
+    with naming(path), os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, mode), "ab+") as stream:
         start = b""
         if stream.tell():
             stream.seek(-1, os.SEEK_END)
@@ -141,7 +152,8 @@ def new_folder(directory: Path) -> Iterator[Path]:
     directory.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
     try:
-        yield scratch
+        with naming(directory):
+            yield scratch
         if directory.exists() and directory.samefile(Path.cwd()):  # somebody stands there: it is filled, not replaced
             for entry in scratch.iterdir():
                 entry.replace(directory / entry.name)

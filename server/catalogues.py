@@ -54,7 +54,11 @@ def share_vocabulary(federation: Federation) -> int:
     """Give every market the union of all catalogues; returns its size."""
     answers = federation.require(VOCABULARY)
     union = Union.of({market: _keys(market, answer.payload) for market, answer in answers.items()})
-    federation.require(INSTALL, texts={"vocabulary": union.items})
+    texts = {"vocabulary": union.items}
+    if federation.recipe.ranks_union:  # what validation ranks is less: keys of train rows alone
+        told = {market: _keys(market, answer.payload, "learned") for market, answer in answers.items()}
+        texts["learned"] = [key for key in Union.of(told).items if key in set(union.items)]
+    federation.require(INSTALL, texts=texts)
     return len(union.items)
 
 
@@ -124,7 +128,7 @@ def _sum_masked(federation: Federation, action: str, noised: bool) -> tuple[Unio
     """
     told = federation.require(VOCABULARY)
     union = Union.of({market: _keys(market, answer.payload) for market, answer in told.items()})
-    if federation.recipe.evaluation.protocol == "acmr":  # every market's catalogue is that of all
+    if federation.recipe.ranks_union:  # every market's catalogue is that of all
         union = Union.of(dict.fromkeys(federation.markets, union.items))
     under = MaskedSum.open(federation, action, 0, federation.markets, {}, union.items)
     if under.members != federation.markets:
@@ -186,8 +190,8 @@ def _sum_counts(federation: Federation, action: str, min_count: int, diagonal: b
         raise RunError(f"{action}: {error}") from None
 
 
-def _keys(market: str, payload: Payload) -> list[str]:
+def _keys(market: str, payload: Payload, name: str = "items") -> list[str]:
     try:
-        return read_keys(payload.texts, "items")
+        return read_keys(payload.texts, name)
     except ValueError as error:
         raise RunError(f"market {market!r}: its catalogue cannot be: {error}") from None

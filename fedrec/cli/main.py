@@ -1,5 +1,6 @@
 """The command line. Commands are thin: they parse, call the library, and print."""
 
+import io
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +10,10 @@ import typer
 
 from fedrec.cli import bench, compare, data, deploy, doctor, new, privacy, recipes, recommend, report, run, sweep
 from fedrec.errors import FedrecError
+from fedrec.words import cleaned
 
 _INTERRUPTED = 130
+_LONGEST = 500  # characters of a message
 
 app = typer.Typer(
     name="fedrec",
@@ -41,6 +44,11 @@ app.add_typer(bench.app, name="bench")
 
 def main() -> None:
     """Entry point: a user's error is one or two lines and exit code 2, a failed run exits 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(
+                errors="replace"
+            )  # a terminal without the character shows another, and the run ends well
     sys.exit(exit_code(lambda: app(standalone_mode=False)))
 
 
@@ -60,13 +68,14 @@ def exit_code(command: Callable[[], Any]) -> int:
     except FedrecError as error:
         return _complain(str(error), error.exit_code)
     except OSError as error:
-        return _complain(f"{error.filename or 'file'}: {error.strerror or error}", 2)
+        return _complain(f"{cleaned(str(error.filename or 'a file'), 200)}: {error.strerror or error}", 2)
     except (KeyboardInterrupt, click.Abort):
         return _complain("interrupted", _INTERRUPTED)
 
 
 def _complain(message: str, code: int) -> int:
-    click.echo(f"fedrec: {message}", err=True)
+    """What was typed, or stands in a file, may be part of a message: it is made fit to be shown."""
+    click.echo(f"fedrec: {cleaned(message, _LONGEST)}", err=True)
     return code
 
 

@@ -11,7 +11,7 @@ from fedrec.exchange.groups import ParameterGroups
 from fedrec.exchange.payload import OUTSIDE, PUBLIC, Payload, Provenance
 
 HELLO = "query.hello"  # who is there: sizes of the market, whether items have text
-VOCABULARY = "query.vocabulary"  # item keys alone, for a protocol that ranks the union of all catalogues
+VOCABULARY = "query.vocabulary"  # item keys alone, to rank the union of all catalogues or for a table with their rows
 CATALOGUE = "query.catalogue"  # item keys and counts of item pairs, for shared semantics
 GRAM = "query.gram"  # item keys and counts of all item pairs, for federated EASE
 MASK_KEYS = "query.mask_keys"  # fresh public keys for one masked sum, signed by the market's node key
@@ -84,7 +84,7 @@ DECLARATIONS = {
         texts="market|device",
         public="users|items|has_text|has_families|market|device",
     ),
-    VOCABULARY: Declaration(texts="items", public="items"),
+    VOCABULARY: Declaration(texts="items|learned", public="items|learned"),
     CATALOGUE: Declaration(arrays="first|second|count|pairs", texts="items", public="items"),
     GRAM: Declaration(arrays="first|second|count|pairs", texts="items", public="items"),
     MASK_KEYS: Declaration(
@@ -106,7 +106,7 @@ DECLARATIONS = {
     FINETUNE: Declaration(scalars=_TRAINED),
     **{action: Declaration(scalars=_TRAINED) for action in TWINS.values()},
     REPORT: Declaration(
-        scalars=rf"users|({_METHOD})\.({_METRIC})|{_CHOSEN}"
+        scalars=rf"users|catalogue|outside|({_METHOD})\.({_METRIC})|{_CHOSEN}"
         rf"|difference\.({_METHOD})\.({_METHOD})\.({_METRIC})\.(mean|low|high)"
     ),
 }

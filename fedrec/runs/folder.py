@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-import yaml
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
@@ -22,6 +21,7 @@ from fedrec.files import append_json_line, read_json, read_json_lines, refuse_oc
 from fedrec.recipe import Recipe
 from fedrec.runs.journal import Journal
 from fedrec.runs.manifest import SCHEMA
+from fedrec.strict_yaml import dump_yaml
 
 _KEPT = 2  # checkpoints
 _STATE = "state"  # whose hash stands beside those of the array files
@@ -97,8 +97,7 @@ class RunFolder:
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Write the resolved recipe."""
-        text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-        write_atomic(self.path / "recipe.yaml", text.encode())
+        write_atomic(self.path / "recipe.yaml", dump_yaml(recipe.model_dump(mode="json")).encode())
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write what the run is made of."""

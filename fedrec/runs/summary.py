@@ -7,7 +7,7 @@ from typing import Any
 
 from fedrec.recipe import Recipe
 
-SCHEMA = 1
+SCHEMA = 2
 CTR_METRICS = ("auc", "gauc", "logloss", "ece")
 VOLATILE = ("engine", "device", "seconds", "train_seconds", "peak_rss_mb")  # may differ between equal runs
 SIZES = ("users", "items", "interactions")
@@ -88,6 +88,8 @@ def _market(member: Mapping[str, Any], scalars: Mapping[str, float]) -> dict[str
     return {
         **{name: member[name] for name in SIZES},
         "evaluated_users": int(scalars.get("users", 0)),
+        "catalogue": int(scalars["catalogue"]) if "catalogue" in scalars else None,
+        "outside": scalars.get("outside"),
         "results": dict(results),
         "gain": differences.get("federated", {}).get("local", {}),
         "differences": differences,

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
-import yaml
-
 from fedrec.errors import UserError
 from fedrec.exchange.declaration import CTR, FINETUNE
 from fedrec.files import write_atomic
@@ -19,6 +17,7 @@ from fedrec.recipe import load_recipe
 from fedrec.report.figures import csv_text
 from fedrec.runs.folder import RunFolder
 from fedrec.simulation.sweep import Done, Point, sweep
+from fedrec.strict_yaml import dump_yaml
 from fedrec.tell import Tell, silent
 
 _METHOD = "federated"
@@ -166,8 +165,7 @@ def write_tried(out: Path, tried: Sequence[Tried]) -> None:
 def write_best(out: Path, reference: str, overrides: Sequence[str], point: Point) -> Path:
     """Write ``best.yaml``: the recipe, its overrides and the best point's, as one recipe."""
     recipe = load_recipe(reference, [*overrides, *point.overrides])
-    text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-    write_atomic(out / "best.yaml", text.encode())
+    write_atomic(out / "best.yaml", dump_yaml(recipe.model_dump(mode="json")).encode())
     return out / "best.yaml"
 
 

@@ -64,7 +64,7 @@ def test_what_is_no_store_is_refused(tmp_path: Path, synthetic: Path) -> None:
     with pytest.raises(UserError, match=r"market\.yaml: unreadable"):
         open_store(broken)
     (broken / "market.yaml").write_text(yaml.safe_dump({"schema": 9}))
-    with pytest.raises(UserError, match="schema 9 is not 1"):
+    with pytest.raises(UserError, match="schema 9 is not 2"):
         open_store(broken)
 
 

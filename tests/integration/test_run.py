@@ -44,7 +44,7 @@ def test_the_summary_has_every_method_in_every_market(finished: Path, synthetic:
         difference = figures["results"]["federated"]["ndcg@10"] - figures["results"]["local"]["ndcg@10"]
         assert gain["mean"] == pytest.approx(difference, abs=1e-12)
         assert gain["low"] <= gain["mean"] <= gain["high"]
-    assert summary["schema"] == 1
+    assert summary["schema"] == 2
     assert [record["accepted"] for record in summary["rounds"]] == [["alfa", "bravo", "charlie"]] * 3
     assert all(-1 <= record["drift"] <= 1 for record in summary["rounds"])
 

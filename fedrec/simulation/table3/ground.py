@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from fedrec.data.splits import union_items
+from fedrec.data.catalogue import union_vocabulary
 from fedrec.data.store import open_stores
 from fedrec.floors.ease import gram
 from fedrec.models.pointwise.interface import PointwiseModel, Sizes
@@ -56,7 +56,7 @@ class Ground:
     def prepared(self) -> list[PreparedMarket]:
         """Every market over the union of the catalogues."""
         stores = open_stores(self.folder, None if self.only is None else [self.only])
-        union = union_items(stores, self.recipe.evaluation, self.split)
+        union = union_vocabulary(stores, self.recipe.evaluation, self.split)
         return [PreparedMarket(store, self.recipe, union) for store in stores]
 
     @cached_property
