@@ -7,9 +7,12 @@ from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.common.constant import ErrorCode
 
+from fedrec.exchange.declaration import DECLARATIONS
 from fedrec.exchange.payload import ARRAYS, CONFIG, SCALARS, STATISTICS, TEXTS, Array, Origin, Payload
+from fedrec.words import cleaned
 
 _LONGEST_ERROR = 300
+_LONGEST_NAME = 200
 _GONE = {ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE, ErrorCode.NODE_UNAVAILABLE}
 
 
@@ -62,7 +65,7 @@ def read_answer(message: Message, market: str) -> Answer:
     origin = Origin(market, int(group) if group.isascii() and group.isdigit() else -1, message.metadata.message_type)
     size = content_bytes(message)
     if message.has_error():
-        text = _plain(f"error {message.error.code}: {message.error.reason}")
+        text = cleaned(f"error {message.error.code}: {message.error.reason}", _LONGEST_ERROR)
         return Answer(origin, Payload(), text, size, gone=message.error.code in _GONE)
     try:
         content = message.content
@@ -74,8 +77,11 @@ def read_answer(message: Message, market: str) -> Answer:
                 name: float(value)  # type: ignore[arg-type]
                 for name, value in content.metric_records.get(SCALARS, {}).items()
             },
-            texts={name: _text(value) for name, value in content.config_records.get(TEXTS, {}).items()},
+            texts={name: _text(value, origin.action) for name, value in content.config_records.get(TEXTS, {}).items()},
         )
+        _check_names([*payload.sent, *payload.scalars, *payload.texts])
+    except ValueError as error:
+        return Answer(origin, Payload(), f"undecodable reply ({error})", size)
     except Exception as error:
         return Answer(origin, Payload(), f"undecodable reply ({type(error).__name__})", size)
     return Answer(origin, payload, None, size)
@@ -91,14 +97,18 @@ def read_answers(replies: Iterable[Message], market_of: Mapping[int, str]) -> li
     return sorted(answers, key=lambda answer: answer.origin.market)
 
 
-def _plain(text: str) -> str:
-    """A market's words, safe for a log and a terminal: one short line without control characters."""
-    return "".join(character for character in " ".join(text.split()) if character.isprintable())[:_LONGEST_ERROR]
+def _check_names(names: Iterable[str]) -> None:
+    if any(len(name) > _LONGEST_NAME or not name.isprintable() for name in names):
+        raise ValueError("a name too long or not printable")
 
 
-def _text(value: object) -> str | list[str]:
+def _text(value: object, action: str) -> str | list[str]:
+    """A market's words, fit for a file, a log and a terminal; of lists, only that they are lists of texts."""
     if isinstance(value, str):
-        return value
+        longest = DECLARATIONS[action].longest if action in DECLARATIONS else 0
+        if len(value) > longest:
+            raise ValueError(f"a text of {len(value)} characters where at most {longest} are taken")
+        return cleaned(value, longest)
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return value
     raise TypeError

@@ -49,7 +49,8 @@ class Declaration:
     """Patterns of names that may leave. ``shared`` lets the shared parameter group through.
 
     ``public`` names the scalars and texts that tell nothing of any user (a shop's size and offer are taken to be public
-    knowledge); all others stand outside epsilon.
+    knowledge); all others stand outside epsilon. ``longest``: characters of a text; lists of keys have bounds of their
+    own (:mod:`fedrec.exchange.keys`).
     """
 
     arrays: str = _NOTHING
@@ -57,6 +58,7 @@ class Declaration:
     texts: str = _NOTHING
     shared: bool = False
     public: str = _NOTHING
+    longest: int = 100
 
     def undeclared(self, payload: Payload, groups: ParameterGroups) -> list[str]:
         """What of the payload may not leave, in words."""
@@ -90,9 +92,10 @@ DECLARATIONS = {
     MASK_KEYS: Declaration(
         texts="encryption|masking|commitment|weight|signature",
         public="encryption|masking|commitment|weight|signature",
+        longest=4096,
     ),
-    MASK_SHARES: Declaration(texts=r"for\..+", public=r"for\..+"),
-    UNMASK: Declaration(texts=r"of\..+", public=r"of\..+"),
+    MASK_SHARES: Declaration(texts=r"for\..+", public=r"for\..+", longest=4096),
+    UNMASK: Declaration(texts=r"of\..+", public=r"of\..+", longest=4096),
     INSTALL: Declaration(),
     PRETRAIN: Declaration(shared=True, scalars=f"weight|perplexity|transfer_gap|{_TRAINED}", public="weight"),
     VALIDATE: Declaration(scalars="validation"),

@@ -14,6 +14,7 @@ class Journal:
     bytes_up: int = 0  # outside the rounds
     bytes_down: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    chosen: dict[str, Any] = field(default_factory=dict)  # which round's model was taken, and by whom
 
     def to_json(self) -> dict[str, Any]:
         """As it is written."""

@@ -26,7 +26,7 @@ from fedrec.seeds import numpy_generator, seeded_torch
 from fedrec.semantics.base import ItemVectors
 from fedrec.semantics.cooccurrence import CooccurrenceSemantics
 from fedrec.semantics.factory import make_semantics
-from fedrec.stopping import EarlyStopping
+from fedrec.stopping import EarlyStopping, over_markets
 from fedrec.threads import single_threaded
 from fedrec.training.acmr import AcmrTrainer
 from fedrec.training.loop import make_optimiser, train_epoch
@@ -105,7 +105,7 @@ def _pretrain(recipe: Recipe, trainers: Sequence[LocalTrainer[Any]], run: RunFol
         return [first.shared_state() | trainer.carried_state() for trainer in trainers]
 
     def offer() -> bool:
-        validation = sum(trainer.validation() for trainer in trainers) / len(trainers)
+        validation = over_markets(trainer.validation() for trainer in trainers)
         run.event("pooled", offered=watch.offered, total=recipe.federation.rounds, validation=validation)
         return watch.offer(validation, now())
 
