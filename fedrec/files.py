@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from fedrec.errors import UserError
+from fedrec.errors import FedrecError, UserError
+from fedrec.words import cleaned
 
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -77,8 +78,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object that this software wrote; raises :class:`UserError` for what is none."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}); is the run folder damaged?") from None
+    except (ValueError, RecursionError) as error:
+        why = cleaned(str(error), 100)
+        raise UserError(f"{path}: not readable as JSON ({why}); is the run folder damaged?") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds a {type(value).__name__}, not an object; is the run folder damaged?")
     return value
@@ -125,9 +127,23 @@ class JsonLines:
         self._position += len(whole + newline)
         found = []
         for line in whole.decode(errors="replace").splitlines():
-            with suppress(json.JSONDecodeError):
-                found.append(json.loads(line))
+            with suppress(ValueError, RecursionError):
+                value = json.loads(line)
+                if isinstance(value, dict):
+                    found.append(value)
         return found
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What a file of a run lacks, or has in another form, ends in a :class:`UserError` that names the file."""
+    try:
+        yield
+    except FedrecError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        why = cleaned(f"{type(error).__name__}: {error}", 100)
+        raise UserError(f"{path}: not as this software wrote it ({why}); restore it, or run again") from None
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The command line. Commands are thin: they parse, call the library, and print."""
 
 import io
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,8 @@ from fedrec.cli import bench, compare, data, deploy, doctor, new, privacy, recip
 from fedrec.errors import FedrecError
 from fedrec.words import cleaned
 
-_INTERRUPTED = 130
+_INTERRUPTED, _TERMINATED = 130, 143
+_told_to_end: list[bool] = []  # by a signal, in this process
 _LONGEST = 500  # characters of a message
 
 app = typer.Typer(
@@ -49,6 +51,7 @@ def main() -> None:
             stream.reconfigure(
                 errors="replace"
             )  # a terminal without the character shows another, and the run ends well
+    signal.signal(signal.SIGTERM, _terminate)  # ends as an interruption does: what was begun can be resumed
     sys.exit(exit_code(lambda: app(standalone_mode=False)))
 
 
@@ -57,7 +60,7 @@ def exit_code(command: Callable[[], Any]) -> int:
     try:
         result = command()
         if result == _INTERRUPTED:  # typer turns Ctrl-C into this exit code and says nothing
-            return _complain("interrupted", _INTERRUPTED)
+            return _ended()
         return result if isinstance(result, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help())
@@ -70,7 +73,16 @@ def exit_code(command: Callable[[], Any]) -> int:
     except OSError as error:
         return _complain(f"{cleaned(str(error.filename or 'a file'), 200)}: {error.strerror or error}", 2)
     except (KeyboardInterrupt, click.Abort):
-        return _complain("interrupted", _INTERRUPTED)
+        return _ended()
+
+
+def _terminate(_number: int, _frame: object) -> None:
+    _told_to_end.append(True)
+    raise KeyboardInterrupt
+
+
+def _ended() -> int:
+    return _complain("terminated", _TERMINATED) if _told_to_end else _complain("interrupted", _INTERRUPTED)
 
 
 def _complain(message: str, code: int) -> int:

@@ -1,7 +1,7 @@
 """What the coordinator has finished, so that a run that was interrupted goes on where it stood."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 
@@ -23,4 +23,4 @@ class Journal:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Journal":
         """As it was written."""
-        return cls(**value)
+        return cls(**{entry.name: value[entry.name] for entry in fields(cls)})

@@ -118,15 +118,16 @@ def sweep_grid(
     out: Path,
     progress: Tell,
     tell: Tell = silent,
+    jobs: int = 1,
 ) -> Iterator[list[Tried]]:
     """Run every point under every seed; after each run all points tried, best first, and files written anew.
 
-    ``progress`` hears of every run, ``tell`` of every event in it.
+    ``jobs``, ``progress`` and ``tell`` as in :func:`fedrec.simulation.sweep.sweep`.
     """
     require_tunable(reference, overrides)
     points = grid_points(axes)
     found: dict[str, list[Done]] = {}
-    for done in sweep(reference, points, seeds, overrides, data, out, progress, tell):
+    for done in sweep(reference, points, seeds, overrides, data, out, progress, tell, jobs):
         found.setdefault(done.point.label, []).append(done)
         tried = ranked(Tried(point, found[point.label]) for point in points if point.label in found)
         write_tried(out, tried)
