@@ -15,9 +15,7 @@ def recommend(
     user: Annotated[str | None, typer.Option(help="a user of that market")] = None,
     history: Annotated[
         list[str] | None,
-        typer.Option(
-            help='item keys, oldest first: an option each, or with commas between ("in quotes" if they have some)'
-        ),
+        typer.Option(help="item keys, oldest first: an option each, or several as in a line of CSV"),
     ] = None,
     history_file: Annotated[Path | None, typer.Option(help="item keys, oldest first: a line each")] = None,
     count: Annotated[int, typer.Option("-k", help="how many items")] = 10,
