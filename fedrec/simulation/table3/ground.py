@@ -17,7 +17,7 @@ from fedrec.tell import Tell, silent
 from fedrec.training.pointwise import Fitted, PointwiseMarket, Settings, candidate_ranks
 from fedrec.training.prepared import PreparedMarket
 
-# One value for all, as in docs/results.md: choosing among many on few validation users overfits.
+# One value for all, as in docs/results/published-table.md: choosing among many on few validation users overfits.
 FIXED = ("ease.lambdas=[50]", "fedease.lambdas=[50]", "itemknn.neighbours=[100]", "itemknn.shrink=[10]")
 _METHODS = "evaluation.methods=[popularity, itemknn, ease]"
 Ranks = NDArray[np.float64]
