@@ -31,14 +31,16 @@ def market_name(text: str, origin: str) -> str:
     fedrec.errors.UserError: the recipe: market name '../jp' is refused; use lower-case letters, digits, - and _
     """
     if not _NAME.fullmatch(text):
-        raise UserError(f"{origin}: market name {text!r} is refused; use lower-case letters, digits, - and _")
+        raise UserError(
+            f"{origin}: market name {cleaned(text, 80)!r} is refused; use lower-case letters, digits, - and _"
+        )
     return text
 
 
 def run_name(text: str) -> str:
     """Return ``text`` if it can safely name a run and therefore a folder at every market."""
     if not _RUN.fullmatch(text):
-        raise UserError(f"run name {text!r} is refused; name the folder with letters, digits, . _ and -")
+        raise UserError(f"run name {cleaned(text, 80)!r} is refused; name the folder with letters, digits, . _ and -")
     return text
 
 
@@ -77,13 +79,18 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object that this software wrote; raises :class:`UserError` for what is none."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         why = cleaned(str(error), 100)
         raise UserError(f"{path}: not readable as JSON ({why}); is the run folder damaged?") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds a {type(value).__name__}, not an object; is the run folder damaged?")
     return value
+
+
+def _no_number(text: str) -> Any:
+    """Python reads NaN and infinities, which are no JSON and which we never write."""
+    raise ValueError(f"{text} is no number of JSON")
 
 
 def append_json_line(path: Path, value: Mapping[str, Any], mode: int = 0o644, durable: bool = False) -> None:
@@ -128,7 +135,7 @@ class JsonLines:
         found = []
         for line in whole.decode(errors="replace").splitlines():
             with suppress(ValueError, RecursionError):
-                value = json.loads(line)
+                value = json.loads(line, parse_constant=_no_number)
                 if isinstance(value, dict):
                     found.append(value)
         return found

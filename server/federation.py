@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 
-from fedrec.errors import RunError
+from fedrec.errors import RunError, UserError
 from fedrec.exchange.declaration import CODEBOOK, HELLO, PRETRAIN
 from fedrec.exchange.reply import reason_to_distrust
 from fedrec.files import market_name
@@ -214,9 +214,13 @@ class Federation:
     def _welcome(self, answer: Answer, node: int) -> None:
         scalars, texts = answer.payload.scalars, answer.payload.texts
         missing = sorted({"users", "items", "has_text", "has_families"} - set(scalars))
-        if missing or "device" not in texts:
+        device = texts.get("device")
+        if missing or not isinstance(device, str) or not device:
             raise RunError(f"node {node}: its hello says nothing of {', '.join(missing) or 'its device'}")
-        name = market_name(str(texts.get("market", "")), f"node {node}")
+        try:
+            name = market_name(str(texts.get("market", "")), f"node {node}")
+        except UserError as error:
+            raise RunError(str(error)) from None
         if self._refused(name, node):
             return
         users, items = int(scalars["users"]), int(scalars["items"])
@@ -238,5 +242,5 @@ class Federation:
             interactions=int(scalars["interactions"]) if "interactions" in scalars else None,
             has_text=bool(scalars["has_text"]),
             has_families=bool(scalars["has_families"]),
-            device=str(texts["device"]),
+            device=device,
         )

@@ -56,7 +56,10 @@ def content_bytes(message: Message) -> int:
     """
     if not message.has_content():
         return 0
-    return sum(record.count_bytes() for name, record in message.content.items() if name != CONFIG)
+    try:
+        return sum(record.count_bytes() for name, record in message.content.items() if name != CONFIG)
+    except (ValueError, LookupError, TypeError):  # Flower cannot count an empty text or list
+        return 0
 
 
 def read_answer(message: Message, market: str) -> Answer:

@@ -26,6 +26,8 @@ from fedrec.words import cleaned
 
 SCHEMA = 2
 EARLIEST = 631_152_000  # 1990-01-01: older dates are errors of the source
+_LATEST = 253_402_214_400  # 9999-12-31, the last day that calendars of Python know
+_MOST_ROWS = 10**12
 # What polars raises for a damaged file; its parser of parquet panics at some.
 UNREADABLE = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 _INTERACTIONS = pl.Schema(
@@ -57,9 +59,20 @@ class MarketStore:
     def interactions(self) -> pl.DataFrame:
         """All interactions in the source's row order; verified against the hash in ``market.yaml``."""
         frame = _read_parquet(self.path / "interactions.parquet", _INTERACTIONS)
-        if content_hash(frame) != self.content_hash:
+        if content_hash(frame) != self.content_hash or not self._describes(frame):
             raise UserError(f"{self.path}: interactions differ from market.yaml; import the data again")
         return frame
+
+    def _describes(self, frame: pl.DataFrame) -> bool:
+        """Whether the rows are as many as said, of as many users and items, and each is whole."""
+        times = frame[Columns.TIMESTAMP]
+        return (
+            0 < frame.height == self.count
+            and sum(frame.null_count().row(0)) == 0
+            and frame[Columns.USER].n_unique() == self.users
+            and frame[Columns.ITEM].n_unique() == self.items
+            and EARLIEST <= int(times.min()) <= int(times.max()) < _LATEST  # type: ignore[arg-type]
+        )
 
     @cached_property
     def catalogue(self) -> pl.DataFrame:
@@ -141,14 +154,15 @@ def open_store(path: Path) -> MarketStore:
     try:
         values: Any = parse_yaml(description_path.read_text(encoding="utf-8"), str(description_path))
         if values["schema"] != SCHEMA:
-            raise UserError(f"{description_path}: schema {values['schema']!r} is not {SCHEMA}; import the data again")
+            found = cleaned(str(values["schema"]), 20)
+            raise UserError(f"{description_path}: schema {found} is not {SCHEMA}; import the data again")
         return MarketStore(
             path=path,
             name=market_name(str(values["name"]), str(description_path)),
             time_resolution=cleaned(str(values["time_resolution"]), 20),
-            users=int(values["users"]),
-            items=int(values["items"]),
-            count=int(values["interactions"]),
+            users=_count(values["users"]),
+            items=_count(values["items"]),
+            count=_count(values["interactions"]),
             content_hash=str(values["content_hash"]),
             source=cleaned(str(values["source"]), 200),
         )
@@ -220,12 +234,18 @@ def _parquet_bytes(frame: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
+def _count(value: object) -> int:
+    if not isinstance(value, int) or not 0 <= value < _MOST_ROWS:
+        raise ValueError("a size is no count")
+    return value
+
+
 def _read_parquet(path: Path, schema: pl.Schema) -> pl.DataFrame:
     if not path.is_file():
         raise UserError(f"{path}: missing; import the data again")
     try:
         with without_panics():
-            frame = pl.read_parquet(path)
+            frame = pl.read_parquet(io.BytesIO(path.read_bytes()))  # a path may hold what polars takes for a pattern
     except UNREADABLE as error:
         raise UserError(
             f"{path}: not readable as parquet ({cleaned(str(error), 100)}); import the data again"

@@ -128,15 +128,24 @@ class Data(_Form):
     hashes: dict[str, str]
 
 
+class Deployment(_Form):
+    """How a deployed run reached its markets."""
+
+    connection: str
+    markets: list[str]
+
+
 class Manifest(_Form):
     """``manifest.json``."""
 
     device: str
     seed: int
     recipe: dict[str, Any]
+    platform: str
     versions: dict[str, str]
+    commit: str | None
     data: Data
-    deployment: dict[str, Any] | None
+    deployment: Deployment | None
     start_from: str | None
 
 

@@ -34,7 +34,7 @@ def test_a_new_run_has_finished_nothing(tmp_path):
     first = run.read_journal()
     assert first == Journal({}, [], 0, 0, {})
     first.steps["hello"] = {}
-    first.failed.append({"market": "jp"})
+    first.failed.append({"market": "jp", "action": "train.local", "reason": "full"})
     assert run.read_journal() == Journal()
 
 

@@ -1,5 +1,6 @@
 """``csv`` and ``parquet``: any table with one row an interaction, by a mapping of its columns."""
 
+import io
 from pathlib import Path
 
 import polars as pl
@@ -25,7 +26,7 @@ def import_parquet(source: Path, directory: Path, options: ImportOptions) -> Imp
     require_file(source)
     try:
         with without_panics():
-            frame = pl.read_parquet(source)
+            frame = pl.read_parquet(io.BytesIO(source.read_bytes()))  # a path may hold what polars takes for a pattern
     except UNREADABLE as error:
         raise UserError(f"{source}: not readable as parquet ({cleaned(str(error), 120)})") from None
     return import_table(source, frame, directory, options)

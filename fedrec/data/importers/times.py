@@ -84,7 +84,7 @@ def _parse(column: pl.Series, time_format: str | None) -> _Written:
         return _Written(
             seconds, _offsets(texts, _OFFSET_ANYWHERE) if aware else nothing, seconds.is_not_null() & (not aware)
         )
-    numbers = column.cast(pl.Float64, strict=False)
+    numbers = (column if column.dtype.is_numeric() else texts).cast(pl.Float64, strict=False)
     exact = pl.when(numbers.abs() >= _MILLISECONDS).then(numbers / 1000).otherwise(numbers).floor()
     seconds = pl.select(exact.cast(pl.Int64, strict=False)).to_series()
     clock = pl.Series([False]).new_from_index(0, len(column))
