@@ -58,7 +58,8 @@ def vocabulary(node: MarketNode, instruction: Instruction) -> Payload:
     if not (recipe.shares_vocabulary or recipe.releases_pairs):
         raise RunError("this recipe shares no item keys; none are sent")
     own = own_vocabulary(node.store, recipe.evaluation, recipe.seed)
-    return Payload(texts={"items": own.items, **({"learned": own.learned} if recipe.ranks_union else {})})
+    union = recipe.evaluation.catalogue == "union"  # of which validation ranks a part
+    return Payload(texts={"items": own.items, **({"learned": own.learned} if union else {})})
 
 
 def catalogue(node: MarketNode, instruction: Instruction) -> Payload:

@@ -57,7 +57,7 @@ def share_vocabulary(federation: Federation) -> int:
     answers = federation.require(VOCABULARY)
     union = Union.of({market: _keys(federation, market, answer.payload) for market, answer in answers.items()})
     texts = {"vocabulary": union.items}
-    if federation.recipe.ranks_union:  # what validation ranks is less: keys of train rows alone
+    if federation.recipe.evaluation.catalogue == "union":  # validation ranks less: keys of train rows alone
         told = {market: _keys(federation, market, answer.payload, "learned") for market, answer in answers.items()}
         texts["learned"] = [key for key in Union.of(told).items if key in set(union.items)]
     federation.require(INSTALL, texts=texts)

@@ -1,5 +1,6 @@
 """Between Flower messages and our own payloads, at the server."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -7,12 +8,13 @@ from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.common.constant import ErrorCode
 
-from fedrec.exchange.declaration import DECLARATIONS
+from fedrec.exchange.declaration import DECLARATIONS, Declaration
 from fedrec.exchange.payload import ARRAYS, CONFIG, SCALARS, STATISTICS, TEXTS, Array, Origin, Payload
 from fedrec.words import cleaned
 
 _LONGEST_ERROR = 300
 _LONGEST_NAME = 200
+_CODE = re.compile(r"[!-~ \n]*")  # of keys, signatures and shares
 _GONE = {ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE, ErrorCode.NODE_UNAVAILABLE}
 
 
@@ -108,10 +110,14 @@ def _check_names(names: Iterable[str]) -> None:
 def _text(value: object, action: str) -> str | list[str]:
     """A market's words, fit for a file, a log and a terminal; of lists, only that they are lists of texts."""
     if isinstance(value, str):
-        longest = DECLARATIONS[action].longest if action in DECLARATIONS else 0
-        if len(value) > longest:
-            raise ValueError(f"a text of {len(value)} characters where at most {longest} are taken")
-        return cleaned(value, longest)
+        declared = DECLARATIONS.get(action, Declaration(longest=0))
+        if len(value) > declared.longest:
+            raise ValueError(f"a text of {len(value)} characters where at most {declared.longest} are taken")
+        if not declared.exact:
+            return cleaned(value, declared.longest)
+        if not _CODE.fullmatch(value):
+            raise ValueError("a text that is no code")
+        return value
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return value
     raise TypeError

@@ -59,6 +59,7 @@ class Declaration:
     shared: bool = False
     public: str = _NOTHING
     longest: int = 100
+    exact: bool = False  # texts are codes for programs, taken as they are
 
     def undeclared(self, payload: Payload, groups: ParameterGroups) -> list[str]:
         """What of the payload may not leave, in words."""
@@ -93,9 +94,10 @@ DECLARATIONS = {
         texts="encryption|masking|commitment|weight|signature",
         public="encryption|masking|commitment|weight|signature",
         longest=4096,
+        exact=True,
     ),
-    MASK_SHARES: Declaration(texts=r"for\..+", public=r"for\..+", longest=4096),
-    UNMASK: Declaration(texts=r"of\..+", public=r"of\..+", longest=4096),
+    MASK_SHARES: Declaration(texts=r"for\..+", public=r"for\..+", longest=4096, exact=True),
+    UNMASK: Declaration(texts=r"of\..+", public=r"of\..+", longest=4096, exact=True),
     INSTALL: Declaration(),
     PRETRAIN: Declaration(shared=True, scalars=f"weight|perplexity|transfer_gap|{_TRAINED}", public="weight"),
     VALIDATE: Declaration(scalars="validation"),

@@ -179,7 +179,7 @@ def test_the_demo_of_the_command_line(tmp_path: Path) -> None:
     lines = result.stdout.splitlines()
     assert any(line.startswith("round 1/1") for line in lines)
     (row,) = [line for line in lines if line.startswith("echo ")]
-    assert len(row.split()) == 13  # market, users, seven methods, gain and its interval
+    assert len(row.split()) == 14  # market, users, share outside, seven methods, gain and its interval
     assert "try next" in result.stdout
     assert (tmp_path / "run" / "data" / "echo" / "market.yaml").is_file()
     assert {entry.name for entry in (tmp_path / "run").iterdir()} >= {
