@@ -16,6 +16,7 @@ from tests.fuzz.judge import Case, Step, command
 from tests.fuzz.values import damaged, word
 
 MARKER = "ROWMARKER7f3a"  # stands in cells that no error may quote
+ROW = rf"[,;\s]\w?{MARKER}"  # one cell may be quoted, where it is the one that is wrong; two of a row may not
 _HEADER = ["user", "item", "time", "value", "title", "market"]
 _MAP = ["--map", "user=user", "--map", "item=item", "--map", "time=time"]
 _ALL = [*_MAP, "--map", "value=value", "--map", "title=title", "--map", "market=market"]
@@ -55,8 +56,7 @@ def import_case(chance: random.Random, folder: Path) -> Case:
                           _retail])  # fmt: skip
     what, arguments = make(chance, folder)
     steps: list[Step] = [command("data", "import", *arguments), command("data", "describe", "new")]
-    marker = "" if "options of other columns" in what else MARKER  # an id that is read as a time may be quoted
-    return Case(what, steps, ({0, 2}, {0}), marker, tidy=True)
+    return Case(what, steps, ({0, 2}, {0}), ROW, tidy=True)
 
 
 def _rows(chance: random.Random) -> Rows:
@@ -143,8 +143,6 @@ def _csv_shape(chance: random.Random, folder: Path) -> tuple[str, list[str]]:
     else:
         path.write_bytes(shapes[what]())
     mapped = chance.choice([_ALL, _ONE])
-    if what == "semicolons" and chance.random() < 0.5:
-        mapped = [f"--map={role}={';'.join(_HEADER)}" for role in ("user", "item", "time")] + ["--market", "alfa"]
     return f"csv: {what}", ["csv", "table.csv", "new", *mapped]
 
 
@@ -313,7 +311,7 @@ def _xmarket(chance: random.Random, folder: Path) -> tuple[str, list[str]]:
             "families.csv",
             damaged(chance, b"item_id,family\ni4,i4\n" + f"i{MARKER}1,i4\n".encode())[1],
         ),
-        "families odd": lambda: ("families.csv", f"item_id,family\n{MARKER},a,b\n".encode()),
+        "families odd": lambda: ("families.csv", f"item_id,family\na,{MARKER},b\n".encode()),
         "families clash": lambda: ("families.csv", f"item_id,family\ni4,a\ni4,b\n{MARKER},c\n".encode()),
         "families of long rows": lambda: ("families.csv", f"item_id,family\n{'x' * 300_000},b\n".encode()),
     }

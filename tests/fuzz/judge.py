@@ -44,7 +44,7 @@ class Case:
     what: str  # in a few words
     steps: list[Step]
     codes: Sequence[set[int]] = ({0, 2},)  # that a step may end in; the last holds for all that follow
-    marker: str = ""  # of data: must stand in no output
+    marker: str = ""  # pattern of what only a whole row of data holds: must stand in no output
     tidy: bool = False  # a refusal leaves nothing new in the case's folder
     echoes: bool = False  # standard output repeats the input, which is then not searched for control characters
 
@@ -125,7 +125,7 @@ def _broken(case: Case, place: int, ended: _Ended) -> Failure | None:
             return Failure("control character", where, f"{control!r} on {name}: {_around(text, control)!r}")
         if "Traceback (most recent call last)" in text or "panicked at" in text:
             return Failure("traceback printed", where, text)
-        if case.marker and case.marker in text:
+        if case.marker and re.search(case.marker, text):
             return Failure("rows of data", where, f"on {name}: {text}")
     return None
 

@@ -12,10 +12,9 @@ from fedrec.data.columns import Columns
 from fedrec.data.store import content_hash
 from tests.fuzz.damage import copy, spoil, spoil_yaml
 from tests.fuzz.ground import FLOORS, ground
+from tests.fuzz.imports import MARKER, ROW
 from tests.fuzz.judge import Case, Step, command
 from tests.fuzz.values import damaged, word
-
-MARKER = "ROWMARKER7f3a"  # stands in cells that no error may quote
 
 
 def store_case(chance: random.Random, folder: Path) -> Case:
@@ -26,7 +25,7 @@ def store_case(chance: random.Random, folder: Path) -> Case:
     spoilers = [_file] * 4 + [_description] * 3 + [_families] * 3 + [_interactions] * 5 + [_items] * 3 + [_layout]
     what = chance.choice(spoilers)(chance, market)
     name, steps = _steps(chance)
-    return Case(f"{name}: {market.name}/{what}", steps, marker=MARKER, tidy=True)
+    return Case(f"{name}: {market.name}/{what}", steps, marker=ROW, tidy=True)
 
 
 def _steps(chance: random.Random) -> tuple[str, list[Step]]:
@@ -168,7 +167,8 @@ def _agree(market: Path, frame: pl.DataFrame, sizes: bool) -> None:
     """Let ``market.yaml`` say what the interactions are now."""
     path = market / "market.yaml"
     values = yaml.safe_load(path.read_text())
-    if set(Columns.INTERACTIONS) <= set(frame.columns) and not any(kind.is_nested() for kind in frame.dtypes):
+    odd = any(kind.is_nested() or kind == pl.Binary for kind in frame.dtypes)
+    if set(Columns.INTERACTIONS) <= set(frame.columns) and not odd:
         values["content_hash"] = content_hash(frame)
         if sizes:
             values |= {
