@@ -76,7 +76,7 @@ def _spoil_lines(chance: random.Random, path: Path) -> str:
 
 def _other_json(chance: random.Random, value: Any) -> tuple[str, str]:
     """The value with one of its parts replaced, removed, renamed or added; as text, for not all of it is JSON."""
-    places = list(_places(value))
+    places = list(_places(value, deepest=chance.choice([1, 2, 3, 99])))
     if not places:
         return "another JSON value", json_value(chance)
     parent, key = chance.choice(places)
@@ -97,12 +97,12 @@ def _other_json(chance: random.Random, value: Any) -> tuple[str, str]:
     return what, json.dumps(value).replace(f'"{_HERE}"', odd)
 
 
-def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Every part of a JSON value, as what holds it and the key it has there."""
-    if isinstance(value, dict | list):
+def _places(value: Any, deepest: int) -> Iterator[tuple[Any, Any]]:
+    """Every part of a JSON value down to a depth, as what holds it and the key it has there."""
+    if deepest and isinstance(value, dict | list):
         for key in list(value) if isinstance(value, dict) else range(len(value)):
             yield value, key
-            yield from _places(value[key])
+            yield from _places(value[key], deepest - 1)
 
 
 def spoil_yaml(chance: random.Random, path: Path) -> str:
