@@ -55,7 +55,7 @@ def import_case(chance: random.Random, folder: Path) -> Case:
                           _csv_options, _parquet_column, _parquet_column, _parquet_file, _xmarket, _xmarket,
                           _retail])  # fmt: skip
     what, arguments = make(chance, folder)
-    steps: list[Step] = [command("data", "import", *arguments), command("data", "describe", "new")]
+    steps: list[Step] = [command("data", "import", *arguments), command("data", "describe", arguments[2])]
     return Case(what, steps, ({0, 2}, {0}), ROW, tidy=True)
 
 
