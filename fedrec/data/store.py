@@ -251,8 +251,7 @@ def _read_parquet(path: Path, schema: pl.Schema) -> pl.DataFrame:
             f"{path}: not readable as parquet ({cleaned(str(error), 100)}); import the data again"
         ) from None
     if frame.schema != schema:
-        found = cleaned(", ".join(f"{name} {kind}" for name, kind in frame.schema.items()), 200)
-        raise UserError(f"{path}: its columns are {found}, not {', '.join(schema)}; import the data again")
+        raise UserError(f"{path}: its {frame.width} columns are not {', '.join(schema)}; import the data again")
     return frame
 
 

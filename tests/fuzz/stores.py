@@ -137,7 +137,9 @@ def _odd_frame(chance: random.Random, frame: pl.DataFrame, names: list[str]) -> 
     ]
     numbers = [None, 0, -1, 2**62, -(2**62), 1, 253402300800, -62135596801]
     floats = [None, float("nan"), float("inf"), float("-inf"), 0.0, -1.0, 1e300, 1e-320]
-    odd = {pl.String: texts, pl.Int64: numbers, pl.Float64: floats}[type(column.dtype)]
+    odd = {pl.String: texts, pl.Int64: numbers, pl.Int32: [0, 32_400, -86_400, None], pl.Float64: floats}[
+        type(column.dtype)
+    ]
     value = pl.lit(chance.choice(odd), column.dtype)
     shapes: dict[str, Callable[[], pl.DataFrame]] = {
         f"all {name} the same": lambda: frame.with_columns(value.alias(name)),

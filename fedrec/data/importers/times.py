@@ -15,8 +15,8 @@ _MILLISECONDS = 100_000_000_000  # a later second would lie in the year 5138
 _CLOCKS = ("%H:%M", "%H:%M:%S%.f")
 _NAIVE = ("%Y-%m-%d", *(f"%Y-%m-%d{between}{clock}" for between in " T" for clock in _CLOCKS))
 _AWARE = tuple(f"%Y-%m-%d{between}{clock}%#z" for between in " T" for clock in _CLOCKS)
-_OFFSET = r"([+-])(\d{2}):?(\d{2})?$"
-_OFFSET_ANYWHERE = r"([+-])(\d{2}):?(\d{2})\b"
+_OFFSET = r"([+-])([0-9]{2}):?([0-9]{2})?$"
+_OFFSET_ANYWHERE = r"([+-])([0-9]{2}):?([0-9]{2})\b"
 
 
 @dataclass(frozen=True)
