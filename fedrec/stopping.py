@@ -48,10 +48,10 @@ def over_markets(values: Iterable[float]) -> float:
     Of four markets or more, the lowest and the highest fifth (one of each at least) do not count: no single market can
     move the figure beyond what the others say. Raises :class:`ValueError` where there is none.
 
-    >>> over_markets([0.2, 0.4, 0.6])
-    0.4
-    >>> over_markets([0.0, 0.2, 0.4, 1.0])
-    0.30000000000000004
+    >>> over_markets([0.25, 0.5, 0.75])
+    0.5
+    >>> over_markets([0.0, 0.25, 0.5, 1.0])
+    0.375
     """
     ordered = sorted(values)
     if not ordered:

@@ -52,6 +52,7 @@ def xmarket(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist's own reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several workers (xdist), which tests share one: those that need the same ports, or the same long set-up."""
     for item in items:
