@@ -1,7 +1,9 @@
 """Fixtures shared by all tests."""
 
 import os
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -52,20 +54,34 @@ def xmarket(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist's own reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers (xdist), which tests share one: those that need the same ports, or the same long set-up."""
-    for item in items:
-        fixtures = getattr(item, "_fixtureinfo", None)
-        made_once = fixtures is not None and any(
-            found[-1].scope == "module" for found in fixtures.name2fixturedefs.values()
-        )
-        if item.get_closest_marker("deploy"):
-            item.add_marker(pytest.mark.xdist_group("hosts"))
-        elif "ray" in item.name:
-            item.add_marker(pytest.mark.xdist_group("ray"))
-        elif made_once:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With several workers (xdist), a test goes to whoever is free; those that :func:`shared_work` names go together.
+
+    Not by xdist's own marks of groups: under pytest 9 they come to nothing.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return shared_work(nodeid) or nodeid
+
+    return Scheduling(config, log)
+
+
+def shared_work(nodeid: str) -> str | None:
+    """What a test must be on one worker with: the same ports and namespaces, Ray, or a long set-up of its file."""
+    path = nodeid.partition("::")[0]
+    if "ray" in nodeid.partition("[")[2]:
+        return "ray"
+    if path.startswith("tests/deployment/") and "mark.deploy" in _text(path):
+        return "hosts"
+    return path if 'scope="module"' in _text(path) else None
+
+
+@cache
+def _text(path: str) -> str:
+    return (Path(__file__).parents[1] / path).read_text(encoding="utf-8")
 
 
 LOUD = {

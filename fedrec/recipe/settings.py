@@ -68,7 +68,9 @@ class SemanticsSettings(Section):
     """How an item gets a vector that means the same in every market."""
 
     kind: Literal["auto", "hashing", "cooccurrence", "model2vec", "sentence-transformers"] = "auto"
-    model: str | None = Field(default=None, description="text encoder: a folder or a hub's name; null: the default")
+    model: str | None = Field(
+        default=None, max_length=500, description="text encoder: a folder or a hub's name; null: the default"
+    )
     dimension: int = Field(default=128, ge=2, le=4096)
     min_count: int = Field(default=2, ge=2, description="pairs of fewer users never leave; 1 would send single users")
 
@@ -342,6 +344,8 @@ class EngineSettings(Section):
 class RaySettings(Section):
     """Flower's simulation engine on Ray."""
 
-    address: str | None = Field(default=None, description="an existing cluster, such as auto; null starts one here")
+    address: str | None = Field(
+        default=None, max_length=500, description="an existing cluster, such as auto; null starts one here"
+    )
     cpus: float = Field(default=1.0, gt=0, description="of a client")
     gpus: float = Field(default=0.0, ge=0, description="of a client; fractions share a card")

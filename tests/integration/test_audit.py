@@ -150,6 +150,7 @@ def test_runs_that_send_nothing_are_refused(synthetic: Path, tmp_path: Path) -> 
         audit(run, left_out=1.5)
 
 
+@pytest.mark.slow  # sweeps that go on are in the default of test_tuning, attacks in the tests above
 def test_a_sweep_goes_on_where_it_stopped(synthetic: Path, tmp_path: Path) -> None:
     """Killed after its first run: the second start does not do that one again, and refuses another recipe."""
     out = tmp_path / "sweep"

@@ -143,12 +143,12 @@ def test_a_trial_that_lags_behind_is_given_up(tmp_path: Path) -> None:
 
 
 def test_several_at_a_time_come_to_the_same(synthetic: Path, tmp_path: Path) -> None:
-    """Two processes, three runs: figures, order and files are those of one after the other; nothing is done twice."""
-    axes, settings = ["training.learning_rate=0.0001,0.005,0.02"], [*SETTINGS, "federation.rounds=1"]
+    """Two processes at a time: figures, order and files are those of one after the other; nothing is done twice."""
+    axes, settings = ["training.learning_rate=0.0001,0.02"], [*SETTINGS, "federation.rounds=1", "finetune.epochs=1"]
     told: list[str] = []
     *_, one_by_one = sweep_grid("fecosr", axes, 1, settings, synthetic, tmp_path / "one", quiet)
     *_, together = sweep_grid("fecosr", axes, 1, settings, synthetic, tmp_path / "two", told.append, jobs=2)
-    assert [text.partition(":")[0] for text in told] == [f"run {number} of 3" for number in (1, 2, 3)]
+    assert [text.partition(":")[0] for text in told] == ["run 1 of 2", "run 2 of 2"]
     assert [one.point for one in together] == [one.point for one in one_by_one]
     for left, right in zip(together, one_by_one, strict=True):
         assert comparable(left.done[0].summary) == comparable(right.done[0].summary)
@@ -160,13 +160,10 @@ def test_several_at_a_time_come_to_the_same(synthetic: Path, tmp_path: Path) -> 
 
 
 def test_what_one_of_several_meets_ends_all_in_its_words(synthetic: Path, tmp_path: Path) -> None:
-    """A run that fails, and a recipe that these markets cannot have: each error is of its own kind."""
+    """A run that fails fails the sweep in the words of the run, and leaves no process behind."""
     failing = [*SETTINGS, "federation.rounds=1", "federation.norm_bound=1e-9"]
     with pytest.raises(RunError, match="no round was accepted"):
         list(sweep_grid("fecosr", ["loss.lam=0,0.3"], 1, failing, synthetic, tmp_path / "run", quiet, jobs=2))
-    unfit = [*SETTINGS, "evaluation.protocol=family"]
-    with pytest.raises(UserError, match="fedrec data families"):
-        list(sweep_grid("fecosr", ["loss.lam=0,0.3"], 1, unfit, synthetic, tmp_path / "user", quiet, jobs=2))
     left = [" ".join(one.cmdline()) for one in psutil.Process().children()]
     assert [line for line in left if "resource_tracker" not in line] == []  # Python keeps one of those
 
