@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PARALLEL := -n logical --dist loadgroup
 export FEDREC_SHARED ?= ../shared
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
@@ -37,14 +38,14 @@ deploy/demo: setup
 	for market in $(DEMO_MARKETS); do rmdir $@/markets/$$market/data && mv $@/data/$$market $@/markets/$$market/data; done
 	$(BIN)/fedrec deploy approve $@
 
-test: setup ## tests and doctests, without the slow ones and those of deployments
-	$(BIN)/python -m pytest -m 'not slow and not deploy'
+test: setup ## tests and doctests on all cores, without the slow ones and those of deployments
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow and not deploy'
 
 test-deploy: setup ## real processes on hosts of their own (network namespaces); skips loudly where there are none
 	$(BIN)/python -m pytest -m 'deploy and not slow' tests/deployment
 
 test-all: setup ## every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 lint: setup ## style, types, trust boundary
 	$(BIN)/ruff check .

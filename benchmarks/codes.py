@@ -1,25 +1,27 @@
 """FedMM-style codes on the seven XMarket markets: click-through on every kind of codes, and what the codes are like.
 
     python benchmarks/codes.py DATA_DIR [--variant main] [--seeds 0,1,2] [--alignments gram] [--backbones deepfm]
-        [--tasks sampled] [--markets all] [--set key=value ...]
+        [--tasks sampled] [--markets all] [--jobs 2] [--set key=value ...]
 
 Each run is one `fedrec run fedmm`. Rows, in benchmarks/results/codes_VARIANT*.csv: per market and method AUC, group
 AUC, LogLoss (and ECE of ratings); per market and level perplexity, dead codes and the share of variance explained; per
 run how often two markets give a shared item the same common code, by chance and in fact, and bytes; and when all seeds
-of a setting were run in one call, federated minus every other method with intervals over users and seeds.
+of a setting are there, federated minus every other method with intervals over users and seeds. A run that has its rows
+is skipped, one that was interrupted is resumed.
 """
 
 import argparse
 import itertools
-import json
-import subprocess
-import sys
-import tempfile
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from results import append_row, append_rows, read_rows
+import results
+from results import append_rows, measured, say_complete
+from runs import finish, settings
 from safetensors.numpy import load_file
 
 from fedrec.data.store import open_stores
@@ -29,9 +31,11 @@ from fedrec.recipe import load_recipe
 from fedrec.training.prepared import PreparedMarket
 
 METHODS = "[nocodes, randomcodes, local, federated, pooled]"
+METRICS = ("auc", "gauc", "logloss", "ece")
 RESAMPLES = 1000
 WELL_KNOWN = 5  # interactions in either market
 NAME = ("alignment", "backbone", "task", "seed")
+Key = tuple[str, str, str, str]  # the values of NAME
 PerUser = dict[str, dict[str, np.ndarray]]  # market -> arrays of per_user.safetensors
 
 
@@ -44,55 +48,73 @@ def main() -> None:
     parser.add_argument("--backbones", default="deepfm")
     parser.add_argument("--tasks", default="sampled")
     parser.add_argument("--markets", default="all")
+    parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     options = parser.parse_args()
     table = f"codes_{options.variant}"
-    done = {tuple(row[name] for name in NAME) for row in read_rows(f"{table}_runs")}
-    settings = itertools.product(
-        options.alignments.split(","), options.backbones.split(","), options.tasks.split(","), [options.seeds]
-    )
-    for alignment, backbone, task, seeds in settings:
-        found: list[PerUser] = []
-        for seed in seeds.split(","):
-            key = (alignment, backbone, task, seed)
-            if key not in done:
-                found.append(measure(table, dict(zip(NAME, key, strict=True)), options))
-        if len(found) == len(seeds.split(",")) > 1:
-            record_intervals(table, {"alignment": alignment, "backbone": backbone, "task": task}, found)
+    work = results.WORK / table
+    seeds = options.seeds.split(",")
+    lists = (options.alignments.split(","), options.backbones.split(","), options.tasks.split(","))
+    grid = list(itertools.product(*lists))
+    done = measured(f"{table}_runs", *NAME)
+    wanted: list[Key] = [(*setting, seed) for setting in grid for seed in seeds if (*setting, seed) not in done]
+    if not wanted:
+        say_complete(table)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for key, summary in zip(wanted, pool.map(partial(run, options, work), wanted), strict=True):
+            record(table, dict(zip(NAME, key, strict=True)), summary, folder_of(work, key), options.data)
+    for alignment, backbone, task in grid:
+        folders = [folder_of(work, (alignment, backbone, task, seed)) for seed in seeds]
+        have = measured(f"{table}_intervals", "alignment", "backbone", "task")
+        if len(seeds) > 1 and (alignment, backbone, task) not in have:
+            name = {"alignment": alignment, "backbone": backbone, "task": task}
+            if all(folder.is_dir() for folder in folders):
+                record_intervals(table, name, [per_user(folder) for folder in folders])
+            else:
+                print(f"{table}, {', '.join(name.values())}: no intervals; its runs are gone, only --renew makes them")
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def measure(table: str, name: dict[str, str], options: argparse.Namespace) -> PerUser:
-    overrides = [f"codes.alignment={name['alignment']}", f"ctr.backbone={name['backbone']}", f"ctr.task={name['task']}"]
+def folder_of(work: Path, key: Key) -> Path:
+    """Where a run lies until its figures are rows."""
+    return work / "-".join(key)
+
+
+def run(options: argparse.Namespace, work: Path, key: Key) -> dict[str, Any]:
+    """Summary of one `fedrec run` in a process of its own."""
+    alignment, backbone, task, seed = key
+    overrides = [f"codes.alignment={alignment}", f"ctr.backbone={backbone}", f"ctr.task={task}"]
     overrides += [f"evaluation.methods={METHODS}", *options.overrides]
     overrides += [] if options.markets == "all" else [f"data.markets=[{options.markets}]"]
-    with tempfile.TemporaryDirectory() as scratch:
-        out = Path(scratch) / "run"
-        command = [sys.executable, "-m", "fedrec.cli.main", "run", "fedmm", "--data", str(options.data)]
-        command += ["--out", str(out), "--seed", name["seed"]]
-        command += [part for override in overrides for part in ("--set", override)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        summary = json.loads((out / "summary.json").read_text())
-        record(table, name, summary, out, options.data)
-        return {market: load_file(out / "markets" / market / "per_user.safetensors") for market in summary["markets"]}
+    words = ["run", "fedmm", "--data", options.data, "--seed", seed, *settings(overrides)]
+    return finish(folder_of(work, key), *words)
+
+
+def per_user(run: Path) -> PerUser:
+    """What every method predicted in every market of a finished run."""
+    return {path.parent.name: load_file(path) for path in (run / "markets").glob("*/per_user.safetensors")}
 
 
 def record(table: str, name: dict[str, str], summary: dict[str, Any], out: Path, data: Path) -> None:
+    """Write the run's rows; the row of the run itself comes last and says that all are there."""
     rows = []
     for market, figures in summary["markets"].items():
         for method, metrics in figures["results"].items():
             values = {metric: f"{metrics[metric]:.6f}" if metric in metrics else "" for metric in METRICS}
             rows.append({**name, "market": market, "method": method, **values})
-    append_rows(table, rows)
+    append_rows(table, rows, NAME)
     lines = read_json_lines(out / "events.jsonl")
-    (stage,) = [line for line in lines if line["event"] == "stage_done" and line["action"] == "train.codes"]
+    stages = [line for line in lines if line["event"] == "stage_done" and line["action"] == "train.codes"]
     append_rows(
         f"{table}_use",
         [
             {**name, "market": market, "what": what, "value": f"{value:.4f}"}
-            for market, scalars in stage["results"].items()
+            for market, scalars in stages[-1]["results"].items()
             for what, value in scalars.items()
             if what != "seconds"
         ],
+        NAME,
     )
     rounds = summary["rounds"]
     row = {
@@ -106,7 +128,7 @@ def record(table: str, name: dict[str, str], summary: dict[str, Any], out: Path,
         "peak_rss_mb": round(summary["peak_rss_mb"]),
     }
     print(row, {method: round(metrics["auc"], 4) for method, metrics in summary["mean"].items()}, flush=True)
-    append_row(f"{table}_runs", row)
+    append_rows(f"{table}_runs", [row], NAME)
 
 
 def statistics_bytes(out: Path) -> int:
@@ -164,9 +186,6 @@ def purity(run: Path) -> dict[str, float]:
             items += len(own)
         result |= {f"purity_{method}": same / items, f"purity_{method}_chance": chance / items}
     return result
-
-
-METRICS = ("auc", "gauc", "logloss", "ece")
 
 
 def record_intervals(table: str, name: dict[str, str], seeds: list[PerUser]) -> None:

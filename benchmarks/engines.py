@@ -3,7 +3,8 @@
     python benchmarks/engines.py DATA_DIR [--set key=value ...]
 
 Rows of benchmarks/results/engines.csv: seconds of the whole command (start-up and imports included), of the run, and of
-its rounds; peak memory of the process and all its children together; whether the summary equals the inline one.
+its rounds; peak memory of the process and all its children together; whether the summary equals the inline one. The
+rows are written together, when all engines are done; nothing is run where they are there.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from results import append_rows
+from results import append_rows, measured, say_complete
 
 from fedrec.runs.summary import comparable
 
@@ -28,6 +29,9 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     options = parser.parse_args()
+    if {(name,) for name in ENGINES} <= measured("engines", "engine"):
+        say_complete("engines")
+        return
     rows, first = [], None
     with tempfile.TemporaryDirectory() as scratch:
         for name, settings in ENGINES.items():
@@ -47,7 +51,7 @@ def main() -> None:
             }
             print(row, flush=True)
             rows.append(row)
-    append_rows("engines", rows)
+    append_rows("engines", rows, ["engine"])
 
 
 def run(data: Path, out: Path, overrides: list[str]) -> tuple[float, float, dict[str, Any]]:

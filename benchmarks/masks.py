@@ -2,7 +2,8 @@
 
     python benchmarks/masks.py [--parameters 1000000] [--markets 7] [--repetitions 5]
 
-Writes benchmarks/results/masks.csv: a line for nobody, one and two markets that drop out after sharing their keys.
+Writes benchmarks/results/masks.csv: a line for nobody, one and two markets that drop out after sharing their keys. A
+line that is there already is skipped.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import time
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric import ec
-from results import append_rows
+from results import append_rows, measured, say_complete
 
 from fedrec.masking.protocol import MarketMasks, Terms, default_threshold, unmask
 from fedrec.masking.ring import fitting
@@ -23,21 +24,22 @@ def main() -> None:
     parser.add_argument("--markets", type=int, default=7)
     parser.add_argument("--repetitions", type=int, default=5)
     options = parser.parse_args()
-    rows = []
-    for dropped in (0, 1, 2):
+    done = measured("masks", "parameters", "markets", "dropped")
+    wanted = [n for n in (0, 1, 2) if (str(options.parameters), str(options.markets), str(n)) not in done]
+    if not wanted:
+        say_complete("masks")
+    for dropped in wanted:
         seconds = [measure(options.parameters, options.markets, dropped) for _ in range(options.repetitions)]
-        rows.append(
-            {
-                "parameters": options.parameters,
-                "markets": options.markets,
-                "dropped": dropped,
-                "median_seconds": f"{statistics.median(seconds):.3f}",
-                "lowest": f"{min(seconds):.3f}",
-                "highest": f"{max(seconds):.3f}",
-            }
-        )
-        print(rows[-1])
-    append_rows("masks", rows)
+        row = {
+            "parameters": options.parameters,
+            "markets": options.markets,
+            "dropped": dropped,
+            "median_seconds": f"{statistics.median(seconds):.3f}",
+            "lowest": f"{min(seconds):.3f}",
+            "highest": f"{max(seconds):.3f}",
+        }
+        print(row, flush=True)
+        append_rows("masks", [row])
 
 
 def measure(parameters: int, markets: int, dropped: int) -> float:

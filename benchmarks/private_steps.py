@@ -5,7 +5,7 @@
 Plain training of the same parameters on the same batches against clipped sums of per-user gradients with noise; the
 order alternates. `frozen`: item vectors stay as they are (privacy.trains=encoder); `table`: items are known by a
 trained table of 256 codes; `adaptor`: everything is trained (privacy.trains=everything), so that every user has a
-catalogue of their own. Median ratios go to benchmarks/results/private_steps.csv.
+catalogue of their own. Median ratios go to benchmarks/results/private_steps.csv; a case that is there is skipped.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from results import append_row
+from results import append_rows, measured, say_complete
 
 from fedrec.data.batches import Batch, training_batches
 from fedrec.data.store import open_store
@@ -32,6 +32,7 @@ from fedrec.training.prepared import PreparedMarket
 from fedrec.training.private import PrivateSteps, private_step, users_together
 
 CODES = 256
+CASES = ("frozen", "table", "adaptor")
 
 
 def main() -> None:
@@ -41,6 +42,11 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=8)
     parser.add_argument("--repetitions", type=int, default=5)
     options = parser.parse_args()
+    done = measured("private_steps", "market", "case")
+    wanted = [case for case in CASES if (options.market, case) not in done]
+    if not wanted:
+        say_complete("private_steps")
+        return
     recipe = load_recipe("fecosr", ["evaluation.protocol=family", "semantics.kind=cooccurrence"])
     market = PreparedMarket(open_store(options.data / options.market), recipe)
     generator = np.random.default_rng(0)
@@ -50,7 +56,7 @@ def main() -> None:
     codes = ItemCodes(torch.randint(CODES, (len(vectors), 1)), (CODES,), torch.zeros(len(vectors), 0).long(), ())
     soft = semantic_neighbours(vectors, recipe.loss.neighbours, recipe.loss.tau_s)
     with single_threaded():
-        for case in ("frozen", "table", "adaptor"):
+        for case in wanted:
             model = build_model(recipe.model, vectors, recipe.loss.tau, 0, codes if case == "table" else None)
             for name, parameter in model.named_parameters():
                 trained = name.startswith("encoder.") or (case != "frozen" and name.startswith("adaptor."))
@@ -68,7 +74,7 @@ def main() -> None:
                 "highest": f"{max(ratios):.2f}",
             }
             print(row, flush=True)
-            append_row("private_steps", row)
+            append_rows("private_steps", [row])
 
 
 def measure(

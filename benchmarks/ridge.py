@@ -2,15 +2,16 @@
 
     python benchmarks/ridge.py DATA_DIR
 
-Weights of the private prior's six views are learned on one half of the validation users and judged on the other, both
-ways, several times; test users are not touched. Rows go to benchmarks/results/ridge.csv.
+Weights of the private prior's six views are learned on one half of the validation users and evaluated on the other,
+both ways, several times; test users are not touched. Rows go to benchmarks/results/ridge.csv; a protocol that has its
+rows is skipped.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
-from results import append_row
+from results import append_rows, measured, say_complete
 
 from fedrec.data.store import open_stores
 from fedrec.metrics.ranking import ndcg, target_ranks
@@ -27,13 +28,25 @@ REPETITIONS = 4
 
 
 def main() -> None:
-    for protocol, lam in LAMBDAS.items():
-        for store in open_stores(Path(sys.argv[1])):
-            fixed = [f"evaluation.protocol={protocol}", f"ease.lambdas=[{lam}]", "ease.popularity_weights=[0]"]
-            for ridge, value in cross_validate(PreparedMarket(store, load_recipe("fecosr", fixed))).items():
-                append_row(
-                    "ridge", {"protocol": protocol, "market": store.name, "ridge": ridge, "ndcg@10": f"{value:.5f}"}
-                )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    options = parser.parse_args()
+    wanted = [protocol for protocol in LAMBDAS if (protocol,) not in measured("ridge", "protocol")]
+    if not wanted:
+        say_complete("ridge")
+    for protocol in wanted:
+        fixed = [f"evaluation.protocol={protocol}", f"ease.lambdas=[{LAMBDAS[protocol]}]"]
+        recipe = load_recipe("fecosr", [*fixed, "ease.popularity_weights=[0]"])
+        with single_threaded():
+            found = {store.name: cross_validate(PreparedMarket(store, recipe)) for store in open_stores(options.data)}
+        append_rows(
+            "ridge",
+            [
+                {"protocol": protocol, "market": market, "ridge": ridge, "ndcg@10": f"{value:.5f}"}
+                for market, values in found.items()
+                for ridge, value in values.items()
+            ],
+        )
 
 
 def cross_validate(market: PreparedMarket) -> dict[float, float]:
@@ -52,15 +65,14 @@ def cross_validate(market: PreparedMarket) -> dict[float, float]:
     found: dict[float, list[float]] = {ridge: [] for ridge in RIDGES}
     for _ in range(REPETITIONS):
         halves = np.array_split(generator.permutation(len(users)), 2)
-        for learned, judged in (halves, halves[::-1]):
+        for learned, evaluated in (halves, halves[::-1]):
             for ridge, values in found.items():
                 weights = fit_weights(views[:, learned], targets[learned], seen[learned], ridge=ridge)
-                scores = np.tensordot(weights.astype(np.float32), views[:, judged], axes=1)
-                scores[seen[judged]] = -np.inf
-                values.append(float(ndcg(target_ranks(scores, targets[judged]), 10).mean()))
+                scores = np.tensordot(weights.astype(np.float32), views[:, evaluated], axes=1)
+                scores[seen[evaluated]] = -np.inf
+                values.append(float(ndcg(target_ranks(scores, targets[evaluated]), 10).mean()))
     return {ridge: float(np.mean(values)) for ridge, values in found.items()}
 
 
 if __name__ == "__main__":
-    with single_threaded():
-        main()
+    main()

@@ -3,19 +3,21 @@
     python benchmarks/round_overhead.py [DATA_DIR]
 
 Every repetition times, in alternating order, one round through strategy, grid, client, pipeline and ledger, and the
-plain loop over the same batches with the same validation pass. Prints the median ratio and writes one row to
-benchmarks/results/round_overhead.csv.
+plain loop over the same batches with the same validation pass. Prints the median ratio. With DATA_DIR it is also
+written as the row of benchmarks/results/round_overhead.csv, and nothing is measured where that is there; without, five
+synthetic markets are measured and nothing is written.
 """
 
+import argparse
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from flwr.app import ConfigRecord
-from results import append_row
+from results import append_rows, read_rows, say_complete
 
 from clients.app import app
 from fedrec.data.store import open_stores
@@ -33,14 +35,23 @@ REPETITIONS = 7
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?")
+    options = parser.parse_args()
+    if options.data is not None and read_rows("round_overhead"):
+        say_complete("round_overhead")
+        return
     with tempfile.TemporaryDirectory() as scratch:
-        data = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(scratch) / "data"
-        if len(sys.argv) == 1:
-            write_synthetic_markets(data, SynthSettings())
-        measure(data, Path(scratch))
+        if options.data is not None:
+            append_rows("round_overhead", [measure(options.data, Path(scratch))])
+            return
+        synthetic = Path(scratch) / "data"
+        write_synthetic_markets(synthetic, SynthSettings())
+        measure(synthetic, Path(scratch))
 
 
-def measure(data: Path, state: Path) -> None:
+def measure(data: Path, state: Path) -> dict[str, Any]:
+    """The row: the median ratio of all repetitions, with the lowest and highest."""
     stores = open_stores(data)
     recipe = load_recipe("fecosr", ["semantics.kind=hashing"])
     recipe = recipe.resolved(all(store.families is not None for store in stores), True)
@@ -79,16 +90,13 @@ def measure(data: Path, state: Path) -> None:
         print(f"plain {times['plain']:.2f} s  federated {times['federated']:.2f} s  ratio {ratios[-1]:.3f}")
     ratio = statistics.median(ratios)
     print(f"median ratio {ratio:.3f} over {len(stores)} markets")
-    append_row(
-        "round_overhead",
-        {
-            "markets": len(stores),
-            "repetitions": REPETITIONS,
-            "median_ratio": round(ratio, 4),
-            "lowest": round(min(ratios), 4),
-            "highest": round(max(ratios), 4),
-        },
-    )
+    return {
+        "markets": len(stores),
+        "repetitions": REPETITIONS,
+        "median_ratio": round(ratio, 4),
+        "lowest": round(min(ratios), 4),
+        "highest": round(max(ratios), 4),
+    }
 
 
 def seconds(step: Callable[[], None]) -> float:

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from engines import ENGINES, run
-from results import append_row, read_rows
+from results import append_rows, measured, say_complete
 
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
 
@@ -35,15 +35,18 @@ def main() -> None:
     parser.add_argument("--markets", default="10,100,1000")
     parser.add_argument("--engines", default="inline,ray")
     options = parser.parse_args()
-    done = {(row["engine"], row["markets"]) for row in read_rows("scale")}
+    done = measured("scale", "engine", "markets")
+    complete = True
     for count in options.markets.split(","):
+        engines = [engine for engine in options.engines.split(",") if (engine, count) not in done]
+        if not engines:
+            continue
+        complete = False
         names = tuple(f"m{index:04d}" for index in range(int(count)))
         with tempfile.TemporaryDirectory() as scratch:
             data = Path(scratch) / "data"
             write_synthetic_markets(data, SynthSettings(names, 20, 60, 6, 8.0, 0.9, 0.2, 1.0, 0))
-            for engine in options.engines.split(","):
-                if (engine, count) in done:
-                    continue
+            for engine in engines:
                 out = Path(scratch) / engine.replace(", ", "-").replace(" ", "-")
                 seconds, peak, summary = run(data, out, [*SETTINGS, *ENGINES[engine]])
                 rounds = [record["seconds"] for record in summary["rounds"]][1:]
@@ -57,7 +60,9 @@ def main() -> None:
                     "peak_mb": round(peak),
                 }
                 print(row, flush=True)
-                append_row("scale", row)
+                append_rows("scale", [row])
+    if complete:
+        say_complete("scale")
 
 
 if __name__ == "__main__":

@@ -3,13 +3,14 @@
     python benchmarks/single_market_pairs.py DIR
 
 Pairs as federated EASE and shared semantics count them (train items, protocol ``family``); a pair counts as sold
-elsewhere where one other market has both items in its catalogue. Rows: ``benchmarks/results/single_market_pairs.csv``.
+elsewhere where one other market has both items in its catalogue. Rows: ``benchmarks/results/single_market_pairs.csv``;
+nothing is counted where they are there.
 """
 
 import argparse
 from pathlib import Path
 
-from results import append_rows
+from results import append_rows, read_rows, say_complete
 
 from fedrec.data.store import open_stores
 from fedrec.exchange.pairs import count_pairs
@@ -20,8 +21,12 @@ from fedrec.training.prepared import PreparedMarket
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
+    options = parser.parse_args()
+    if read_rows("single_market_pairs"):
+        say_complete("single_market_pairs")
+        return
     recipe = load_recipe("fedease", ["evaluation.protocol=family"])
-    markets = [PreparedMarket(store, recipe) for store in open_stores(parser.parse_args().data)]
+    markets = [PreparedMarket(store, recipe) for store in open_stores(options.data)]
     catalogues = {market.store.name: set(market.items) for market in markets}
     rows = []
     for market in markets:

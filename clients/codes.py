@@ -3,9 +3,7 @@
 import time
 
 import numpy as np
-from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save as save_arrays
-from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save as save_tensors
 
 from clients.contenders import codes_of
@@ -13,6 +11,7 @@ from clients.instruction import Instruction
 from clients.memory import FileMemory, tensors
 from clients.node import MarketNode
 from clients.privacy import derived
+from fedrec.arrays import load_whole, read_arrays, read_tensors
 from fedrec.errors import RunError
 from fedrec.exchange.codebook import LEVEL, statistics_arrays
 from fedrec.exchange.payload import Payload
@@ -99,10 +98,11 @@ def report_ctr(node: MarketNode, instruction: Instruction) -> Payload:
     predictions: dict[str, Predictions] = {}
     for method in recipe.evaluation.methods:
         trainer = _predictor(node, recipe, method)
-        trainer.load(load_tensors(node.model(f"ctr-{method}")))
+        path = node.model(f"ctr-{method}")
+        load_whole(trainer.model, read_tensors(path), path)
         predictions[method] = trainer.predict(trainer.split.test)
     generator = numpy_generator(recipe.seed, node.store.name, "bootstrap")
-    scalars = evaluate_ctr(predictions, recipe, generator)
+    scalars = evaluate_ctr(predictions, recipe, generator) | {"outside": node.prepare(recipe).ctr.outside}
     kept = {f"{method}.predicted": found.in_order(found.predicted) for method, found in predictions.items()}
     test = node.prepare(recipe).ctr.test
     write_atomic(node.per_user, save_arrays({"users": test.users, "labels": test.labels, **kept}))
@@ -113,7 +113,7 @@ def report_ctr(node: MarketNode, instruction: Instruction) -> Payload:
 def make_code_trainer(node: MarketNode, recipe: Recipe, alone: bool) -> CodeTrainer:
     """The market's autoencoder, on what the federation knows of its items or on what it knows ``alone``."""
     market = node.prepare(recipe)
-    vectors = CollaborativeVectors.read(load_arrays(node.collaborative))
+    vectors = CollaborativeVectors.read(read_arrays(node.collaborative))
     met = market.train.item_counts()
     inputs = CodeInputs.of_items(_semantics(node, recipe, alone), vectors, recipe.alignment, met)
     device = choose_device(recipe.training.device)
@@ -127,7 +127,7 @@ def _semantics(node: MarketNode, recipe: Recipe, alone: bool) -> ItemVectors:
         return semantics.finish(np.zeros((len(evidence.keys), semantics.dimension)), evidence.keys)
     if alone or not semantics.exchanges:
         return semantics.finish(semantics.alone(evidence), evidence.keys)
-    return semantics.finish(load_arrays(node.semantics)["semantics"], evidence.keys)
+    return semantics.finish(read_arrays(node.semantics)["semantics"], evidence.keys)
 
 
 def _trainer(node: MarketNode, recipe: Recipe) -> CodeTrainer:
@@ -152,7 +152,7 @@ def _start(trainer: CodeTrainer, instruction: Instruction) -> CodeTrainer:
 
 def _finished(node: MarketNode, recipe: Recipe, name: str, trainer: CodeTrainer, explained: float) -> dict[str, float]:
     """Write the codes; say how well they are used."""
-    vectors = CollaborativeVectors.read(load_arrays(node.collaborative))
+    vectors = CollaborativeVectors.read(read_arrays(node.collaborative))
     users = CodeInputs.of_users(trainer.inputs, vectors, node.prepare(recipe).train.matrix())
     found = MarketCodes(trainer.codes(users), trainer.codes(trainer.inputs))
     write_atomic(node.codes(name), save_arrays(found.arrays()))

@@ -1,19 +1,19 @@
 """What a market has to recommend with, read back from its own folder: finished models, its data, the summed counts."""
 
-import json
+import hashlib
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file as load_arrays
-from safetensors.torch import load_file as load_tensors
 from scipy import sparse
 
 from clients.node import MarketNode
-from fedrec.errors import RunError
+from fedrec.arrays import load_whole, read_arrays, read_tensors
+from fedrec.errors import RunError, UserError
 from fedrec.exchange.noised_pairs import PAIRS, RIDGE, read_ridged, symmetric
 from fedrec.exchange.pairs import read_summed
+from fedrec.files import read_json, reading
 from fedrec.floors.ease import ease_weights
 from fedrec.models.adaptor import ItemCodes
 from fedrec.recipe import ALONE, TRAINED, EaseSettings, Recipe
@@ -37,14 +37,27 @@ def finished_contenders(node: MarketNode, recipe: Recipe) -> Contenders:
     for name in sorted(TRAINED & set(recipe.evaluation.methods)):
         if node.model(name).is_file():
             trainers[name] = make_trainer(node, recipe, name)
-            trainers[name].load(load_tensors(node.model(name)))
+            load_finished(node, trainers[name], name)
     return Contenders(recipe, market, trainers, shared_ease(node, recipe))
+
+
+def load_finished(node: MarketNode, trainer: LocalTrainer[Any], name: str) -> None:
+    """A method's finished model: all of it, and the very bytes that its training left.
+
+    Raises :class:`fedrec.errors.UserError` for a file that is anything else.
+    """
+    path, note = node.model(name), node.note(name)
+    if note.is_file() and read_json(note).get("sha256") != hashlib.sha256(path.read_bytes()).hexdigest():
+        raise UserError(f"{path}: not the model that was trained ({note.name} has its hash); restore it, or run again")
+    load_whole(trainer.model, read_tensors(path), path)
 
 
 def make_trainer(node: MarketNode, recipe: Recipe, method: str) -> LocalTrainer[Any]:
     """An untrained model of a method."""
     if recipe.model.kind == "acmr":
-        return AcmrTrainer(recipe, node.prepare(recipe), json.loads(node.vocabulary.read_text(encoding="utf-8")))
+        with reading(node.vocabulary):
+            vocabulary = read_json(node.vocabulary)["items"]
+        return AcmrTrainer(recipe, node.prepare(recipe), vocabulary)
     return make_sequential_trainer(node, recipe, method)
 
 
@@ -55,8 +68,9 @@ def make_sequential_trainer(node: MarketNode, recipe: Recipe, method: str) -> Se
     semantics = make_semantics(recipe, recipe.semantics.kind)
     if method in ALONE or not semantics.exchanges:
         return SequentialTrainer.alone(recipe, market, codes)
-    received = load_arrays(node.semantics)["semantics"]
-    return SequentialTrainer(recipe, market, semantics.finish(received, market.evidence.keys), codes)
+    with reading(node.semantics):
+        received = semantics.finish(read_arrays(node.semantics)["semantics"], market.evidence.keys)
+    return SequentialTrainer(recipe, market, received, codes)
 
 
 def codes_of(node: MarketNode, recipe: Recipe, method: str, users: int, items: int) -> MarketCodes:
@@ -67,7 +81,8 @@ def codes_of(node: MarketNode, recipe: Recipe, method: str, users: int, items: i
     if method == "randomcodes":
         generator = numpy_generator(recipe.seed, node.store.name, "random codes")
         return MarketCodes(CodeTable.random(users, sizes, generator), CodeTable.random(items, sizes, generator))
-    return MarketCodes.read(load_arrays(node.codes(method)), sizes)
+    with reading(node.codes(method)):
+        return MarketCodes.read(read_arrays(node.codes(method)), sizes)
 
 
 def item_codes(node: MarketNode, recipe: Recipe, method: str) -> ItemCodes:
@@ -91,15 +106,16 @@ def shared_ease(node: MarketNode, recipe: Recipe) -> ItemItem | None:
     if not recipe.sums_counts:
         return None
     prepared = node.prepare(recipe)
-    arrays, items, ridge = load_arrays(node.gram), prepared.train.item_count, 0.0
+    arrays, items, ridge = read_arrays(node.gram), prepared.train.item_count, 0.0
     counts: sparse.csr_matrix | NDArray[np.float64]
-    if recipe.privacy.on:
-        noised = read_ridged(arrays, items)
-        counts, own = symmetric(noised[PAIRS], items).astype(np.float64), np.arange(items)
-        ridge = float(noised[RIDGE][0])
-    else:
-        summed = read_summed(arrays, items)
-        counts, own = summed.counts.matrix(), summed.own
+    with reading(node.gram):
+        if recipe.privacy.on:
+            noised = read_ridged(arrays, items)
+            counts, own = symmetric(noised[PAIRS], items).astype(np.float64), np.arange(items)
+            ridge = float(noised[RIDGE][0])
+        else:
+            summed = read_summed(arrays, items)
+            counts, own = summed.counts.matrix(), summed.own
     settings = EaseSettings(lambdas=recipe.fedease.lambdas, popularity_weights=recipe.ease.popularity_weights)
     try:
         return fit_ease(lambda lam: ease_weights(counts, lam + ridge)[np.ix_(own, own)], prepared.validation, settings)

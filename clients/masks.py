@@ -118,7 +118,9 @@ class MaskStage(Stage):
             raise RunError("masks: a share of a market which announced nothing")
         sizes = {name: masks.announcements[name].weight for name in everybody}
         context = context_of(recipe_json(recipe), self.instruction.arrays, texts.get("union", []), sizes)
-        relative = relative_weights(recipe.federation.weights, [float(sizes[name]) for name in sorted(sizes)])
+        relative = relative_weights(
+            recipe.federation.weights, [float(sizes[name]) for name in sorted(sizes)], recipe.federation.max_share
+        )
         weight = dict(zip(sorted(sizes), relative, strict=True))[self.node.store.name]
         return self._masked(payload, masks, received, weight, context)
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from flwr.app import Context
 
+from fedrec.data.catalogue import Vocabulary
 from fedrec.data.store import MarketStore, open_store
 from fedrec.errors import UserError
 from fedrec.files import market_name, run_name
@@ -132,11 +133,11 @@ class MarketNode:
 
     def prepare(self, recipe: Recipe) -> PreparedMarket:
         """The market under the recipe, remembered within this process."""
-        received = recipe.evaluation.protocol == "acmr" and self.vocabulary.is_file()
+        received = recipe.ranks_union and self.vocabulary.is_file()
         vocabulary = self.vocabulary.read_text(encoding="utf-8") if received else ""
 
         def prepare() -> PreparedMarket:
-            return PreparedMarket(self.store, recipe, json.loads(vocabulary) if vocabulary else None)
+            return PreparedMarket(self.store, recipe, Vocabulary(**json.loads(vocabulary)) if vocabulary else None)
 
         return self.remember("prepared", recipe_json(recipe) + vocabulary, prepare)
 

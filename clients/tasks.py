@@ -19,7 +19,7 @@ from clients.memory import arrays_of, tensors
 from clients.node import MarketNode
 from clients.pacer import pacer_of
 from clients.privacy import noised_pairs, private_steps
-from fedrec.data.splits import own_items
+from fedrec.data.catalogue import own_vocabulary
 from fedrec.errors import RunError
 from fedrec.exchange.keys import read_keys
 from fedrec.exchange.noised_pairs import PAIRS, read_ridged
@@ -57,7 +57,9 @@ def vocabulary(node: MarketNode, instruction: Instruction) -> Payload:
     recipe = instruction.recipe
     if not (recipe.shares_vocabulary or recipe.releases_pairs):
         raise RunError("this recipe shares no item keys; none are sent")
-    return Payload(texts={"items": own_items(node.store, recipe.evaluation, recipe.seed)})
+    own = own_vocabulary(node.store, recipe.evaluation, recipe.seed)
+    union = recipe.evaluation.catalogue == "union"  # of which validation ranks a part
+    return Payload(texts={"items": own.items, **({"learned": own.learned} if union else {})})
 
 
 def catalogue(node: MarketNode, instruction: Instruction) -> Payload:
@@ -88,11 +90,14 @@ def install(node: MarketNode, instruction: Instruction) -> Payload:
     """Keep what the server made of all markets' answers: a vocabulary, semantic vectors [I, e], or summed counts."""
     arrays = instruction.arrays
     if "vocabulary" in instruction.texts:
-        own = own_items(node.store, instruction.recipe.evaluation, instruction.recipe.seed)
+        own = own_vocabulary(node.store, instruction.recipe.evaluation, instruction.recipe.seed)
         received = _sound(lambda: read_keys(instruction.texts, "vocabulary"))
-        if not set(own) <= set(received):
+        learned = (
+            _sound(lambda: read_keys(instruction.texts, "learned")) if "learned" in instruction.texts else received
+        )
+        if not (set(own.items) <= set(received) and set(own.learned) <= set(learned) <= set(received)):
             raise RunError("the vocabulary received lacks items of this market")
-        write_atomic(node.vocabulary, json.dumps(sorted(received)).encode())
+        write_json(node.vocabulary, {"items": sorted(received), "learned": sorted(learned)})
     if "semantics" in arrays:
         items = len(node.prepare(instruction.recipe).items)
         vectors = arrays["semantics"]

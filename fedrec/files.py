@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from fedrec.errors import UserError
+from fedrec.errors import FedrecError, UserError
+from fedrec.words import cleaned
 
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -30,15 +31,28 @@ def market_name(text: str, origin: str) -> str:
     fedrec.errors.UserError: the recipe: market name '../jp' is refused; use lower-case letters, digits, - and _
     """
     if not _NAME.fullmatch(text):
-        raise UserError(f"{origin}: market name {text!r} is refused; use lower-case letters, digits, - and _")
+        raise UserError(
+            f"{origin}: market name {cleaned(text, 80)!r} is refused; use lower-case letters, digits, - and _"
+        )
     return text
 
 
 def run_name(text: str) -> str:
     """Return ``text`` if it can safely name a run and therefore a folder at every market."""
     if not _RUN.fullmatch(text):
-        raise UserError(f"run name {text!r} is refused; name the folder with letters, digits, . _ and -")
+        raise UserError(f"run name {cleaned(text, 80)!r} is refused; name the folder with letters, digits, . _ and -")
     return text
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of the system in this block name ``path``: a full disk does not say which file it had no room for."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -46,7 +60,7 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with naming(path), os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
@@ -65,12 +79,18 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object that this software wrote; raises :class:`UserError` for what is none."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}); is the run folder damaged?") from None
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        why = cleaned(str(error), 100)
+        raise UserError(f"{path}: not readable as JSON ({why}); is the run folder damaged?") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds a {type(value).__name__}, not an object; is the run folder damaged?")
     return value
+
+
+def _no_number(text: str) -> Any:
+    """Python reads NaN and infinities, which are no JSON and which we never write."""
+    raise ValueError(f"{text} is no number of JSON")
 
 
 def append_json_line(path: Path, value: Mapping[str, Any], mode: int = 0o644, durable: bool = False) -> None:
@@ -78,7 +98,7 @@ def append_json_line(path: Path, value: Mapping[str, Any], mode: int = 0o644, du
 
     ``mode``: of a new file. ``durable``: on disk before this returns.
     """
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, mode), "ab+") as stream:
+    with naming(path), os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, mode), "ab+") as stream:
         start = b""
         if stream.tell():
             stream.seek(-1, os.SEEK_END)
@@ -114,9 +134,23 @@ class JsonLines:
         self._position += len(whole + newline)
         found = []
         for line in whole.decode(errors="replace").splitlines():
-            with suppress(json.JSONDecodeError):
-                found.append(json.loads(line))
+            with suppress(ValueError, RecursionError):
+                value = json.loads(line, parse_constant=_no_number)
+                if isinstance(value, dict):
+                    found.append(value)
         return found
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What a file of a run lacks, or has in another form, ends in a :class:`UserError` that names the file."""
+    try:
+        yield
+    except FedrecError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        why = cleaned(f"{type(error).__name__}: {error}", 100)
+        raise UserError(f"{path}: not as this software wrote it ({why}); restore it, or run again") from None
 
 
 @contextmanager
@@ -141,7 +175,8 @@ def new_folder(directory: Path) -> Iterator[Path]:
     directory.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
     try:
-        yield scratch
+        with naming(directory):
+            yield scratch
         if directory.exists() and directory.samefile(Path.cwd()):  # somebody stands there: it is filled, not replaced
             for entry in scratch.iterdir():
                 entry.replace(directory / entry.name)

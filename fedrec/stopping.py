@@ -1,5 +1,7 @@
 """Early stopping: keep the best of a sequence of candidates and say when to give up."""
 
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -38,3 +40,40 @@ class EarlyStopping(Generic[Candidate]):
             self.misses += 1
         self.offered += 1
         return (self.misses if self.in_all else self.offered - 1 - self.best_index) >= self.patience
+
+
+def over_markets(values: Iterable[float]) -> float:
+    """The one figure of several markets that a choice is made by: their mean without the ends.
+
+    Of four markets or more, the lowest and the highest fifth (one of each at least) do not count: no single market can
+    move the figure beyond what the others say. Raises :class:`ValueError` where there is none.
+
+    >>> over_markets([0.25, 0.5, 0.75])
+    0.5
+    >>> over_markets([0.0, 0.25, 0.5, 1.0])
+    0.375
+    """
+    ordered = sorted(values)
+    if not ordered:
+        raise ValueError("no market said anything")
+    cut = max(1, len(ordered) // 5) if len(ordered) >= 4 else 0
+    kept = ordered[cut : len(ordered) - cut]
+    return math.fsum(kept) / len(kept)
+
+
+def decided_by(offers: Sequence[Mapping[str, float]], chosen: int) -> str | None:
+    """The one market without whose figures another of the ``offers`` (figures by market) would have been chosen.
+
+    None where there is none, or where several are such markets: then the choice is close, and nobody's.
+
+    >>> decided_by([{"a": 1.0, "b": 0.1, "c": 0.1}, {"a": 0.2, "b": 0.3, "c": 0.3}], chosen=0)
+    'a'
+    """
+    markets = sorted({market for figures in offers for market in figures})
+    found = []
+    for market in markets:
+        others = [[value for name, value in figures.items() if name != market] for figures in offers]
+        scores = [over_markets(values) if values else -math.inf for values in others]
+        if scores and scores.index(max(scores)) != chosen:
+            found.append(market)
+    return found[0] if len(found) == 1 else None

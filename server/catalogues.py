@@ -24,6 +24,8 @@ from server.masks import MaskedSum
 from strategies.masked import MaskedRound
 from strategies.records import array_record
 
+_MOST_DENSE = 30_000  # items: their pairs take 3.6 GB
+
 
 @dataclass(frozen=True)
 class Union:
@@ -53,8 +55,12 @@ class SharedSemantics:
 def share_vocabulary(federation: Federation) -> int:
     """Give every market the union of all catalogues; returns its size."""
     answers = federation.require(VOCABULARY)
-    union = Union.of({market: _keys(market, answer.payload) for market, answer in answers.items()})
-    federation.require(INSTALL, texts={"vocabulary": union.items})
+    union = Union.of({market: _keys(federation, market, answer.payload) for market, answer in answers.items()})
+    texts = {"vocabulary": union.items}
+    if federation.recipe.evaluation.catalogue == "union":  # validation ranks less: keys of train rows alone
+        told = {market: _keys(federation, market, answer.payload, "learned") for market, answer in answers.items()}
+        texts["learned"] = [key for key in Union.of(told).items if key in set(union.items)]
+    federation.require(INSTALL, texts=texts)
     return len(union.items)
 
 
@@ -81,7 +87,7 @@ def share_semantics(
 def install_semantics(federation: Federation, items: SharedItems) -> dict[str, int]:
     """Give markets that were not there the vectors of their items that the federation knows; others get zeros."""
     answers = federation.require(VOCABULARY)
-    vectors = {market: items.of(_keys(market, answer.payload)) for market, answer in answers.items()}
+    vectors = {market: items.of(_keys(federation, market, answer.payload)) for market, answer in answers.items()}
     federation.require(INSTALL, {market: array_record({"semantics": rows}) for market, rows in vectors.items()})
     known = sum(int(np.count_nonzero(rows.any(axis=1))) for rows in vectors.values())
     return {"items": sum(map(len, vectors.values())), "known_items": known, "pairs": 0}
@@ -123,9 +129,10 @@ def _sum_masked(federation: Federation, action: str, noised: bool) -> tuple[Unio
     Item keys are exchanged before, because masked numbers must mean the same everywhere. All markets must take part.
     """
     told = federation.require(VOCABULARY)
-    union = Union.of({market: _keys(market, answer.payload) for market, answer in told.items()})
-    if federation.recipe.evaluation.protocol == "acmr":  # every market's catalogue is that of all
+    union = Union.of({market: _keys(federation, market, answer.payload) for market, answer in told.items()})
+    if federation.recipe.ranks_union:  # every market's catalogue is that of all
         union = Union.of(dict.fromkeys(federation.markets, union.items))
+    _refuse_too_dense(union)
     under = MaskedSum.open(federation, action, 0, federation.markets, {}, union.items)
     if under.members != federation.markets:
         market, why = next(iter(sorted(under.failed.items())))
@@ -152,8 +159,9 @@ def _sum_noised(federation: Federation, action: str) -> tuple[Union, NDArray[np.
         union, summed = _sum_masked(federation, action, noised=True)
         return union, symmetric(np.asarray(summed, np.float32), len(union.items))
     answers = federation.require(action)
-    catalogues = {market: _keys(market, answer.payload) for market, answer in answers.items()}
+    catalogues = {market: _keys(federation, market, answer.payload) for market, answer in answers.items()}
     union = Union.of(catalogues)
+    _refuse_too_dense(union)
     total = np.zeros((len(union.items), len(union.items)), np.float32)
     for market in federation.markets:
         try:
@@ -165,6 +173,14 @@ def _sum_noised(federation: Federation, action: str) -> tuple[Union, NDArray[np.
     return union, total
 
 
+def _refuse_too_dense(union: Union) -> None:
+    """Noised and masked pairs come dense: raise :class:`RunError` for more of them than memory is likely to hold."""
+    if len(union.items) > _MOST_DENSE:
+        raise RunError(
+            f"{len(union.items)} items in all: noised or masked pairs of so many do not fit; at most {_MOST_DENSE} do"
+        )
+
+
 def _sum_counts(federation: Federation, action: str, min_count: int, diagonal: bool) -> tuple[Union, PairCounts]:
     if federation.recipe.masks.enabled:
         union, triangle = _sum_masked(federation, action, noised=False)
@@ -173,7 +189,7 @@ def _sum_counts(federation: Federation, action: str, min_count: int, diagonal: b
     catalogues: dict[str, list[str]] = {}
     counts: dict[str, PairCounts] = {}
     for market, answer in answers.items():
-        catalogues[market] = _keys(market, answer.payload)
+        catalogues[market] = _keys(federation, market, answer.payload)
         try:
             counts[market] = read_pairs(answer.payload.arrays, len(catalogues[market]), min_count, diagonal)
         except ValueError as error:
@@ -186,8 +202,11 @@ def _sum_counts(federation: Federation, action: str, min_count: int, diagonal: b
         raise RunError(f"{action}: {error}") from None
 
 
-def _keys(market: str, payload: Payload) -> list[str]:
+def _keys(federation: Federation, market: str, payload: Payload, name: str = "items") -> list[str]:
+    members = federation.members
+    wide = federation.recipe.ranks_union  # then a market's catalogue is that of all
+    most = sum(member.items for member in members.values()) if wide else members[market].items
     try:
-        return read_keys(payload.texts, "items")
+        return read_keys(payload.texts, name, most)
     except ValueError as error:
         raise RunError(f"market {market!r}: its catalogue cannot be: {error}") from None

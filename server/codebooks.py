@@ -5,6 +5,7 @@ import torch
 from flwr.serverapp import Grid
 
 from fedrec.exchange.codebook import LEVEL
+from fedrec.exchange.declaration import CODEBOOK
 from fedrec.exchange.payload import Array
 from fedrec.models.rqvae import build_rqvae, first_codebooks
 from fedrec.recipe import Recipe
@@ -20,7 +21,7 @@ STAGE = "codebook"
 def codebook_rounds(grid: Grid, federation: Federation, run: RunFolder, items: SharedItems | None) -> Rounds:
     """Rounds of counts and sums; all of them, for there is nothing to overfit. ``items``: what the federation knows."""
     recipe = federation.recipe
-    strategy = CodebookAverage(federation.node_of, recipe)
+    strategy = CodebookAverage(federation.node_of, recipe, federation.largest_weights(CODEBOOK))
     rounds = recipe.codes.rounds
     schedule = Schedule(STAGE, rounds, patience=rounds + 1, judged=recipe.judged)
     return run_rounds(grid, federation, strategy, first_arrays(recipe, items), run, schedule)

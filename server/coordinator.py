@@ -13,7 +13,7 @@ from flwr.app import ArrayRecord
 from flwr.serverapp import Grid
 
 from fedrec.errors import RunError
-from fedrec.exchange.declaration import CODES, COLLABORATIVE, CTR, FINETUNE, REPORT, TWINS
+from fedrec.exchange.declaration import CODES, COLLABORATIVE, CTR, FINETUNE, PRETRAIN, REPORT, TWINS
 from fedrec.exchange.payload import Array
 from fedrec.exchange.reply import reason_to_distrust
 from fedrec.models.adaptor import ItemCodes
@@ -33,7 +33,7 @@ from fedrec.threads import single_threaded
 from server.catalogues import install_semantics, share_gram, share_semantics, share_vocabulary
 from server.codebooks import STAGE, codebook_rounds
 from server.federation import Federation, OwnerOf
-from server.rounds import Schedule, run_rounds
+from server.rounds import Rounds, Schedule, run_rounds
 from strategies.market_noise import MarketNoise
 from strategies.records import array_record
 from strategies.sampling import rounds_sampled
@@ -104,6 +104,7 @@ class Coordinator:
             seconds=self.journal.seconds,
             peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             privacy={market: plan.describe() for market, plan in self.plans.items()},
+            chosen=self.journal.chosen,
         )
         self.run.write_summary(summary)
         self.run.event("finished", seconds=self.journal.seconds["total"])
@@ -228,7 +229,7 @@ class Coordinator:
 
     def _pretrain(self) -> list[dict[str, Any]]:
         recipe = self.federation.recipe
-        strategy = SharedAverage(self.federation.node_of, recipe)
+        strategy = SharedAverage(self.federation.node_of, recipe, self.federation.largest_weights(PRETRAIN))
         model = self._untrained()
         initial: dict[str, Array] = {name: value.numpy() for name, value in model.shared_state().items()}
         if recipe.market_privacy.on:
@@ -237,7 +238,7 @@ class Coordinator:
         rounds = run_rounds(self.grid, self.federation, strategy, initial, self.run, schedule)
         best = rounds.watch.best or initial
         write_shared_model(self.run.shared, recipe, best, rounds.best_round)
-        self.run.event("pretrained", best_round=rounds.best_round, rounds=len(rounds.records))
+        self._pretrained(rounds)
         return rounds.records
 
     def _untrained(self) -> FederatedModel:
@@ -277,8 +278,14 @@ class Coordinator:
         rounds = codebook_rounds(self.grid, self.federation, self.run, items)
         best = rounds.watch.best or rounds.shared
         write_shared_model(self.run.codebook, recipe, best, rounds.best_round)
-        self.run.event("pretrained", best_round=rounds.best_round, rounds=len(rounds.records))
+        self._pretrained(rounds)
         return rounds.records
+
+    def _pretrained(self, rounds: Rounds) -> None:
+        self.run.event(
+            "pretrained", best_round=rounds.best_round, rounds=len(rounds.records), decided_by=rounds.decided_by
+        )
+        self.journal.chosen = {"best_round": rounds.best_round, "decided_by": rounds.decided_by}
 
     def _for_all(self, shared: SharedModel) -> dict[str, ArrayRecord]:
         """The same parameters for every market."""

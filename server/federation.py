@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 
-from fedrec.errors import RunError
-from fedrec.exchange.declaration import HELLO
+from fedrec.errors import RunError, UserError
+from fedrec.exchange.declaration import CODEBOOK, HELLO, PRETRAIN
 from fedrec.exchange.reply import reason_to_distrust
 from fedrec.files import market_name
 from fedrec.recipe import Recipe, recipe_json
@@ -66,6 +66,19 @@ class Federation:
     def node_of(self) -> dict[str, int]:
         """Node of every market."""
         return {market: member.node for market, member in sorted(self.members.items())}
+
+    def largest_weights(self, action: str) -> dict[str, float]:
+        """What each market may weigh at most in a round of ``action``, by what it said at hello."""
+        if action == PRETRAIN:
+            private = self.recipe.privacy.on
+            return {
+                market: float(member.users if private or member.interactions is None else member.interactions)
+                for market, member in self.members.items()
+            }
+        if action == CODEBOOK:
+            most = sum(member.items for member in self.members.values()) if self.recipe.ranks_union else 0
+            return {market: float(max(member.items, most)) for market, member in self.members.items()}
+        return {}
 
     def count_traffic(self, sent: Iterable[Message], received: Iterable[Message]) -> None:
         """Add an exchange that went round ``ask`` to the traffic."""
@@ -201,15 +214,24 @@ class Federation:
     def _welcome(self, answer: Answer, node: int) -> None:
         scalars, texts = answer.payload.scalars, answer.payload.texts
         missing = sorted({"users", "items", "has_text", "has_families"} - set(scalars))
-        if missing or "device" not in texts:
+        device = texts.get("device")
+        if missing or not isinstance(device, str) or not device:
             raise RunError(f"node {node}: its hello says nothing of {', '.join(missing) or 'its device'}")
-        name = market_name(str(texts.get("market", "")), f"node {node}")
+        try:
+            name = market_name(str(texts.get("market", "")), f"node {node}")
+        except UserError as error:
+            raise RunError(str(error)) from None
         if self._refused(name, node):
             return
         users, items = int(scalars["users"]), int(scalars["items"])
         if users < 1 or items < 1:
             raise RunError(
                 f"market {name!r}: its hello says {users} users and {items} items; it must have some of each"
+            )
+        most = self.recipe.federation.max_items
+        if items > most:
+            raise RunError(
+                f"market {name!r}: {items} items; federation.max_items takes {most}, raise it if that is right"
             )
         if name in self.members:
             raise RunError(f"two nodes claim market {name!r}; give each node its own")
@@ -220,5 +242,5 @@ class Federation:
             interactions=int(scalars["interactions"]) if "interactions" in scalars else None,
             has_text=bool(scalars["has_text"]),
             has_families=bool(scalars["has_families"]),
-            device=str(texts["device"]),
+            device=device,
         )

@@ -1,5 +1,6 @@
 """The server's part in masked sums: it passes on what markets have for each other, and opens the sum, never a part."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -58,9 +59,13 @@ class MaskedSum:
         asked = {market: {"action": [action]} for market in markets}
         came = _good(federation.ask_each(MASK_KEYS, asked, server_round), markets, MASK_KEYS, failed)
         announcements = {}
+        most = federation.largest_weights(action)
         for market, answer in came.items():
             try:
                 announcements[market] = read_announcement(market, answer.payload.texts)
+                if float(announcements[market].weight) > most.get(market, math.inf):
+                    weight = announcements.pop(market).weight
+                    failed[market] = f"weight {weight} is more than the {most[market]:g} of its hello"
             except ValueError as error:
                 failed[market] = str(error)
         _enough(announcements, threshold, failed)
@@ -81,7 +86,9 @@ class MaskedSum:
         _enough(ciphers, threshold, failed)
         kept = {market: announcements[market] for market in ciphers}
         sizes = {market: found.weight for market, found in kept.items()}
-        relative = relative_weights(recipe.federation.weights, [float(sizes[market]) for market in sorted(sizes)])
+        relative = relative_weights(
+            recipe.federation.weights, [float(sizes[market]) for market in sorted(sizes)], recipe.federation.max_share
+        )
         weights = dict(zip(sorted(sizes), relative, strict=True))
         terms = replace(terms, context=context_of(recipe_json(recipe), base, union, sizes))
         return cls(federation, terms, weights, kept, ciphers, threshold, failed)

@@ -5,7 +5,7 @@ cannot be resumed.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from flwr.serverapp import Grid
 from fedrec.errors import RunError
 from fedrec.exchange.payload import TEXTS, Array
 from fedrec.runs.folder import Checkpoint, RunFolder
-from fedrec.stopping import EarlyStopping
+from fedrec.stopping import EarlyStopping, decided_by, over_markets
 from server.federation import Federation, Traffic
 from server.masks import MaskedSum
 from strategies.masked import MaskedRound
@@ -46,6 +46,7 @@ class Rounds:
     best_round: int = 0
     skipped: int = 0  # in a row
     records: list[dict[str, Any]] = field(default_factory=list)
+    offers: list[dict[str, float]] = field(default_factory=list)  # what each market said of every model judged
 
     def accept(self, shared: Shared, server_round: int, judged: bool) -> None:
         """Go on from the aggregate of a round; where nobody judges, it is the best there is."""
@@ -53,11 +54,12 @@ class Rounds:
         if not judged:
             self.watch.best, self.watch.score, self.best_round = shared, 0.0, server_round
 
-    def judge(self, validation: float | None) -> bool:
-        """Take note of how good ``shared`` is; True when it is time to stop."""
-        if validation is None:
+    def judge(self, validations: Mapping[str, float]) -> bool:
+        """Take note of how good ``shared`` is to each market; True when it is time to stop."""
+        if not validations:
             return False
-        stop = self.watch.offer(validation, self.shared)
+        self.offers.append(dict(validations))
+        stop = self.watch.offer(over_markets(validations.values()), self.shared)
         if self.watch.best is self.shared:
             self.best_round = self.made_in
         return stop
@@ -72,6 +74,7 @@ class Rounds:
             "best_round": self.best_round,
             "skipped": self.skipped,
             "records": self.records,
+            "offers": self.offers,
             "watch": {
                 "score": self.watch.score if self.watch.best is not None else None,
                 "best_index": self.watch.best_index,
@@ -91,7 +94,20 @@ class Rounds:
         watch.best_index, watch.offered = state["watch"]["best_index"], state["watch"]["offered"]
         if "best" in arrays:
             watch.score, watch.best = state["watch"]["score"], arrays["best"]
-        return cls(arrays["shared"], watch, state["made_in"], state["best_round"], state["skipped"], state["records"])
+        return cls(
+            arrays["shared"],
+            watch,
+            state["made_in"],
+            state["best_round"],
+            state["skipped"],
+            state["records"],
+            state["offers"],
+        )
+
+    @property
+    def decided_by(self) -> str | None:
+        """The one market that decided which round is best; None where no single one did, or nobody judged."""
+        return decided_by(self.offers, self.watch.best_index) if self.offers else None
 
 
 def run_rounds(
@@ -107,7 +123,8 @@ def run_rounds(
     A reply judges the model it was sent, so a model is judged by the replies of the next round: one exchange a round
     instead of two. Only where not all markets answered well are all of them asked once more, because means over
     different markets cannot be compared; so is the last round's model. A run that was interrupted goes on after its
-    last whole checkpoint. Raises :class:`RunError` when too many rounds in a row miss the quorum.
+    last whole checkpoint. Raises :class:`RunError` when too many rounds in a row miss the quorum, and when all did:
+    then nothing was learned together, and there is no verdict on it.
     """
     rounds = Rounds(dict(initial), EarlyStopping[Shared](schedule.patience))
     checkpoint = run.last_checkpoint(schedule.stage)
@@ -122,20 +139,23 @@ def run_rounds(
                 raise RunError(f"round {server_round}: below quorum {_FAILED_ROUNDS} times in a row{_first(outcome)}")
         else:
             rounds.skipped = 0
-            validation = outcome.validation if schedule.judged else None
+            validations = outcome.validations if schedule.judged else {}
             if schedule.judged and list(outcome.accepted) != federation.markets:
-                validation = _ask_validation(grid, federation, strategy, rounds)
-            if rounds.judge(validation):
+                validations = _ask_validation(grid, federation, strategy, rounds)
+            if rounds.judge(validations):
                 reason = f"no better validation in {schedule.patience} rounds"
                 run.event("stop", round=server_round, reason=reason)
                 break
             rounds.accept(outcome.shared, server_round, schedule.judged)
         run.checkpoint(rounds.checkpoint(schedule.stage, strategy, federation.traffic))
     else:
-        if schedule.judged:
-            validation = _ask_validation(grid, federation, strategy, rounds)
-            rounds.judge(validation)
+        if schedule.judged and rounds.made_in:
+            validations = _ask_validation(grid, federation, strategy, rounds)
+            rounds.judge(validations)
+            validation = over_markets(validations.values()) if validations else None
             run.event("validated", stage=schedule.stage, round=rounds.made_in, validation=validation)
+    if not rounds.made_in:
+        raise RunError(f"no round was accepted: nothing was learned together{_why(rounds.records)}")
     if rounds.watch.best is None:
         raise RunError("no shared model could be validated; see events.jsonl")
     return rounds
@@ -200,14 +220,14 @@ def _with_reasons(outcome: RoundOutcome, failed: Mapping[str, str]) -> RoundOutc
     return replace(outcome, rejected=rejected)
 
 
-def _ask_validation(grid: Grid, federation: Federation, strategy: SharedAverage, rounds: Rounds) -> float | None:
-    """Mean validation of the current model over all markets that can say it."""
+def _ask_validation(grid: Grid, federation: Federation, strategy: SharedAverage, rounds: Rounds) -> dict[str, float]:
+    """Validation of the current model in all markets that can say it."""
     arrays = array_record(rounds.shared)
     messages = list(strategy.configure_evaluate(rounds.made_in, arrays, federation.config(rounds.made_in), grid))
     replies = list(grid.send_and_receive(messages, timeout=federation.recipe.federation.stage_deadline_seconds))
     federation.count_traffic(messages, replies)
-    metrics = strategy.aggregate_evaluate(0, replies)
-    return None if metrics is None else float(metrics["validation"])  # type: ignore[arg-type]
+    strategy.aggregate_evaluate(0, replies)
+    return strategy.validations
 
 
 def _record(server_round: int, outcome: RoundOutcome, seconds: float) -> dict[str, Any]:
@@ -220,6 +240,7 @@ def _record(server_round: int, outcome: RoundOutcome, seconds: float) -> dict[st
         "accepted": list(outcome.accepted),
         "rejected": [{"market": rejection.market, "reason": rejection.reason} for rejection in outcome.rejected],
         "validation_before": outcome.validation,
+        "validations_before": dict(outcome.validations),
         "drift": outcome.drift,
         **({"transfer_gap": dict(outcome.gaps)} if outcome.gaps else {}),
     }
@@ -227,3 +248,8 @@ def _record(server_round: int, outcome: RoundOutcome, seconds: float) -> dict[st
 
 def _first(outcome: RoundOutcome) -> str:
     return f"; {outcome.rejected[0].market}: {outcome.rejected[0].reason}" if outcome.rejected else ""
+
+
+def _why(records: Sequence[Mapping[str, Any]]) -> str:
+    rejected = [one for record in records for one in record["rejected"]]
+    return f"; {rejected[0]['market']}: {rejected[0]['reason']}" if rejected else ""

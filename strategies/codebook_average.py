@@ -30,8 +30,8 @@ class CodebookAverage(SharedAverage):
 
     train_action, judge_action = CODEBOOK, JUDGE_CODEBOOK
 
-    def __init__(self, node_of: Mapping[str, int], recipe: Recipe) -> None:
-        super().__init__(node_of, recipe)
+    def __init__(self, node_of: Mapping[str, int], recipe: Recipe, largest: Mapping[str, float] | None = None) -> None:
+        super().__init__(node_of, recipe, largest)
         self.settings = recipe.codes
         self._moving: dict[str, Array] = {}  # counts and sums so far, by level
 

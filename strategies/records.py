@@ -1,5 +1,6 @@
 """Between Flower messages and our own payloads, at the server."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -7,9 +8,13 @@ from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.common.constant import ErrorCode
 
+from fedrec.exchange.declaration import DECLARATIONS, Declaration
 from fedrec.exchange.payload import ARRAYS, CONFIG, SCALARS, STATISTICS, TEXTS, Array, Origin, Payload
+from fedrec.words import cleaned
 
 _LONGEST_ERROR = 300
+_LONGEST_NAME = 200
+_CODE = re.compile(r"[!-~ \n]*")  # of keys, signatures and shares
 _GONE = {ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE, ErrorCode.NODE_UNAVAILABLE}
 
 
@@ -53,7 +58,10 @@ def content_bytes(message: Message) -> int:
     """
     if not message.has_content():
         return 0
-    return sum(record.count_bytes() for name, record in message.content.items() if name != CONFIG)
+    try:
+        return sum(record.count_bytes() for name, record in message.content.items() if name != CONFIG)
+    except (ValueError, LookupError, TypeError):  # Flower cannot count an empty text or list
+        return 0
 
 
 def read_answer(message: Message, market: str) -> Answer:
@@ -62,7 +70,7 @@ def read_answer(message: Message, market: str) -> Answer:
     origin = Origin(market, int(group) if group.isascii() and group.isdigit() else -1, message.metadata.message_type)
     size = content_bytes(message)
     if message.has_error():
-        text = _plain(f"error {message.error.code}: {message.error.reason}")
+        text = cleaned(f"error {message.error.code}: {message.error.reason}", _LONGEST_ERROR)
         return Answer(origin, Payload(), text, size, gone=message.error.code in _GONE)
     try:
         content = message.content
@@ -74,8 +82,11 @@ def read_answer(message: Message, market: str) -> Answer:
                 name: float(value)  # type: ignore[arg-type]
                 for name, value in content.metric_records.get(SCALARS, {}).items()
             },
-            texts={name: _text(value) for name, value in content.config_records.get(TEXTS, {}).items()},
+            texts={name: _text(value, origin.action) for name, value in content.config_records.get(TEXTS, {}).items()},
         )
+        _check_names([*payload.sent, *payload.scalars, *payload.texts])
+    except ValueError as error:
+        return Answer(origin, Payload(), f"undecodable reply ({error})", size)
     except Exception as error:
         return Answer(origin, Payload(), f"undecodable reply ({type(error).__name__})", size)
     return Answer(origin, payload, None, size)
@@ -91,13 +102,21 @@ def read_answers(replies: Iterable[Message], market_of: Mapping[int, str]) -> li
     return sorted(answers, key=lambda answer: answer.origin.market)
 
 
-def _plain(text: str) -> str:
-    """A market's words, safe for a log and a terminal: one short line without control characters."""
-    return "".join(character for character in " ".join(text.split()) if character.isprintable())[:_LONGEST_ERROR]
+def _check_names(names: Iterable[str]) -> None:
+    if any(len(name) > _LONGEST_NAME or not name.isprintable() for name in names):
+        raise ValueError("a name too long or not printable")
 
 
-def _text(value: object) -> str | list[str]:
+def _text(value: object, action: str) -> str | list[str]:
+    """A market's words, fit for a file, a log and a terminal; of lists, only that they are lists of texts."""
     if isinstance(value, str):
+        declared = DECLARATIONS.get(action, Declaration(longest=0))
+        if len(value) > declared.longest:
+            raise ValueError(f"a text of {len(value)} characters where at most {declared.longest} are taken")
+        if not declared.exact:
+            return cleaned(value, declared.longest)
+        if not _CODE.fullmatch(value):
+            raise ValueError("a text that is no code")
         return value
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return value

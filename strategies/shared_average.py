@@ -22,6 +22,7 @@ from fedrec.exchange.reply import ReplySchema
 from fedrec.exchange.update import update_stages
 from fedrec.exchange.weights import relative_weights, transfer_weight
 from fedrec.recipe import Recipe
+from fedrec.stopping import over_markets
 from strategies.averaging import weighted_average
 from strategies.drift import mean_pairwise_cosine
 from strategies.market_noise import MarketNoise
@@ -49,12 +50,17 @@ class RoundOutcome:
     accepted: tuple[str, ...]
     rejected: tuple[Rejection, ...]
     shared: dict[str, Array] | None  # the next shared parameters; None below quorum: the round is skipped
-    validation: float | None  # unweighted mean over the accepted, of the model the round started from
+    validations: Mapping[str, float]  # of the accepted, of the model the round started from
     gaps: Mapping[str, float]  # of the accepted: what a pacer says of the model the round started from, in nats
     drift: float | None
     train_seconds: float
     bytes_up: int
     bytes_down: int
+
+    @property
+    def validation(self) -> float | None:
+        """Over the markets; None where none said it."""
+        return over_markets(self.validations.values()) if self.validations else None
 
 
 class SharedAverage(Strategy):
@@ -65,8 +71,11 @@ class SharedAverage(Strategy):
 
     train_action, judge_action = PRETRAIN, VALIDATE
 
-    def __init__(self, node_of: Mapping[str, int], recipe: Recipe) -> None:
+    def __init__(self, node_of: Mapping[str, int], recipe: Recipe, largest: Mapping[str, float] | None = None) -> None:
+        """``largest``: the largest weight that each market may have, by what it said of its size."""
         self.seat(node_of)
+        self.largest = largest or {}
+        self.validations: dict[str, float] = {}  # of the last model that all markets were asked about
         self.federation = recipe.federation
         self.pacer = recipe.pacer
         self.judged = recipe.judged
@@ -131,7 +140,7 @@ class SharedAverage(Strategy):
                 reason = self.masked.reason_to_reject(answer.payload, shapes, self.train_action)
             elif reason is None:
                 reason = self._reason_to_reject(answer.payload)
-            reason = reason or self._missing(answer.payload)
+            reason = reason or self._missing(answer.payload) or self._too_heavy(answer)
             if reason:
                 rejected.append(Rejection(answer.origin.market, reason))
             else:
@@ -157,9 +166,9 @@ class SharedAverage(Strategy):
         return self._messages(sorted(self.node_of), self.judge_action, server_round, arrays, config)
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """Unweighted mean of the finite answers; None when there is none."""
-        mean = mean_validation(read_answers(replies, self.market_of))
-        return None if mean is None else MetricRecord({"validation": mean})
+        """The finite answers over the markets; None when there is none. By market they are in ``validations``."""
+        self.validations = validations_of(read_answers(replies, self.market_of))
+        return MetricRecord({"validation": over_markets(self.validations.values())}) if self.validations else None
 
     def summary(self) -> None:
         """Log what this strategy does."""
@@ -206,7 +215,7 @@ class SharedAverage(Strategy):
             accepted=tuple(answer.origin.market for answer in accepted),
             rejected=tuple(rejected),
             shared=shared,
-            validation=mean_validation(accepted),
+            validations=validations_of(accepted),
             gaps={answer.origin.market: answer.payload.scalars[GAP] for answer in accepted if self.paced},
             drift=None if self.masked is not None else mean_pairwise_cosine(self.parameters, updates),
             train_seconds=math.fsum(answer.payload.scalars.get("seconds", 0.0) for answer in accepted),
@@ -218,6 +227,11 @@ class SharedAverage(Strategy):
         """A figure that every answer must have, and this one has not."""
         wanted = ([VALIDATION] if self.judged else []) + ([GAP] if self.paced else [])
         return next((f"{name}: missing" for name in wanted if name not in payload.scalars), None)
+
+    def _too_heavy(self, answer: Answer) -> str | None:
+        """A market weighs no more than what it said at hello; under masks its weight was checked when it announced."""
+        weight, most = answer.payload.scalars.get("weight", 0.0), self.largest.get(answer.origin.market, math.inf)
+        return f"weight {weight:g} is more than the {most:g} of its hello" if weight > most else None
 
     def _reason_to_reject(self, payload: Payload) -> str | None:
         return ReplySchema(self.parameters, self.federation.norm_bound).reason_to_reject(payload)
@@ -237,7 +251,9 @@ class SharedAverage(Strategy):
         self, updates: list[Mapping[str, Array]], weights: list[float], paces: list[float]
     ) -> dict[str, Array]:
         """The mean in which each market keeps ``paces`` of its weight."""
-        shares = [w * pace for w, pace in zip(relative_weights(self.federation.weights, weights), paces, strict=True)]
+        settings = self.federation
+        relative = relative_weights(settings.weights, weights, settings.max_share)
+        shares = [weight * pace for weight, pace in zip(relative, paces, strict=True)]
         return weighted_average(updates, [share / math.fsum(shares) for share in shares])
 
     def _step_masked(self, masked: MaskedRound, accepted: list[Answer]) -> tuple[dict[str, Array], dict[str, Floats]]:
@@ -258,14 +274,13 @@ class SharedAverage(Strategy):
             return coordinate_median(updates)
         if settings.aggregation == "trimmed_mean":
             return trimmed_mean(updates, settings.trim)
-        return weighted_average(updates, relative_weights(settings.weights, weights))
+        return weighted_average(updates, relative_weights(settings.weights, weights, settings.max_share))
 
 
-def mean_validation(answers: Iterable[Answer]) -> float | None:
-    """Unweighted mean of the markets' validation NDCG@10, so that small markets count; None without a valid one."""
-    values = [
-        value
+def validations_of(answers: Iterable[Answer]) -> dict[str, float]:
+    """What each market says of a model, where it is a figure that can be."""
+    return {
+        answer.origin.market: value
         for answer in answers
         if answer.error is None and 0 <= (value := answer.payload.scalars.get("validation", math.nan)) <= 1
-    ]
-    return math.fsum(values) / len(values) if values else None
+    }

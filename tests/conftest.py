@@ -52,6 +52,22 @@ def xmarket(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist's own reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers (xdist), which tests share one: those that need the same ports, or the same long set-up."""
+    for item in items:
+        fixtures = getattr(item, "_fixtureinfo", None)
+        made_once = fixtures is not None and any(
+            found[-1].scope == "module" for found in fixtures.name2fixturedefs.values()
+        )
+        if item.get_closest_marker("deploy"):
+            item.add_marker(pytest.mark.xdist_group("hosts"))
+        elif "ray" in item.name:
+            item.add_marker(pytest.mark.xdist_group("ray"))
+        elif made_once:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
 LOUD = {
     "real data not found": "REAL DATA NOT TESTED: {} tests skipped; set FEDREC_SHARED",
     "network namespaces": "DEPLOYMENT NOT TESTED: {} tests skipped; run as root on Linux with iproute2",

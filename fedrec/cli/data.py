@@ -22,16 +22,26 @@ def import_(
     ] = None,
     market: Annotated[str | None, typer.Option(help="name of the one market, where no column says it")] = None,
     time_format: Annotated[str | None, typer.Option(help="of times, such as %d/%m/%Y; default: ISO 8601")] = None,
-    separator: Annotated[str, typer.Option(help="between the columns of a CSV file")] = ",",
+    timezone: Annotated[
+        str | None, typer.Option(help="such as Asia/Tokyo: of times without an offset, and of days")
+    ] = None,
+    separator: Annotated[str, typer.Option(help="between the columns of a CSV file; tab for a tabulator")] = ",",
     merge: Annotated[list[str] | None, typer.Option(help="NAME=MARKET,MARKET,...: markets that become one")] = None,
     least_users: Annotated[int, typer.Option(help="markets with fewer users are left out")] = 1,
 ) -> None:
     """Validate a data set once and write one market store per market."""
     from fedrec.data.importers import run_import
     from fedrec.data.importers.options import ImportOptions, parse_columns, parse_merge
+    from fedrec.data.importers.times import check_zone
 
     options = ImportOptions(
-        parse_columns(columns or []), market, time_format, separator, parse_merge(merge or []), least_users
+        columns=parse_columns(columns or []),
+        market=market,
+        time_format=time_format,
+        timezone=None if timezone is None else check_zone(timezone),
+        separator=separator,
+        merge=parse_merge(merge or []),
+        least_users=least_users,
     )
     report = run_import(kind, source, directory, options)
     for note in report.notes:

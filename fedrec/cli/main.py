@@ -1,5 +1,7 @@
 """The command line. Commands are thin: they parse, call the library, and print."""
 
+import io
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +11,11 @@ import typer
 
 from fedrec.cli import bench, compare, data, deploy, doctor, new, privacy, recipes, recommend, report, run, sweep
 from fedrec.errors import FedrecError
+from fedrec.words import cleaned
 
-_INTERRUPTED = 130
+_INTERRUPTED, _TERMINATED = 130, 143
+_told_to_end: list[bool] = []  # by a signal, in this process
+_LONGEST = 500  # characters of a message
 
 app = typer.Typer(
     name="fedrec",
@@ -41,6 +46,12 @@ app.add_typer(bench.app, name="bench")
 
 def main() -> None:
     """Entry point: a user's error is one or two lines and exit code 2, a failed run exits 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(
+                errors="replace"
+            )  # a terminal without the character shows another, and the run ends well
+    signal.signal(signal.SIGTERM, _terminate)  # ends as an interruption does: what was begun can be resumed
     sys.exit(exit_code(lambda: app(standalone_mode=False)))
 
 
@@ -49,7 +60,7 @@ def exit_code(command: Callable[[], Any]) -> int:
     try:
         result = command()
         if result == _INTERRUPTED:  # typer turns Ctrl-C into this exit code and says nothing
-            return _complain("interrupted", _INTERRUPTED)
+            return _ended()
         return result if isinstance(result, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help())
@@ -60,13 +71,23 @@ def exit_code(command: Callable[[], Any]) -> int:
     except FedrecError as error:
         return _complain(str(error), error.exit_code)
     except OSError as error:
-        return _complain(f"{error.filename or 'file'}: {error.strerror or error}", 2)
+        return _complain(f"{cleaned(str(error.filename or 'a file'), 200)}: {error.strerror or error}", 2)
     except (KeyboardInterrupt, click.Abort):
-        return _complain("interrupted", _INTERRUPTED)
+        return _ended()
+
+
+def _terminate(_number: int, _frame: object) -> None:
+    _told_to_end.append(True)
+    raise KeyboardInterrupt
+
+
+def _ended() -> int:
+    return _complain("terminated", _TERMINATED) if _told_to_end else _complain("interrupted", _INTERRUPTED)
 
 
 def _complain(message: str, code: int) -> int:
-    click.echo(f"fedrec: {message}", err=True)
+    """What was typed, or stands in a file, may be part of a message: it is made fit to be shown."""
+    click.echo(f"fedrec: {cleaned(message, _LONGEST)}", err=True)
     return code
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from fedrec.files import read_json, read_json_lines, write_atomic
+from fedrec.files import read_json, read_json_lines, reading, write_atomic
 from fedrec.offline import go_offline
 from fedrec.report.audit import attack_rows, audit_lines
 from fedrec.report.tables import print_lines, print_table
@@ -47,7 +47,8 @@ def ledger(
     run = RunFolder(path) if own else RunFolder.open(path)
     run.gather_ledgers()
     recipe = parse_recipe(read_json(private[0]), str(private[0])) if own else load_recipe(str(path / "recipe.yaml"))
-    lines = collect(read_json_lines(path / "ledger.jsonl"), recipe.model.kind)
+    with reading(path / "ledger.jsonl"):
+        lines = collect(read_json_lines(path / "ledger.jsonl"), recipe.model.kind)
     page = ledger_page(path.resolve().name, lines, recipe.privacy.on, recipe.masks.enabled)
     write_atomic(path / "ledger.html", page.encode())
     markets, table = by_action(lines)

@@ -13,7 +13,11 @@ def recommend(
     path: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a finished run")],
     market: Annotated[str, typer.Option(help="the market")],
     user: Annotated[str | None, typer.Option(help="a user of that market")] = None,
-    history: Annotated[str | None, typer.Option(help="item keys, oldest first, separated by commas")] = None,
+    history: Annotated[
+        list[str] | None,
+        typer.Option(help="item keys, oldest first: an option each, or several as in a line of CSV"),
+    ] = None,
+    history_file: Annotated[Path | None, typer.Option(help="item keys, oldest first: a line each")] = None,
     count: Annotated[int, typer.Option("-k", help="how many items")] = 10,
     method: Annotated[str | None, typer.Option(help="default: the first of federated, fedease, ... there")] = None,
     data: Annotated[
@@ -21,10 +25,14 @@ def recommend(
     ] = None,
 ) -> None:
     """Recommend items to a user of a market, or to somebody with a given history."""
+    from fedrec.data.importers.texts import read_text
     from fedrec.simulation.recommend import Recommender
 
-    keys = [key.strip() for key in (history or "").split(",") if key.strip()]
-    found = Recommender.open(path, market, data).recommend(keys, count, user=user, method=method)
+    recommender = Recommender.open(path, market, data)
+    keys = recommender.read_history(history or [])
+    if history_file is not None:
+        keys += [line.strip() for line in read_text(history_file).split("\n") if line.strip()]
+    found = recommender.recommend(keys, count, user=user, method=method)
     rows = [
         [str(rank), entry.item, f"{entry.score:.3f}", str(entry.bought), entry.text]
         for rank, entry in enumerate(found.items, start=1)

@@ -13,6 +13,7 @@ from fedrec.report.words import headline_metric
 from fedrec.runs.folder import RunFolder
 
 _NOTE = "gain: federated minus local, paired per user, with its 95 % bootstrap interval"
+_OUTSIDE_NOTE = "outside: share of targets that the catalogue does not hold, misses for every method"
 _DIFFERENCES_NOTE = "mean difference per user with its 95 % bootstrap interval; * where the interval excludes zero"
 
 
@@ -60,7 +61,17 @@ def print_results(console: Console, summary: dict[str, Any], metric: str) -> Non
         return
     header, rows = results_table(summary, metric)
     title = f"{metric.upper()} per market, protocol {summary['protocol']}, seed {summary['seed']}"
-    print_table(console, title, header, rows, _NOTE if "gain" in header else "")
+    notes = [_NOTE] if "gain" in header else []
+    notes += [_OUTSIDE_NOTE] if "outside" in header else []
+    print_table(console, title, header, rows, "; ".join(notes))
+    if summary["best_round"] == 0 and summary["rounds"]:
+        console.print("nothing was won by averaging: validation kept the untrained model", highlight=False)
+    if summary["decided_by"] is not None:
+        console.print(
+            f"one market decided which round was kept: {summary['decided_by']} (its validation figures)",
+            highlight=False,
+            markup=False,
+        )
 
 
 def ledger_place(run: Path) -> str:

@@ -20,6 +20,7 @@ RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="a shipped rec
 Out = Annotated[Path, typer.Option(help="folder of the sweep; one that was interrupted goes on")]
 Data = Annotated[Path | None, typer.Option(help="data folder; default: five synthetic markets a run")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="key.key=value, as often as needed")]
+Jobs = Annotated[int, typer.Option(min=1, max=256, help="runs at a time, each in a process of its own")]
 _SHOWN = 20  # points in the terminal's table
 
 
@@ -35,6 +36,7 @@ def grid(
     out: Out,
     seeds: Annotated[int, typer.Option(min=1, help="runs of each, with seeds from 0")] = 3,
     data: Data = None,
+    jobs: Jobs = 1,
     overrides: Set = None,
 ) -> None:
     """Run every combination of some keys' values; validation chooses, and the best is written as a recipe."""
@@ -42,7 +44,7 @@ def grid(
     from fedrec.simulation.tuning import sweep_grid
 
     with telling() as (progress, tell):
-        tried = _last(sweep_grid(recipe, axes, seeds, overrides or [], data, out, progress, tell))
+        tried = _last(sweep_grid(recipe, axes, seeds, overrides or [], data, out, progress, tell, jobs))
     _print_tried(out, tried)
 
 
@@ -81,6 +83,7 @@ def sweep_privacy(
     seeds: Annotated[int, typer.Option(min=1, help="runs of each, with seeds from 0")] = 3,
     data: Data = None,
     left_out: Annotated[float, typer.Option(help="share of each market's users left out of training")] = 0.2,
+    jobs: Jobs = 1,
     overrides: Set = None,
 ) -> None:
     """Run a recipe at several epsilons, attack every run, and write what it bought and what it cost."""
@@ -92,7 +95,7 @@ def sweep_privacy(
     except ValueError:
         raise UserError(f"--epsilon {epsilon!r}: numbers separated by commas, such as inf,8,2") from None
     with telling() as (progress, tell):
-        page = run_sweep(recipe, points, seeds, overrides or [], data, out, left_out, progress, tell)
+        page = run_sweep(recipe, points, seeds, overrides or [], data, out, left_out, progress, tell, jobs)
     print_lines(Console(markup=False), [f"in words and pictures: {page}", f"every figure: {out}/tradeoff.csv"])
 
 

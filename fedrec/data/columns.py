@@ -8,11 +8,12 @@ class Columns:
     ITEM = "item_id"
     TIMESTAMP = "timestamp"  # int64, seconds since 1970-01-01 UTC
     VALUE = "value"  # float64: a rating, a quantity
+    UTC_OFFSET = "utc_offset"  # int32, seconds east of UTC where the row was written; its calendar day follows it
     TITLE = "title"
     BRAND = "brand"
     CATEGORY = "category"
     FAMILY = "family"
 
-    INTERACTIONS = (USER, ITEM, TIMESTAMP, VALUE)
+    INTERACTIONS = (USER, ITEM, TIMESTAMP, VALUE, UTC_OFFSET)
     TEXT = (TITLE, BRAND, CATEGORY)
     ITEMS = (ITEM, *TEXT)

@@ -3,7 +3,9 @@
 Variants of a product are one item where the store has a family map, and a user's first interaction with it is kept;
 which rows train, choose and test: :func:`fedrec.data.protocols.days_apart`. An instance is a (user, item, label) with
 the user's history of earlier days. Labels come from ratings (``ratings``: at least ``ctr.positive`` or less), or every
-interaction is a positive and negatives are drawn beside it (``sampled``).
+interaction is a positive and negatives are drawn beside it (``sampled``). Negatives are items that sell, so a positive
+that nobody is known to have bought would be given away by that alone: such a row makes no instance, unless
+``evaluation.catalogue`` is ``all``. Which share of the test rows it is: ``outside``.
 """
 
 from collections.abc import Iterator
@@ -12,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedrec.data.market_rows import read_rows
 from fedrec.data.protocols import LEARN, TEST, TRAIN, VALIDATION, days_apart, days_begin
 from fedrec.data.sequences import Sequences
-from fedrec.data.splits import members, read_rows
+from fedrec.data.splits import members
 from fedrec.data.store import MarketStore
 from fedrec.errors import UserError
 from fedrec.recipe import CtrSettings, EvaluationSettings
@@ -55,6 +58,9 @@ class CtrSplit:
     learn: Instances
     validation: Instances
     test: Instances
+    outside: float = (
+        0.0  # share of the test rows that make no instance, because nobody is known to have bought the item
+    )
 
     def histories(self, instances: Instances, longest: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """The last ``longest`` items before each instance, right-aligned, and which places hold one; both [N, L]."""
@@ -81,8 +87,11 @@ def split_ctr(
     maker = _InstanceMaker(everything, day_starts, market.values, ctr, store.name, seed)
     known = np.isin(labels, (TRAIN, LEARN)) & member
     popularity = np.bincount(rows.items[known], minlength=len(market.items)).astype(np.float64)
+    usable = np.ones(len(labels), dtype=bool)
+    if ctr.task == "sampled" and settings.catalogue != "all":
+        usable = popularity[rows.items] > 0
     parts = {
-        name: maker.make(np.flatnonzero((labels == label) & among), popularity, name)
+        name: maker.make(np.flatnonzero((labels == label) & among & usable), popularity, name)
         for name, label, among in (
             ("learn", LEARN, member),
             ("validation", VALIDATION, member),
@@ -107,6 +116,7 @@ def split_ctr(
         ),
         rows=everything,
         **parts,
+        outside=float(1 - usable[labels == TEST].mean()),
     )
 
 

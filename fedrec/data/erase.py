@@ -1,5 +1,6 @@
 """A market's data without one of its users."""
 
+import unicodedata
 from pathlib import Path
 
 import polars as pl
@@ -14,6 +15,7 @@ def erase_user(store: MarketStore, user: str, path: Path) -> int:
 
     Texts of items that nobody else met stay: they are the shop's. Raises :class:`UserError` for an unknown user.
     """
+    user = unicodedata.normalize("NFC", user)  # as importers write ids
     kept = store.interactions.filter(pl.col(Columns.USER) != user)
     erased = store.count - kept.height
     if not erased:

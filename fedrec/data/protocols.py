@@ -22,6 +22,7 @@ class Rows:
     offsets: NDArray[np.int64]  # [U + 1]
     items: NDArray[np.int64]  # [N]
     times: NDArray[np.int64]  # [N], seconds
+    days: NDArray[np.int64]  # [N], the calendar day where the row was written
 
     @property
     def users(self) -> NDArray[np.int64]:
@@ -38,9 +39,8 @@ class Rows:
 
 def days_begin(rows: Rows) -> NDArray[np.bool_]:
     """Which rows are the first of their user's day, [N]."""
-    days = rows.times // DAY_SECONDS
-    start = np.ones(len(days), dtype=bool)
-    start[1:] = (days[1:] != days[:-1]) | (rows.users[1:] != rows.users[:-1])
+    start = np.ones(len(rows.days), dtype=bool)
+    start[1:] = (rows.days[1:] != rows.days[:-1]) | (rows.users[1:] != rows.users[:-1])
     return start
 
 
@@ -83,19 +83,19 @@ def days_apart(rows: Rows) -> Labels:
     return labels.astype(np.int8)
 
 
-def before_and_after(rows: Rows, cut: int) -> Labels:
-    """Global time: what lies before ``cut`` (seconds) trains, a user's next known item after it is the test.
+def before_and_after(rows: Rows, cut: int, known_only: bool) -> Labels:
+    """Global time: what lies before ``cut`` (seconds) trains, a user's next item after it is the test.
 
-    The item before the cut validates, for users with three or more there. An item is known when any user of the market
-    met it before the cut; users without a past, or without a known next item, are not tested.
+    The item before the cut validates, for users with three or more there. Users without a past, or without a next
+    item, are not tested. ``known_only``: the next item that any user of the market interacted with before the cut.
     """
     past = rows.times < cut
     labels = np.where(past, TRAIN, DROPPED).astype(np.int8)
     before = np.add.reduceat(past.astype(np.int64), rows.offsets[:-1])  # [U]
     last = rows.offsets[:-1] + before - 1
     labels[last[before >= LEAST_HISTORY]] = VALIDATION
-    known = np.isin(rows.items, rows.items[past])
-    candidates = np.flatnonzero(~past & known & (before[rows.users] > 0))
+    askable = np.isin(rows.items, rows.items[past]) if known_only else np.ones(len(past), dtype=bool)
+    candidates = np.flatnonzero(~past & askable & (before[rows.users] > 0))
     _, first = np.unique(rows.users[candidates], return_index=True)
     labels[candidates[first]] = TEST
     return labels
@@ -105,9 +105,8 @@ def leave_one_out_at_random(rows: Rows, generator: np.random.Generator) -> Label
     """Legacy (ACMR): one random interaction of every user is the test, another the validation."""
     order = generator.random(len(rows.items))
     sequence = np.lexsort((order, rows.users))  # each user's rows in random order
-    shuffled = Rows(rows.offsets, rows.items, rows.times)
     labels = np.empty(len(order), dtype=np.int8)
-    labels[sequence] = last_items(shuffled)
+    labels[sequence] = last_items(rows)  # which looks at nothing but whose the rows are
     return labels
 
 

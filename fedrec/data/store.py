@@ -7,24 +7,37 @@ A store holds ``interactions.parquet`` (in the source's row order, which breaks 
 import csv
 import hashlib
 import io
+import os
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import yaml
 
 from fedrec.data.columns import Columns
 from fedrec.errors import DataError, UserError
 from fedrec.files import market_name, write_atomic
+from fedrec.strict_yaml import dump_yaml, parse_yaml
+from fedrec.words import cleaned
 
-SCHEMA = 1
+SCHEMA = 2
 EARLIEST = 631_152_000  # 1990-01-01: older dates are errors of the source
+_LATEST = 253_402_214_400  # 9999-12-31, the last day that calendars of Python know
+_MOST_ROWS = 10**12
 # What polars raises for a damaged file; its parser of parquet panics at some.
 UNREADABLE = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 _INTERACTIONS = pl.Schema(
-    {Columns.USER: pl.String, Columns.ITEM: pl.String, Columns.TIMESTAMP: pl.Int64, Columns.VALUE: pl.Float64}
+    {
+        Columns.USER: pl.String,
+        Columns.ITEM: pl.String,
+        Columns.TIMESTAMP: pl.Int64,
+        Columns.VALUE: pl.Float64,
+        Columns.UTC_OFFSET: pl.Int32,
+    }
 )
 _ITEMS = pl.Schema(dict.fromkeys(Columns.ITEMS, pl.String))
 
@@ -46,9 +59,20 @@ class MarketStore:
     def interactions(self) -> pl.DataFrame:
         """All interactions in the source's row order; verified against the hash in ``market.yaml``."""
         frame = _read_parquet(self.path / "interactions.parquet", _INTERACTIONS)
-        if content_hash(frame) != self.content_hash:
+        if content_hash(frame) != self.content_hash or not self._describes(frame):
             raise UserError(f"{self.path}: interactions differ from market.yaml; import the data again")
         return frame
+
+    def _describes(self, frame: pl.DataFrame) -> bool:
+        """Whether the rows are as many as said, of as many users and items, and each is whole."""
+        times = frame[Columns.TIMESTAMP]
+        return (
+            0 < frame.height == self.count
+            and sum(frame.null_count().row(0)) == 0
+            and frame[Columns.USER].n_unique() == self.users
+            and frame[Columns.ITEM].n_unique() == self.items
+            and EARLIEST <= int(times.min()) <= int(times.max()) < _LATEST  # type: ignore[arg-type]
+        )
 
     @cached_property
     def catalogue(self) -> pl.DataFrame:
@@ -89,13 +113,15 @@ def write_store(
     items: pl.DataFrame | None = None,
     families: dict[str, str] | None = None,
 ) -> None:
-    """Write one market. ``items`` defaults to the ids that occur, without text.
+    """Write one market. ``items`` defaults to the ids that occur, without text; ``utc_offset`` to zero.
 
     Raises :class:`UserError` for an unsafe name and for an empty market.
     """
     market_name(name, str(path))
     if interactions.is_empty():
         raise UserError(f"{source}: market {name!r} has no interactions; leave it out or supply its rows")
+    if Columns.UTC_OFFSET not in interactions.columns:
+        interactions = interactions.with_columns(pl.lit(0, pl.Int32).alias(Columns.UTC_OFFSET))
     interactions = interactions.select(Columns.INTERACTIONS).cast(dict(_INTERACTIONS))  # type: ignore[arg-type]
     ids = interactions[Columns.ITEM].unique().sort()
     if items is None:
@@ -117,7 +143,7 @@ def write_store(
         "content_hash": content_hash(interactions),
         "source": source,
     }
-    write_atomic(path / "market.yaml", yaml.safe_dump(description, sort_keys=False).encode())
+    write_atomic(path / "market.yaml", dump_yaml(description).encode())
 
 
 def open_store(path: Path) -> MarketStore:
@@ -126,21 +152,26 @@ def open_store(path: Path) -> MarketStore:
     if not description_path.is_file():
         raise UserError(f"{path}: not a market store (no market.yaml); make one with `fedrec data import`")
     try:
-        values: Any = yaml.safe_load(description_path.read_text(encoding="utf-8"))
+        values: Any = parse_yaml(description_path.read_text(encoding="utf-8"), str(description_path))
         if values["schema"] != SCHEMA:
-            raise UserError(f"{description_path}: schema {values['schema']!r} is not {SCHEMA}; import the data again")
+            found = cleaned(str(values["schema"]), 20)
+            raise UserError(f"{description_path}: schema {found} is not {SCHEMA}; import the data again")
         return MarketStore(
             path=path,
             name=market_name(str(values["name"]), str(description_path)),
-            time_resolution=str(values["time_resolution"]),
-            users=int(values["users"]),
-            items=int(values["items"]),
-            count=int(values["interactions"]),
+            time_resolution=cleaned(str(values["time_resolution"]), 20),
+            users=_count(values["users"]),
+            items=_count(values["items"]),
+            count=_count(values["interactions"]),
             content_hash=str(values["content_hash"]),
-            source=str(values["source"]),
+            source=cleaned(str(values["source"]), 200),
         )
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{description_path}: unreadable ({error!r}); import the data again") from None
+    except (UserError, UnicodeDecodeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"{description_path}: unreadable ({cleaned(repr(error), 100)}); import the data again"
+        ) from None
 
 
 def open_stores(directory: Path, names: list[str] | None = None) -> list[MarketStore]:
@@ -165,18 +196,23 @@ def read_families(path: Path) -> dict[str, str]:
     """Read an item-to-family map (CSV, header ``item_id,family``)."""
     header = f"{Columns.ITEM},{Columns.FAMILY}"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as text ({error})") from None
     if not lines or lines[0].strip() != header:
         raise UserError(f"{path}: line 1 must be {header!r}")
     families: dict[str, str] = {}
-    for number, fields in enumerate(csv.reader(lines[1:]), start=2):
-        if len(fields) != 2 or not all(fields):
-            raise DataError(f"{path}: line {number}: {','.join(fields)[:60]!r} is not item_id,family")
-        item, family = fields
-        if families.setdefault(item, family) != family:
-            raise DataError(f"{path}: line {number}: item {item!r} already belongs to {families[item]!r}")
+    reader = csv.reader(lines[1:])
+    try:
+        for fields in reader:
+            number = reader.line_num + 1
+            if len(fields) != 2 or not all(fields):
+                raise DataError(f"{path}: line {number}: {len(fields)} fields; write item_id,family, none empty")
+            item, family = (unicodedata.normalize("NFC", field) for field in fields)
+            if families.setdefault(item, family) != family:
+                raise DataError(f"{path}: line {number}: item {item[:60]!r} already belongs to {families[item][:60]!r}")
+    except csv.Error as error:
+        raise UserError(f"{path}: line {reader.line_num + 1}: not readable as CSV ({error})") from None
     return families
 
 
@@ -198,13 +234,35 @@ def _parquet_bytes(frame: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
+def _count(value: object) -> int:
+    if not isinstance(value, int) or not 0 <= value < _MOST_ROWS:
+        raise ValueError("a size is no count")
+    return value
+
+
 def _read_parquet(path: Path, schema: pl.Schema) -> pl.DataFrame:
     if not path.is_file():
         raise UserError(f"{path}: missing; import the data again")
     try:
-        frame = pl.read_parquet(path)
+        with without_panics():
+            frame = pl.read_parquet(io.BytesIO(path.read_bytes()))  # a path may hold what polars takes for a pattern
     except UNREADABLE as error:
-        raise UserError(f"{path}: not readable as parquet ({str(error)[:100]}); import the data again") from None
+        raise UserError(
+            f"{path}: not readable as parquet ({cleaned(str(error), 100)}); import the data again"
+        ) from None
     if frame.schema != schema:
-        raise UserError(f"{path}: columns {dict(frame.schema)} are not {dict(schema)}; import the data again")
+        raise UserError(f"{path}: its {frame.width} columns are not {', '.join(schema)}; import the data again")
     return frame
+
+
+@contextmanager
+def without_panics() -> Iterator[None]:
+    """Keep off standard error what polars' parser writes there itself, pages of it, where a damaged file stops it."""
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -112,7 +112,9 @@ class _Universe:
                 moment += int(generator.exponential(3 * _DAY)) + 1
                 rating = float(generator.choice([3.0, 4.0, 5.0], p=[0.1, 0.3, 0.6]))
                 rows.append((f"{name}-{user:05d}", str(self.keys[item]), moment, rating))
-        interactions = pl.DataFrame(rows, schema=list(Columns.INTERACTIONS), orient="row")
+        interactions = pl.DataFrame(
+            rows, schema=[Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.VALUE], orient="row"
+        )
         interactions = interactions.sort(Columns.TIMESTAMP, maintain_order=True)
         return interactions, self._items(sorted({row[1] for row in rows}))
 

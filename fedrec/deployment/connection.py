@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import yaml
 from flwr.common.serde import fab_to_proto, user_config_to_proto
 from flwr.proto.control_pb2 import (
     ListNodesRequest,
@@ -28,6 +27,7 @@ from fedrec.deployment.bundle import Bundle
 from fedrec.deployment.certificates import public_pem
 from fedrec.errors import RunError, UserError
 from fedrec.files import market_name
+from fedrec.strict_yaml import parse_yaml
 
 FILE = "connection.yaml"
 HOME = "FEDREC_HOME"
@@ -86,9 +86,9 @@ class Connection:
             )
         path = folder / FILE
         try:
-            found = _Description.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from None
+            found = _Description.model_validate(parse_yaml(path.read_text(encoding="utf-8-sig"), str(path)))
+        except UnicodeDecodeError:
+            raise UserError(f"{path}: not UTF-8; write it as UTF-8") from None
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(map(str, first["loc"]))

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import yaml
-
 from fedrec.deployment.certificates import Authority, public_key, server_names
 from fedrec.deployment.compose import coordinator_compose, market_compose, whole_compose
 from fedrec.deployment.layout import SUPERLINK_PORT, DeploymentFolder, MarketPart, Part
@@ -18,6 +16,7 @@ from fedrec.files import market_name, new_folder, read_json, write_atomic, write
 from fedrec.masking.identity import write_identity
 from fedrec.masking.protocol import default_threshold
 from fedrec.recipe import MasksSettings
+from fedrec.strict_yaml import dump_yaml, parse_yaml
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _IMAGE_USER = 10001  # of the image; root's own files are given to it, for no container runs as root
@@ -104,9 +103,10 @@ def announce_key(folder: DeploymentFolder, market: str) -> None:
     for part in folder.markets:
         if part.keys.is_dir():
             write_atomic(part.keys / source.name, source.read_bytes())
-    description = yaml.safe_load(folder.coordinator.connection.read_text(encoding="utf-8"))
+    connection = folder.coordinator.connection
+    description = parse_yaml(connection.read_text(encoding="utf-8-sig"), str(connection))
     description["markets"] = dict(sorted({**description["markets"], market: f"keys/{market}.pub"}.items()))
-    write_atomic(folder.coordinator.connection, yaml.safe_dump(description, sort_keys=False).encode())
+    write_atomic(folder.coordinator.connection, dump_yaml(description).encode())
 
 
 def _coordinator(folder: DeploymentFolder, authority: Authority, markets: list[str], host: str | None) -> None:
@@ -120,7 +120,7 @@ def _coordinator(folder: DeploymentFolder, authority: Authority, markets: list[s
         "runs": part.runs.name,
         "markets": {market: f"keys/{market}.pub" for market in markets},
     }
-    write_atomic(part.connection, yaml.safe_dump(description, sort_keys=False).encode())
+    write_atomic(part.connection, dump_yaml(description).encode())
     if host is not None:
         write_atomic(part.compose, coordinator_compose(".").encode())
         _environment(part.environment, {})

@@ -11,7 +11,7 @@ from fedrec.exchange.groups import ParameterGroups
 from fedrec.exchange.payload import OUTSIDE, PUBLIC, Payload, Provenance
 
 HELLO = "query.hello"  # who is there: sizes of the market, whether items have text
-VOCABULARY = "query.vocabulary"  # item keys alone, for a protocol that ranks the union of all catalogues
+VOCABULARY = "query.vocabulary"  # item keys alone, to rank the union of all catalogues or for a table with their rows
 CATALOGUE = "query.catalogue"  # item keys and counts of item pairs, for shared semantics
 GRAM = "query.gram"  # item keys and counts of all item pairs, for federated EASE
 MASK_KEYS = "query.mask_keys"  # fresh public keys for one masked sum, signed by the market's node key
@@ -49,7 +49,8 @@ class Declaration:
     """Patterns of names that may leave. ``shared`` lets the shared parameter group through.
 
     ``public`` names the scalars and texts that tell nothing of any user (a shop's size and offer are taken to be public
-    knowledge); all others stand outside epsilon.
+    knowledge); all others stand outside epsilon. ``longest``: characters of a text; lists of keys have bounds of their
+    own (:mod:`fedrec.exchange.keys`).
     """
 
     arrays: str = _NOTHING
@@ -57,6 +58,8 @@ class Declaration:
     texts: str = _NOTHING
     shared: bool = False
     public: str = _NOTHING
+    longest: int = 100
+    exact: bool = False  # texts are codes for programs, taken as they are
 
     def undeclared(self, payload: Payload, groups: ParameterGroups) -> list[str]:
         """What of the payload may not leave, in words."""
@@ -84,15 +87,17 @@ DECLARATIONS = {
         texts="market|device",
         public="users|items|has_text|has_families|market|device",
     ),
-    VOCABULARY: Declaration(texts="items", public="items"),
+    VOCABULARY: Declaration(texts="items|learned", public="items|learned"),
     CATALOGUE: Declaration(arrays="first|second|count|pairs", texts="items", public="items"),
     GRAM: Declaration(arrays="first|second|count|pairs", texts="items", public="items"),
     MASK_KEYS: Declaration(
         texts="encryption|masking|commitment|weight|signature",
         public="encryption|masking|commitment|weight|signature",
+        longest=4096,
+        exact=True,
     ),
-    MASK_SHARES: Declaration(texts=r"for\..+", public=r"for\..+"),
-    UNMASK: Declaration(texts=r"of\..+", public=r"of\..+"),
+    MASK_SHARES: Declaration(texts=r"for\..+", public=r"for\..+", longest=4096, exact=True),
+    UNMASK: Declaration(texts=r"of\..+", public=r"of\..+", longest=4096, exact=True),
     INSTALL: Declaration(),
     PRETRAIN: Declaration(shared=True, scalars=f"weight|perplexity|transfer_gap|{_TRAINED}", public="weight"),
     VALIDATE: Declaration(scalars="validation"),
@@ -106,7 +111,7 @@ DECLARATIONS = {
     FINETUNE: Declaration(scalars=_TRAINED),
     **{action: Declaration(scalars=_TRAINED) for action in TWINS.values()},
     REPORT: Declaration(
-        scalars=rf"users|({_METHOD})\.({_METRIC})|{_CHOSEN}"
+        scalars=rf"users|catalogue|outside|({_METHOD})\.({_METRIC})|{_CHOSEN}"
         rf"|difference\.({_METHOD})\.({_METHOD})\.({_METRIC})\.(mean|low|high)"
     ),
 }

@@ -1,19 +1,26 @@
 """Lists of public item keys as they come from the other side."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 MOST_ITEMS, LONGEST_KEY = 2_000_000, 512  # nobody must drown the others in keys
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def read_keys(texts: Mapping[str, "str | Sequence[str]"], name: str) -> list[str]:
-    """The item keys that came under ``name``; raises ``ValueError`` in words for anything that is no catalogue."""
+def read_keys(texts: Mapping[str, "str | Sequence[str]"], name: str, most: int | None = None) -> list[str]:
+    """The item keys that came under ``name``; raises ``ValueError`` in words for anything that is no catalogue.
+
+    At most ``most`` are taken, and ``MOST_ITEMS`` in any case. Keys must mean the same everywhere, so none is mended:
+    one that cannot be shown as it is, is refused.
+    """
     items = texts.get(name)
     if not isinstance(items, list) or len(set(items)) != len(items) or not items:
         raise ValueError(f"{name} is not a list of distinct item keys")
-    longest = max(map(len, items))
-    if len(items) > MOST_ITEMS or longest > LONGEST_KEY:
+    longest, most = max(map(len, items)), MOST_ITEMS if most is None else min(most, MOST_ITEMS)
+    if len(items) > most or longest > LONGEST_KEY:
         raise ValueError(
-            f"{name} has {len(items)} keys of up to {longest} characters; "
-            f"at most {MOST_ITEMS} of {LONGEST_KEY} are taken"
+            f"{name} has {len(items)} keys of up to {longest} characters; at most {most} of {LONGEST_KEY} are taken"
         )
+    if any(_CONTROL.search(key) for key in items):
+        raise ValueError(f"{name} has a key with control characters")
     return items

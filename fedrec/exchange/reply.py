@@ -67,6 +67,6 @@ def _bounds(name: str) -> tuple[float, float]:
         return -LARGEST, LARGEST
     if name.endswith(".logloss"):
         return 0.0, MOST_LOGLOSS
-    if name == "validation" or "@" in name or name.endswith((".auc", ".gauc", ".ece", ".explained")):
+    if name in {"validation", "outside"} or "@" in name or name.endswith((".auc", ".gauc", ".ece", ".explained")):
         return 0.0, 1.0
     return 0.0, LARGEST

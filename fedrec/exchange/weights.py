@@ -4,11 +4,16 @@ import math
 from collections.abc import Sequence
 
 
-def relative_weights(kind: str, sizes: Sequence[float]) -> list[float]:
+def relative_weights(kind: str, sizes: Sequence[float], most: float = 1.0) -> list[float]:
     """Weights that sum to one of markets of these ``sizes``: by size, all equal, or by the square root of the size.
+
+    ``most``: the largest that one may have; what is cut off goes to the others in proportion. Where that is less than
+    an equal share, all are equal.
 
     >>> relative_weights("square_root", [1, 9])
     [0.25, 0.75]
+    >>> relative_weights("interactions", [1, 1, 1, 97], most=0.4)
+    [0.2, 0.2, 0.2, 0.4]
     """
     raw = {
         "interactions": [float(count) for count in sizes],
@@ -16,7 +21,23 @@ def relative_weights(kind: str, sizes: Sequence[float]) -> list[float]:
         "square_root": [math.sqrt(count) for count in sizes],
     }[kind]
     total = math.fsum(raw)
-    return [value / total for value in raw]
+    return _capped([value / total for value in raw], most)
+
+
+def _capped(weights: list[float], most: float) -> list[float]:
+    if most >= 1:
+        return weights
+    if most * len(weights) <= 1:
+        return [1 / len(weights)] * len(weights)
+    full: set[int] = set()  # places of those who have all that one may have
+    while True:
+        rest = math.fsum(weight for place, weight in enumerate(weights) if place not in full)
+        scale = (1 - most * len(full)) / rest
+        over = {place for place, weight in enumerate(weights) if place not in full and weight * scale > most}
+        if not over:
+            break
+        full |= over
+    return [most if place in full else weight * scale for place, weight in enumerate(weights)]
 
 
 _STEEPEST = 30.0

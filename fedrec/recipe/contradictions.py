@@ -129,6 +129,12 @@ def _general(recipe: Recipe) -> str | None:
             f"evaluation.holdout {evaluation.holdout!r} and ties {evaluation.ties!r} are for protocols family and "
             f"temporal; remove them or change protocol {evaluation.protocol!r}"
         )
+    others = {"acmr": {"union", "all"}, "ctr": {"union"}}.get(evaluation.protocol, set())
+    if evaluation.catalogue in others:
+        return (
+            f"evaluation.catalogue {evaluation.catalogue!r}: protocol {evaluation.protocol!r} says itself what is "
+            "ranked; remove it or change the protocol"
+        )
     if (evaluation.protocol == "global-time") != (evaluation.cut_date is not None):
         return (
             "evaluation.cut_date: protocol global-time needs a date, and no other takes one "

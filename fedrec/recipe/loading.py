@@ -2,17 +2,19 @@
 
 import difflib
 import json
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from fedrec.errors import UserError
 from fedrec.recipe.contradictions import contradiction
 from fedrec.recipe.schema import Recipe
+from fedrec.strict_yaml import parse_yaml
+from fedrec.words import cleaned
 
 
 def recipe_names() -> list[str]:
@@ -38,12 +40,12 @@ def load_recipe(reference: str, overrides: Sequence[str] = ()) -> Recipe:
     elif path.suffix in {".yaml", ".yml"} or path.is_file():
         origin = str(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: cannot be read as a recipe ({_first_line(error)})") from None
     else:
-        raise UserError(f"recipe {reference!r} is unknown{_nearest(reference, recipe_names())}")
-    values = _parse_yaml(text, origin)
+        raise UserError(f"recipe {cleaned(reference, 80)!r} is unknown{_nearest(reference, recipe_names())}")
+    values = parse_yaml(text, origin)
     if not isinstance(values, dict):
         raise UserError(f"{origin}: a recipe is a mapping of keys to values, not {type(values).__name__}")
     for override in overrides:
@@ -84,33 +86,37 @@ def recipe_json(recipe: Recipe) -> str:
     return json.dumps(recipe.model_dump(mode="json"), sort_keys=True)
 
 
-def _parse_yaml(text: str, origin: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise UserError(f"{origin}: not valid YAML ({_first_line(error)})") from None
-
-
 def _apply(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise UserError(f"--set {override!r}: write it as key.key=value, for example --set loss.lam=0")
-    *parents, last = key.split(".")
+    shown = f"--set {cleaned(override, 80)!r}"
+    *parents, last = key.strip().split(".")
+    if not separator or not all((*parents, last)):
+        raise UserError(f"{shown}: write it as key.key=value, for example --set loss.lam=0")
     for parent in parents:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
-            raise UserError(f"--set {override!r}: {parent!r} is a value, not a section")
-    values[last] = _parse_yaml(text, f"--set {override!r}")
+            raise UserError(f"{shown}: {cleaned(parent, 60)!r} is a value, not a section")
+    values[last] = parse_yaml(text, shown)
 
 
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
-    key = ".".join(map(str, first["loc"]))
+    key = cleaned(".".join(map(str, first["loc"])), 120)
     if first["type"] == "extra_forbidden":
         return f"unknown key {key!r}{_nearest(str(first['loc'][-1]), list(_known_keys(first['loc'][:-1])))}"
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "string_type" and isinstance(first["input"], (int, float, bool)):
+        message += "; put it in quotes"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{key} = {first['input']!r}: {message[0].lower()}{message[1:]}{more}"
+    return f"{key} = {_shown(first['input'])}: {cleaned(message[0].lower() + message[1:], 300)}{more}"
+
+
+def _shown(value: Any) -> str:
+    """A value of any size in a few words."""
+    try:
+        return cleaned(reprlib.repr(value), 80)
+    except ValueError:  # Python does not print integers of thousands of digits
+        return "a number of thousands of digits"
 
 
 def _known_keys(location: tuple[int | str, ...]) -> Iterator[str]:
@@ -121,9 +127,9 @@ def _known_keys(location: tuple[int | str, ...]) -> Iterator[str]:
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
-    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    matches = difflib.get_close_matches(name[:80], known, n=1, cutoff=0.4)
     return f"; did you mean {matches[0]!r}?" if matches else f"; known: {', '.join(known)}"
 
 
 def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]
+    return cleaned(str(error), 160)

@@ -97,9 +97,14 @@ class Recipe(Section):
         return bool({"federated", "local_shared_semantics", "pooled"} & methods)
 
     @property
+    def ranks_union(self) -> bool:
+        """Whether every market ranks what any market sells."""
+        return self.evaluation.protocol == "acmr" or self.evaluation.catalogue == "union"
+
+    @property
     def shares_vocabulary(self) -> bool:
         """Whether item keys leave for a list of all of them: to rank the union, or for a table with a row for each."""
-        return self.evaluation.protocol == "acmr" or (self.model.kind == "acmr" and self.trains)
+        return self.ranks_union or (self.model.kind == "acmr" and self.trains)
 
     @property
     def releases_pairs(self) -> bool:

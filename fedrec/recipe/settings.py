@@ -1,9 +1,9 @@
 """The sections of a recipe: keys, defaults, ranges. Their manual: the shipped recipes (``fedrec/recipes/*.yaml``)."""
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from fedrec.files import market_name
 
@@ -29,12 +29,32 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number_is_true(cls, value: Any, info: ValidationInfo) -> Any:
+        """Python takes true for one; whoever writes it for a number means something else."""
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if kind is not bool and any(isinstance(part, bool) for part in (value if isinstance(value, list) else [value])):
+            raise ValueError("true and false are no value of this key; write a number or a text, a text in quotes")
+        return value
+
 
 class DataSettings(Section):
     """Which markets of the data folder take part, and how many of their users are known so far."""
 
     markets: list[str] | None = Field(default=None, min_length=1, description="null takes every market found")
     user_share: float = Field(default=1.0, gt=0, le=1, description="the others train nothing and are only tested")
+
+    @field_validator("markets", mode="before")
+    @classmethod
+    def _texts(cls, names: Any) -> Any:
+        """Markets 1 and 2 are called "1" and "2"; a name that YAML takes for something else must stand in quotes."""
+        if not isinstance(names, list):
+            return names
+        for name in names:
+            if not isinstance(name, (str, int)) or isinstance(name, bool):
+                raise ValueError(f"{name} is no text; put the name in quotes")
+        return [str(name) for name in names]
 
     @field_validator("markets")
     @classmethod
@@ -126,6 +146,8 @@ class FederationSettings(Section):
     rounds: int = Field(default=24, ge=1, le=100000)
     participation: float = Field(default=1.0, gt=0, le=1, description="share of the markets sampled each round")
     weights: Literal["interactions", "uniform", "square_root"] = "interactions"
+    max_share: float = Field(default=1.0, gt=0, le=1, description="largest weight of one market in an average")
+    max_items: int = Field(default=200_000, ge=1, le=2_000_000, description="largest catalogue that is taken")
     aggregation: Literal["mean", "median", "trimmed_mean"] = "mean"
     trim: float = Field(default=0.2, ge=0, lt=0.5, description="of trimmed_mean: share cut off at either end")
     optimiser: ServerOptimiserSettings = ServerOptimiserSettings()
@@ -185,6 +207,10 @@ class EvaluationSettings(Section):
     cut_date: date | None = Field(default=None, description="of protocol global-time: train before, test after")
     holdout: Literal["item", "untied", "basket"] = Field(default="item", description="what is held out of each user")
     ties: Literal["source", "random"] = Field(default="source", description="order of rows of one moment")
+    catalogue: Literal["known", "union", "all"] = Field(
+        default="known",
+        description="what is ranked: items known before the held-out row, those of all markets, or held-out ones too",
+    )
     methods: list[Method] = Field(default=["federated", "local", "popularity", "ease"], min_length=1)
     resamples: int = Field(default=1000, ge=10, le=100000, description="bootstrap draws of the paired intervals")
 

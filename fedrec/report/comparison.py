@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
+from fedrec.arrays import read_arrays
 from fedrec.errors import UserError
 from fedrec.metrics.ctr import ADDITIVE, Predictions
 from fedrec.metrics.significance import holm, paired_t
@@ -53,7 +53,7 @@ class FinishedRun:
         Click-through metrics are of instances: there it is what each user adds to them.
         """
         path = RunFolder(self.path).markets / market / "per_user.safetensors"
-        arrays = load_file(path) if path.is_file() else {}
+        arrays = read_arrays(path) if path.is_file() else {}
         if f"{method}.{metric}" in arrays:
             return dict(zip(arrays["users"].tolist(), arrays[f"{method}.{metric}"].tolist(), strict=True))
         if f"{method}.predicted" in arrays and metric in ADDITIVE:

@@ -42,12 +42,17 @@ class Line:
         return any(0 < changed < self.rows for changed in self.changed)
 
 
+_MOST_BYTES = 2**60
+
+
 def collect(entries: Iterable[Entry], model: ModelKind = "fecosr") -> list[Line]:
     """Lines by market, action and name, in order; ``model`` is what the run's recipe trains."""
     lines: dict[tuple[str, str, str, str], Line] = {}
     for entry in entries:
         key = (entry["market"], entry["action"], entry["kind"], entry["name"])
         line = lines.setdefault(key, Line(*key, model=model))
+        if not all(isinstance(part, str) for part in key) or not 0 <= entry["bytes"] < _MOST_BYTES:
+            raise ValueError("an entry of another form")
         line.times += 1
         line.bytes += entry["bytes"]
         line.largest = max(line.largest, entry["bytes"])

@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from fedrec.files import read_json, read_json_lines, write_atomic
+from fedrec.files import read_json, read_json_lines, reading, write_atomic
 from fedrec.recipe import HEADLINES, Recipe, load_recipe
 from fedrec.report.figures import Figure, write_figures
 from fedrec.report.html import page, size
@@ -30,6 +28,7 @@ from fedrec.report.tables import METHODS, Row, differences_table, privacy_lines,
 from fedrec.report.words import answer, headline_method, headline_metric, method_words, remarks
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.manifest import leaves
+from fedrec.strict_yaml import dump_yaml
 
 PAGE, FIGURES = "report.html", "figures"
 _RECONSTRUCTED = {
@@ -65,13 +64,14 @@ def write_run_page(run: RunFolder, seen: Seen | None = None) -> Path:
     events = read_json_lines(run.events)
     metric = headline_metric(summary)
     seen = seen or Seen()
-    figures = _figures(summary, events, metric, seen)
+    with reading(run.events):
+        figures, subtitle = _figures(summary, events, metric, seen), _subtitle(summary, events)
     write_figures(run.path / FIGURES, [figure for figure in figures.values() if figure is not None])
     text = page(
         "run",
         name=run.path.resolve().name,
         path=run.path,
-        subtitle=_subtitle(summary, events),
+        subtitle=subtitle,
         sections=_sections(figures),
         answer=answer(summary, metric),
         remarks=remarks(summary, metric),
@@ -88,8 +88,8 @@ def write_run_page(run: RunFolder, seen: Seen | None = None) -> Path:
         command=_command(run, recipe, manifest),
         commit=manifest["commit"],
         versions=_versions(manifest, summary),
-        recipe=yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False),
-        version=manifest["versions"]["fedrec"],
+        recipe=dump_yaml(recipe.model_dump(mode="json")),
+        version=manifest["versions"].get("fedrec", "unknown"),
         reconstructed=_RECONSTRUCTED.get(recipe.name),
     )
     path = run.path / PAGE
@@ -237,7 +237,8 @@ def _ledger(run: RunFolder, recipe: Recipe) -> dict[str, Any]:
     path = run.path / "ledger.jsonl"
     if not path.is_file():
         return {"ledger": None, "flags": []}
-    lines = collect(read_json_lines(path), recipe.model.kind)
+    with reading(path):
+        lines = collect(read_json_lines(path), recipe.model.kind)
     markets, table = by_action(lines)
     rows = [[action, *(size(found[market]) for market in markets)] for action, found in table]
     caption = "Bytes by question and market, from the egress ledger"

@@ -85,15 +85,18 @@ def results_table(summary: Mapping[str, Any], metric: str) -> tuple[Row, list[Ro
     means, _ = common_means(summary, metric)
     methods = list(means)
     compared = {"federated", "local"} <= set(methods)
-    header = ["market", "users", *map(_short, methods), *(["gain", "interval"] if compared else [])]
+    outside = any(figures["outside"] for figures in summary["markets"].values())
+    header = ["market", "users", *(["outside"] if outside else []), *map(_short, methods)]
+    header += ["gain", "interval"] if compared else []
     rows: list[Row] = []
     for market, figures in summary["markets"].items():
         values = [_figure(figures["results"].get(name, {}).get(metric)) for name in methods]
         gain = figures["gain"].get(metric)
         last = [f"{gain['mean']:+.4f}", f"{gain['low']:+.4f} … {gain['high']:+.4f}"] if gain else ["", ""]
-        rows.append([market, str(figures["evaluated_users"]), *values, *(last if compared else [])])
+        beyond = [f"{figures['outside']:.1%}" if figures["outside"] is not None else ""] if outside else []
+        rows.append([market, str(figures["evaluated_users"]), *beyond, *values, *(last if compared else [])])
     total = [f"{means['federated'] - means['local']:+.4f}", ""] if compared else []
-    rows.append(["mean", "", *(_figure(means[name]) for name in methods), *total])
+    rows.append(["mean", "", *([""] if outside else []), *(_figure(means[name]) for name in methods), *total])
     return header, rows
 
 

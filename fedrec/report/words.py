@@ -76,7 +76,18 @@ def answer(summary: Summary, metric: str) -> str:
             f" Learning together helps in {helps} of {len(gains)} markets and harms in {harms or 'none'},"
             " counting those whose 95 % interval excludes zero."
         )
-    return sentence
+    return _nothing_won(summary) + sentence
+
+
+def _nothing_won(summary: Summary) -> str:
+    """Said before anything else where the federation's rounds brought nothing."""
+    rounds = len(summary["rounds"])
+    if summary["best_round"] != 0 or not rounds:
+        return ""
+    return (
+        f"Nothing was won by averaging: validation kept the untrained model, not one of the {rounds} rounds'; what "
+        "follows compares what each market learned by itself. "
+    )
 
 
 def remarks(summary: Summary, metric: str) -> list[str]:
@@ -94,6 +105,18 @@ def remarks(summary: Summary, metric: str) -> list[str]:
                 "With all histories in one place, which no federation may have, the same model reaches "
                 f"{figures['pooled']:.4f}."
             )
+    if summary["decided_by"] is not None:
+        found.append(
+            f"One market decided which round's model was kept: without the validation figures of "
+            f"{summary['decided_by']}, it would have been another's."
+        )
+    outside = {name: market["outside"] for name, market in summary["markets"].items() if market["outside"]}
+    if outside:
+        most = max(outside, key=lambda name: outside[name])
+        found.append(
+            f"Targets outside a market's catalogue (items known before the held-out rows) are misses for every method: "
+            f"{outside[most]:.1%} in {most}, the most of any market."
+        )
     if figures:
         found.append("One seed. Another may move these figures by more than the intervals say: they are over users.")
     if figures and len(markets) < len(summary["markets"]):

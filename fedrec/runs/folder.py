@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-import yaml
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
@@ -20,8 +19,11 @@ from fedrec.errors import UserError
 from fedrec.exchange.payload import Array
 from fedrec.files import append_json_line, read_json, read_json_lines, refuse_occupied, write_atomic, write_json
 from fedrec.recipe import Recipe
+from fedrec.runs import forms
 from fedrec.runs.journal import Journal
 from fedrec.runs.manifest import SCHEMA
+from fedrec.runs.summary import SCHEMA as SUMMARY_SCHEMA
+from fedrec.strict_yaml import dump_yaml
 
 _KEPT = 2  # checkpoints
 _STATE = "state"  # whose hash stands beside those of the array files
@@ -97,8 +99,7 @@ class RunFolder:
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Write the resolved recipe."""
-        text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-        write_atomic(self.path / "recipe.yaml", text.encode())
+        write_atomic(self.path / "recipe.yaml", dump_yaml(recipe.model_dump(mode="json")).encode())
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write what the run is made of."""
@@ -112,6 +113,7 @@ class RunFolder:
             raise UserError(
                 f"{path}: schema {manifest.get('schema')!r} is not {SCHEMA}; use the version that made the run"
             )
+        forms.check_form(forms.Manifest, manifest, str(path))
         return manifest
 
     def event(self, kind: str, **fields: Any) -> None:
@@ -125,7 +127,11 @@ class RunFolder:
     def read_journal(self) -> Journal:
         """What is finished; nothing in a new run."""
         path = self.path / "journal.json"
-        return Journal.from_json(read_json(path)) if path.is_file() else Journal()
+        if not path.is_file():
+            return Journal()
+        value = read_json(path)
+        forms.check_form(forms.Journal, value, str(path))
+        return Journal.from_json(value)
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Write ``checkpoints/STAGE/round-NNNNNN``: a safetensors file a group, then ``state.json`` with hashes."""
@@ -169,7 +175,14 @@ class RunFolder:
             raise UserError(
                 f"{self.path}: not finished (no summary.json); go on with `fedrec run --resume {self.path}`"
             )
-        return read_json(self.summary)
+        summary = read_json(self.summary)
+        if summary.get("schema") != SUMMARY_SCHEMA:
+            raise UserError(
+                f"{self.summary}: schema {summary.get('schema')!r} is not {SUMMARY_SCHEMA}, figures of other schemas "
+                "mean something else; run again"
+            )
+        forms.check_form(forms.Summary, summary, str(self.summary))
+        return summary
 
     def gather_ledgers(self) -> None:
         """Copy the markets' ledgers into one ``ledger.jsonl``, market by market (where they lie on this machine)."""

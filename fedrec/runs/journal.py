@@ -1,7 +1,7 @@
 """What the coordinator has finished, so that a run that was interrupted goes on where it stood."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 
@@ -14,6 +14,7 @@ class Journal:
     bytes_up: int = 0  # outside the rounds
     bytes_down: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    chosen: dict[str, Any] = field(default_factory=dict)  # which round's model was taken, and by whom
 
     def to_json(self) -> dict[str, Any]:
         """As it is written."""
@@ -22,4 +23,4 @@ class Journal:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Journal":
         """As it was written."""
-        return cls(**value)
+        return cls(**{entry.name: value[entry.name] for entry in fields(cls)})

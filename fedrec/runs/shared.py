@@ -19,9 +19,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
+from fedrec.arrays import read_arrays
 from fedrec.errors import UserError
 from fedrec.exchange.payload import Array
-from fedrec.files import write_atomic, write_json
+from fedrec.files import reading, write_atomic, write_json
 from fedrec.recipe import Recipe, parse_recipe
 
 SCHEMA = 1
@@ -103,16 +104,17 @@ def read_shared_model(folder: Path) -> SharedModel:
             raise UserError(f"{folder / _PARAMETERS}: other parameters than model.json says; copy the folder again")
         items = read_items(folder) if _KEYS in names else None
         return SharedModel(recipe, parameters, int(description["best_round"]), items)
-    except (OSError, KeyError, TypeError, AttributeError, ValueError, SafetensorError) as error:
+    except (OSError, LookupError, TypeError, AttributeError, ValueError, RecursionError, SafetensorError) as error:
         raise UserError(f"{path}: not readable ({error!r:.100}); copy the folder again") from None
 
 
 def read_items(folder: Path) -> SharedItems:
-    """The item vectors of a federation."""
-    keys = json.loads((folder / _KEYS).read_text(encoding="utf-8"))
-    vectors = load_arrays((folder / _VECTORS).read_bytes())["vectors"]
-    if vectors.ndim != 2 or len(keys) != len(vectors):
-        raise ValueError(f"{len(keys)} keys for vectors of shape {vectors.shape}")
+    """The item vectors of a federation; raises :class:`UserError` where they are not such."""
+    with reading(folder):
+        keys = json.loads((folder / _KEYS).read_text(encoding="utf-8"))
+        vectors = read_arrays(folder / _VECTORS)["vectors"]
+        if not all(isinstance(key, str) for key in keys) or vectors.ndim != 2 or len(keys) != len(vectors):
+            raise ValueError(f"{len(keys)} keys for vectors of shape {vectors.shape}")
     return SharedItems(keys, vectors)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fedrec.recipe import Recipe
 
-SCHEMA = 1
+SCHEMA = 2
 CTR_METRICS = ("auc", "gauc", "logloss", "ece")
 VOLATILE = ("engine", "device", "seconds", "train_seconds", "peak_rss_mb")  # may differ between equal runs
 SIZES = ("users", "items", "interactions")
@@ -26,12 +26,14 @@ def build_summary(
     seconds: Mapping[str, float],
     peak_rss_mb: float,
     privacy: Mapping[str, Mapping[str, Any]],
+    chosen: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Assemble the summary from the scalars that the markets reported.
 
     ``results`` maps market to ``{method}.{metric}`` and ``difference.{method}.{other}.{metric}.{mean,low,high}``, of
     which federated minus local is the ``gain``; ``failed`` lists the stages that a market could not
-    finish; ``other_bytes`` are (up, down) outside the rounds; ``privacy`` is each market's plan, empty without any.
+    finish; ``other_bytes`` are (up, down) outside the rounds; ``privacy`` is each market's plan, empty without any;
+    ``chosen`` says which round's model was taken (0: the untrained one), and which market decided that alone.
     """
     markets = {
         name: _market(member, results.get(name, {})) | ({"privacy": dict(privacy[name])} if name in privacy else {})
@@ -50,6 +52,8 @@ def build_summary(
         "failed": [dict(entry) for entry in failed],
         "mean": _means(market["results"] for market in markets.values()),
         "rounds": [dict(record) for record in rounds],
+        "best_round": chosen.get("best_round"),
+        "decided_by": chosen.get("decided_by"),
         "bytes": {
             "up": other_bytes[0] + sum(record["bytes_up"] for record in rounds),
             "down": other_bytes[1] + sum(record["bytes_down"] for record in rounds),
@@ -88,6 +92,8 @@ def _market(member: Mapping[str, Any], scalars: Mapping[str, float]) -> dict[str
     return {
         **{name: member[name] for name in SIZES},
         "evaluated_users": int(scalars.get("users", 0)),
+        "catalogue": int(scalars["catalogue"]) if "catalogue" in scalars else None,
+        "outside": scalars.get("outside"),
         "results": dict(results),
         "gain": differences.get("federated", {}).get("local", {}),
         "differences": differences,

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from safetensors.numpy import load_file as load_arrays
 from scipy import sparse
 
 from clients.node import MarketNode
+from fedrec.arrays import read_arrays
 from fedrec.data.erase import erase_user
 from fedrec.data.families import own_families, write_own_families
 from fedrec.data.splits import Split
@@ -122,7 +122,7 @@ def _pairs_of(run: FinishedRun, recipe: Recipe, market: str, user: str) -> tuple
 def _counts(node: MarketNode, recipe: Recipe) -> tuple[sparse.csr_matrix, list[str]]:
     """The summed counts among a market's own items."""
     items = _split(node, recipe).items
-    arrays = load_arrays(node.gram)
+    arrays = read_arrays(node.gram)
     if PAIRS in arrays:
         raise RunError(f"market {node.store.name!r}: its counts are noised, there is nothing to subtract from")
     summed = read_summed(arrays, len(items))

@@ -16,7 +16,7 @@ from torch import nn
 
 from clients.contenders import item_codes
 from clients.node import MarketNode
-from fedrec.data.splits import union_items
+from fedrec.data.catalogue import union_vocabulary
 from fedrec.data.store import MarketStore
 from fedrec.exchange.pairs import sum_pairs
 from fedrec.files import write_atomic
@@ -26,7 +26,7 @@ from fedrec.seeds import numpy_generator, seeded_torch
 from fedrec.semantics.base import ItemVectors
 from fedrec.semantics.cooccurrence import CooccurrenceSemantics
 from fedrec.semantics.factory import make_semantics
-from fedrec.stopping import EarlyStopping
+from fedrec.stopping import EarlyStopping, over_markets
 from fedrec.threads import single_threaded
 from fedrec.training.acmr import AcmrTrainer
 from fedrec.training.loop import make_optimiser, train_epoch
@@ -77,7 +77,7 @@ def _maker(
 ) -> Callable[[], list[LocalTrainer[Any]]]:
     """Makes an untrained model for every market."""
     if recipe.model.kind == "acmr":
-        vocabulary = union_items(stores, recipe.evaluation, recipe.seed)
+        vocabulary = union_vocabulary(stores, recipe.evaluation, recipe.seed).items
         return lambda: [AcmrTrainer(recipe, market, vocabulary) for market in markets]
     semantics = pooled_semantics(recipe, markets)
     nodes = [MarketNode(store, run.markets / store.name) for store in stores]
@@ -86,7 +86,7 @@ def _maker(
 
 
 def _prepare(recipe: Recipe, stores: Sequence[MarketStore]) -> list[PreparedMarket]:
-    vocabulary = union_items(stores, recipe.evaluation, recipe.seed) if recipe.evaluation.protocol == "acmr" else None
+    vocabulary = union_vocabulary(stores, recipe.evaluation, recipe.seed) if recipe.ranks_union else None
     return [PreparedMarket(store, recipe, vocabulary) for store in stores]
 
 
@@ -105,7 +105,7 @@ def _pretrain(recipe: Recipe, trainers: Sequence[LocalTrainer[Any]], run: RunFol
         return [first.shared_state() | trainer.carried_state() for trainer in trainers]
 
     def offer() -> bool:
-        validation = sum(trainer.validation() for trainer in trainers) / len(trainers)
+        validation = over_markets(trainer.validation() for trainer in trainers)
         run.event("pooled", offered=watch.offered, total=recipe.federation.rounds, validation=validation)
         return watch.offer(validation, now())
 

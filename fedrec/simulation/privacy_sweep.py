@@ -29,10 +29,11 @@ def sweep_privacy(
     left_out: float,
     progress: Tell,
     tell: Tell = silent,
+    jobs: int = 1,
 ) -> Path:
     """Run, attack, tabulate; returns the page. ``epsilons`` may hold infinity, which is no noise at all.
 
-    ``progress`` hears of every run, ``tell`` of what goes on in it.
+    ``jobs``, ``progress`` and ``tell`` as in :func:`fedrec.simulation.sweep.sweep`; attacks come one by one.
 
     Users left out of training, a share ``left_out``, are the ones that membership is told from; they are tested too.
     """
@@ -60,7 +61,7 @@ def sweep_privacy(
         points.append(Point(f"epsilon-{value:g}", tuple(changes)))
     rows: list[dict[str, Any]] = []
     known: dict[str, dict[str, float]] = {}
-    for done in sweep(reference, points, seeds, overrides, data, out, progress, tell):
+    for done in sweep(reference, points, seeds, overrides, data, out, progress, tell, jobs):
         if done.point.label == _FLOORS:
             known = {market: _accuracy(done, market) for market in done.summary["markets"]}
             continue

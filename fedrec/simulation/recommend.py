@@ -1,5 +1,7 @@
 """``fedrec recommend``: what a finished run would show one person next, on the machine that holds the market's data."""
 
+import csv
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +10,13 @@ import numpy as np
 
 from clients.contenders import finished_contenders
 from clients.node import MarketNode
+from fedrec.data.catalogue import own_vocabulary
+from fedrec.data.market_rows import user_history
 from fedrec.data.sequences import Sequences
-from fedrec.data.splits import Holdout, Split, own_items, user_history
+from fedrec.data.splits import Holdout, Split
 from fedrec.data.store import open_store, open_stores
 from fedrec.errors import UserError
-from fedrec.files import market_name, read_json
+from fedrec.files import market_name, read_json, reading
 from fedrec.recipe import Recipe, load_recipe, override_recipe, parse_recipe
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.manifest import refuse_deployed
@@ -52,7 +56,11 @@ class Recommender:
             self._prepared = node.prepare(recipe)
             self._contenders = finished_contenders(node, recipe)
         weights = read_json(node.mixing) if node.mixing.is_file() else {}
-        self._weights = {name: np.array(values) for name, values in weights.items()}
+        with reading(node.mixing):
+            self._weights = {name: np.array(values, np.float64) for name, values in weights.items()}
+            for name, mix in self._contenders.mixes.items():
+                if name not in self._weights or not self._weights[name].size >= len(mix):
+                    raise ValueError(f"no weights of {name}")
 
     @classmethod
     def open(cls, path: Path | str, market: str, data: Path | str | None = None) -> "Recommender":
@@ -65,6 +73,25 @@ class Recommender:
         folder = Path(path)
         return cls(*(_open(folder, market) if data is None else _open_private(folder, market, Path(data))))
 
+    def read_history(self, values: Sequence[str]) -> list[str]:
+        """Item keys as a person writes them: a value is an item, or several with commas between, as in a CSV line.
+
+        A value that is an item of the market as it stands is that item, commas and all.
+        """
+        store = self._prepared.store
+        known = {*store.catalogue["item_id"], *(store.families or {}).values()}
+        keys: list[str] = []
+        for value in values:
+            if unicodedata.normalize("NFC", value) in known:
+                keys.append(value)
+                continue
+            try:
+                row = next(csv.reader([value], skipinitialspace=True, strict=True), [])
+            except csv.Error:
+                raise UserError(f"--history {value!r}: a quote is opened and not closed; close it") from None
+            keys += [key.strip() for key in row if key.strip()]
+        return keys
+
     def recommend(
         self, history: Sequence[str] = (), k: int = 10, *, user: str | None = None, method: str | None = None
     ) -> Recommended:
@@ -76,7 +103,7 @@ class Recommender:
         if isinstance(history, str):
             raise UserError(f"history {history!r}: a list of item keys, not a text")
         if (user is None) == (not history):
-            raise UserError("recommend: name a person with --user, or give --history ITEM,ITEM,... (one of them)")
+            raise UserError("recommend: name a person with --user, or give --history or --history-file (one of them)")
         if k < 1:
             raise UserError(f"-k {k}: ask for one item at least")
         prepared = self._prepared
@@ -90,7 +117,8 @@ class Recommender:
                 notes.append("no known item in the history: these are the market's most popular items")
             users = np.array([0])
             scorer = scorers.get(chosen) or (lambda _: prepared.test.known.item_counts()[None].astype(np.float64))
-            sold = np.isin(prepared.split.items, own_items(prepared.store, self._recipe.evaluation, self._recipe.seed))
+            own = own_vocabulary(prepared.store, self._recipe.evaluation, self._recipe.seed).items
+            sold = np.isin(prepared.split.items, own)
             scores = np.where(excluded(holdout, users) | ~sold, -np.inf, scorer(users))[0]
         best = [int(item) for item in np.argsort(-scores, kind="stable")[:k] if scores[item] > -np.inf]
         bought = prepared.train.item_counts()
@@ -119,7 +147,8 @@ def _open(path: Path, market: str) -> tuple[MarketNode, Recipe]:
     node = MarketNode(store, run.markets / market)
     if not node.report.is_file():
         raise UserError(f"--market {market!r}: its evaluation failed in {path}, nothing there to recommend with")
-    return node, load_recipe(str(path / "recipe.yaml"), _fixed(read_json(node.report)))
+    with reading(node.report):
+        return node, load_recipe(str(path / "recipe.yaml"), _fixed(read_json(node.report)))
 
 
 def _open_private(path: Path, market: str, data: Path) -> tuple[MarketNode, Recipe]:
@@ -130,14 +159,14 @@ def _open_private(path: Path, market: str, data: Path) -> tuple[MarketNode, Reci
         raise UserError(f"{node.folder}: no finished run of market {market!r}; name a folder in the market's state")
     if store.name != market:
         raise UserError(f"--data {data}: holds market {store.name!r}, not {market!r}")
-    if read_json(node.began_with)["fingerprint"] != store.fingerprint:
+    if read_json(node.began_with).get("fingerprint") != store.fingerprint:
         raise UserError(f"--data {data}: not the data that {path} was trained on; import it again or run again")
     values = read_json(node.recipe)
-    if values["task"] == "ctr":
+    if values.get("task") == "ctr":
         raise UserError(f"{path}: predicts clicks and ranks nothing; recommend needs a run of task sequential")
-    chosen = read_json(node.report)
     recipe = parse_recipe(values, str(node.recipe))
-    return node, override_recipe(recipe, {}, _fixed(chosen))
+    with reading(node.report):
+        return node, override_recipe(recipe, {}, _fixed(read_json(node.report)))
 
 
 def _fixed(chosen: Mapping[str, float]) -> list[str]:
@@ -148,12 +177,14 @@ def _fixed(chosen: Mapping[str, float]) -> list[str]:
 def _history(prepared: PreparedMarket, user: str | None, history: Sequence[str]) -> tuple[list[str], list[int]]:
     store = prepared.store
     if user is not None:
+        user = unicodedata.normalize("NFC", user)  # as importers write ids
         keys, times = user_history(store, prepared.recipe.evaluation, user, prepared.recipe.seed)
         if not keys:
             raise UserError(f"--user {user!r}: not in market {store.name!r}; `fedrec data describe` counts its users")
         return keys, times
     families = store.families or {}
     mapped = prepared.recipe.evaluation.protocol in {"family", "global-time"}
+    history = [unicodedata.normalize("NFC", key) for key in history]
     keys = list(dict.fromkeys(families.get(key, key) if mapped else key for key in history))
     latest = int(store.interactions["timestamp"].max())  # type: ignore[arg-type]
     return keys, [latest] * len(keys)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedrec.data.catalogue import union_vocabulary
 from fedrec.data.ctr import split_ctr
-from fedrec.data.splits import split_market, union_items
+from fedrec.data.splits import split_market
 from fedrec.data.store import MarketStore, open_stores
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
 from fedrec.errors import UserError
@@ -175,10 +176,9 @@ def _resolved(recipe: Recipe, stores: list[MarketStore]) -> Recipe:
 
 def _check_splits(recipe: Recipe, stores: list[MarketStore]) -> None:
     """Split every market once, so that what is wrong is said at the start."""
-    evaluation = _resolved(recipe, stores).evaluation
-    vocabulary = None
-    if evaluation.protocol == "acmr":
-        vocabulary = union_items(stores, evaluation, recipe.seed)
+    resolved = _resolved(recipe, stores)
+    evaluation = resolved.evaluation
+    vocabulary = union_vocabulary(stores, evaluation, recipe.seed) if resolved.ranks_union else None
     for store in stores:
         if recipe.task == "ctr":
             split_ctr(store, evaluation, recipe.ctr, recipe.data.user_share)

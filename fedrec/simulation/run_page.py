@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file as load_tensors
 from sklearn.decomposition import PCA
 
-from clients.contenders import codes_of, make_trainer
+from clients.contenders import codes_of, load_finished, make_trainer
 from clients.node import MarketNode
-from fedrec.data.splits import own_items
+from fedrec.data.catalogue import own_vocabulary
 from fedrec.errors import UserError
 from fedrec.recipe import Recipe
 from fedrec.report.run_figures import CodeUse, ItemMap
@@ -86,8 +85,8 @@ def _nodes(finished: FinishedRun) -> Iterator[MarketNode]:
 def _item_vectors(node: MarketNode, recipe: Recipe) -> NDArray[np.float32]:
     """What the finished model makes of the items that the market sells, as directions [I, d]."""
     trainer = make_trainer(node, recipe, _METHOD)
-    trainer.load(load_tensors(node.model(_METHOD)))
+    load_finished(node, trainer, _METHOD)
     trainer.model.eval()
-    sold = np.isin(node.prepare(recipe).items, own_items(node.store, recipe.evaluation, recipe.seed))
+    sold = np.isin(node.prepare(recipe).items, own_vocabulary(node.store, recipe.evaluation, recipe.seed).items)
     vectors: NDArray[np.float32] = trainer.item_vectors().cpu().numpy()
     return vectors[sold]

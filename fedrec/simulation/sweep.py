@@ -13,6 +13,7 @@ from fedrec.files import read_json, write_json
 from fedrec.recipe import Recipe, load_recipe, recipe_json
 from fedrec.runs.folder import RunFolder
 from fedrec.simulation.complete import complete
+from fedrec.simulation.jobs import Job, run_jobs
 from fedrec.tell import Tell, silent
 
 
@@ -53,10 +54,12 @@ def sweep(
     out: Path,
     progress: Tell,
     tell: Tell = silent,
+    jobs: int = 1,
 ) -> Iterator[Done]:
     """Run what is missing; every run, in order. Raises :class:`UserError` where ``out`` holds something else.
 
-    ``progress`` hears of every run, ``tell`` of every event in it.
+    ``jobs``: how many runs at a time; of two and more each has a process of its own. ``progress`` hears of every run,
+    ``tell`` of every event in it where they come one by one.
     """
     for point in points:
         refuse_fixed([*overrides, *point.overrides])
@@ -66,6 +69,14 @@ def sweep(
         for point in points
     }
     _claim(out, recipes, data)
+    if jobs > 1:
+        asked = [
+            Job(recipe, data, run_path(out, point, seed), f"{point.label}, seed {seed}")
+            for (point, seed), recipe in recipes.items()
+        ]
+        for (point, seed), run in zip(recipes, run_jobs(asked, jobs, progress), strict=True):
+            yield Done.read(point, seed, run)
+        return
     for number, ((point, seed), recipe) in enumerate(recipes.items(), start=1):
         progress(f"run {number} of {len(recipes)}: {point.label}, seed {seed}")
         yield Done.read(point, seed, complete(recipe, data, run_path(out, point, seed), tell))

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
-import yaml
-
 from fedrec.errors import UserError
 from fedrec.exchange.declaration import CTR, FINETUNE
 from fedrec.files import write_atomic
@@ -19,6 +17,7 @@ from fedrec.recipe import load_recipe
 from fedrec.report.figures import csv_text
 from fedrec.runs.folder import RunFolder
 from fedrec.simulation.sweep import Done, Point, sweep
+from fedrec.strict_yaml import dump_yaml
 from fedrec.tell import Tell, silent
 
 _METHOD = "federated"
@@ -119,15 +118,16 @@ def sweep_grid(
     out: Path,
     progress: Tell,
     tell: Tell = silent,
+    jobs: int = 1,
 ) -> Iterator[list[Tried]]:
     """Run every point under every seed; after each run all points tried, best first, and files written anew.
 
-    ``progress`` hears of every run, ``tell`` of every event in it.
+    ``jobs``, ``progress`` and ``tell`` as in :func:`fedrec.simulation.sweep.sweep`.
     """
     require_tunable(reference, overrides)
     points = grid_points(axes)
     found: dict[str, list[Done]] = {}
-    for done in sweep(reference, points, seeds, overrides, data, out, progress, tell):
+    for done in sweep(reference, points, seeds, overrides, data, out, progress, tell, jobs):
         found.setdefault(done.point.label, []).append(done)
         tried = ranked(Tried(point, found[point.label]) for point in points if point.label in found)
         write_tried(out, tried)
@@ -166,8 +166,7 @@ def write_tried(out: Path, tried: Sequence[Tried]) -> None:
 def write_best(out: Path, reference: str, overrides: Sequence[str], point: Point) -> Path:
     """Write ``best.yaml``: the recipe, its overrides and the best point's, as one recipe."""
     recipe = load_recipe(reference, [*overrides, *point.overrides])
-    text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-    write_atomic(out / "best.yaml", text.encode())
+    write_atomic(out / "best.yaml", dump_yaml(recipe.model_dump(mode="json")).encode())
     return out / "best.yaml"
 
 

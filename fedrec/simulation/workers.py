@@ -7,6 +7,7 @@ if it had a host of its own: it does not answer for those before it in the queue
 """
 
 import multiprocessing
+import os
 import signal
 import time
 from collections import deque
@@ -20,6 +21,7 @@ from flwr.app import Error, Message
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 
+from fedrec.processes import end_with_parent
 from fedrec.simulation.inline import CLIENT_RAISED, LocalGrid
 from fedrec.simulation.nodes import HONEST_APP, Seat, load_app, set_identity
 from fedrec.tell import OnReply, ignore
@@ -76,7 +78,7 @@ class _Worker:
         """Start the process."""
         self.connection, theirs = _SPAWN.Pipe()
         self.process: BaseProcess = _SPAWN.Process(
-            target=_serve, args=(theirs, self.seats, self.app), name="fedrec-worker", daemon=True
+            target=_serve, args=(theirs, os.getpid(), self.seats, self.app), name="fedrec-worker", daemon=True
         )
         self.process.start()
         theirs.close()
@@ -195,8 +197,9 @@ def _limit(worker: _Worker, timeout: float | None) -> float | None:
     return timeout if worker.ready else _START_SECONDS
 
 
-def _serve(connection: Connection, seats: Mapping[int, Seat], app: str) -> None:
-    """What a worker process does: answer messages one by one until the pipe closes."""
+def _serve(connection: Connection, parent: int, seats: Mapping[int, Seat], app: str) -> None:
+    """What a worker process does: answer messages one by one until the pipe closes, or the parent is gone."""
+    end_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interruption means
     set_identity()
     client_app = load_app(app)

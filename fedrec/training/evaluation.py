@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from fedrec.data.splits import Holdout
+from fedrec.data.splits import OUTSIDE, Holdout
 from fedrec.metrics.ranking import CUTOFFS, ndcg, per_user_metrics, target_ranks, top_items
 
 Scorer = Callable[[NDArray[np.int64]], NDArray[np.floating]]  # users [B] -> scores [B, I]
@@ -27,9 +27,13 @@ class Ranking:
 
 
 def excluded(holdout: Holdout, users: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """What is not ranked for ``users`` [B]: their history, or all but their candidates and targets. [B, I]."""
+    """What is not ranked for ``users`` [B]: their history and what the catalogue does not hold, or all but their
+    candidates and targets. [B, I].
+    """
     if holdout.candidates is None:
         mask = np.zeros((len(users), holdout.histories.item_count), dtype=bool)
+        if holdout.catalogue is not None:
+            mask[:, ~holdout.catalogue] = True
         histories = holdout.histories.take(users)
         mask[histories.users, histories.items] = True
         return mask
@@ -48,6 +52,7 @@ def user_blocks(users: int, items: int) -> list[NDArray[np.int64]]:
 def rank_users(scorers: Mapping[str, Scorer], holdout: Holdout) -> dict[str, Ranking]:
     """Rank by every scorer in one pass over the users, block by block."""
     items = holdout.histories.item_count
+    ranked = np.ones(items, dtype=bool) if holdout.catalogue is None else holdout.catalogue
     ranks = {name: np.empty(len(holdout.targets)) for name in scorers}
     shown = {name: {cutoff: np.zeros(items, dtype=bool) for cutoff in CUTOFFS} for name in scorers}
     for block in _blocks(holdout):
@@ -60,14 +65,14 @@ def rank_users(scorers: Mapping[str, Scorer], holdout: Holdout) -> dict[str, Ran
     return {
         name: Ranking(
             per_user_metrics(ranks[name], holdout.rows),
-            {f"coverage@{cutoff}": float(seen.mean()) for cutoff, seen in shown[name].items()} if full else {},
+            {f"coverage@{cutoff}": float(seen[ranked].mean()) for cutoff, seen in shown[name].items()} if full else {},
         )
         for name in scorers
     }
 
 
 def all_ranks(scorer: Scorer, holdout: Holdout) -> NDArray[np.float64]:
-    """The rank of every target, [T], counted from zero."""
+    """The rank of every target, [T], counted from zero; infinite outside the catalogue."""
     return np.concatenate([block.rank(scorer)[1] for block in _blocks(holdout)])
 
 
@@ -77,13 +82,18 @@ def mean_ndcg(scorer: Scorer, holdout: Holdout) -> float:
 
 
 def mean_loss(scorer: Scorer, holdout: Holdout) -> float:
-    """Mean over all targets of -log softmax among what is ranked for their users, in nats."""
-    total = 0.0
+    """Mean over the targets in the catalogue of -log softmax among what is ranked for their users, in nats.
+
+    Zero where there is none.
+    """
+    total, count = 0.0, 0
     for block in _blocks(holdout):
         scores = np.where(block.excluded, -np.inf, scorer(block.users).astype(np.float64))  # [B, I]
-        own = scores[block.rows, block.items]
-        total += float((logsumexp(scores, axis=1)[block.rows] - own).sum())
-    return total / len(holdout.targets)
+        inside = block.items != OUTSIDE
+        rows = block.rows[inside]
+        total += float((logsumexp(scores, axis=1)[rows] - scores[rows, block.items[inside]]).sum())
+        count += len(rows)
+    return total / max(count, 1)
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,10 @@ class _Block:
     def rank(self, scorer: Scorer) -> tuple[NDArray[np.floating], NDArray[np.float64]]:
         """Scores [B, I] with -inf where excluded, and the rank of every target of the block."""
         scores = np.where(self.excluded, -np.inf, scorer(self.users))
-        return scores, target_ranks(scores, self.items, self.rows)
+        ranks = np.full(len(self.items), np.inf)
+        inside = self.items != OUTSIDE
+        ranks[inside] = target_ranks(scores, self.items[inside], self.rows[inside])
+        return scores, ranks
 
 
 def _blocks(holdout: Holdout) -> Iterator[_Block]:

@@ -1,9 +1,10 @@
 """One market made ready for one recipe: its split, what it knows of its items, and what is fitted on them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from fedrec.data.catalogue import Vocabulary
 from fedrec.data.columns import Columns
 from fedrec.data.ctr import CtrSplit, split_ctr
 from fedrec.data.sequences import Sequences
@@ -18,12 +19,12 @@ from fedrec.training.prior import ItemItem, fit_itemknn, fit_own_ease
 class PreparedMarket:
     """A store under a recipe. Everything is made on first use.
 
-    ``vocabulary``: the catalogue to rank where that is not the market's own (see :func:`split_market`).
+    ``vocabulary``: of the federation, where its union is ranked (see :func:`split_market`).
     """
 
     store: MarketStore
     recipe: Recipe
-    vocabulary: Sequence[str] | None = None
+    vocabulary: Vocabulary | None = None
 
     @cached_property
     def split(self) -> Split:

@@ -75,7 +75,10 @@ class Contenders:
 
     def learn_weights(self) -> dict[str, NDArray[np.float64]]:
         """How much each part counts in each mix, learned on validation users."""
-        holdout = self.market.validation
+        holdout = self.market.validation.reachable()
+        if not len(holdout):  # nothing says that one part is better than another
+            parts, anybody = self.parts(self.market.validation), np.array([0])
+            return {name: np.ones(sum(len(parts[part](anybody)) for part in mix)) for name, mix in self.mixes.items()}
         users, parts = self._mixing_users(holdout), self.parts(holdout)
         return {name: _learn([parts[part] for part in mix], holdout, users) for name, mix in self.mixes.items()}
 
@@ -125,12 +128,14 @@ def evaluate_market(contenders: Contenders) -> MarketReport:
     """Evaluate the recipe's methods on the test users.
 
     Scalars: ``{method}.{metric}``, ``difference.{method}.{other}.{metric}.{mean,low,high}`` for each headline method
-    against every other (paired per user, percentile bootstrap), chosen hyper-parameters, ``users``.
+    against every other (paired per user, percentile bootstrap), chosen hyper-parameters, ``users``, ``catalogue`` (how
+    many items are ranked), ``outside`` (share of the targets that are not among them: misses for every method).
     """
     test = contenders.market.test
     weights = contenders.learn_weights()
     rankings = rank_users(contenders.scorers(test, weights), test)
-    scalars = {"users": float(len(test)), **contenders.chosen()}
+    ranked = len(contenders.market.items) if test.catalogue is None else int(test.catalogue.sum())
+    scalars = {"users": float(len(test)), "catalogue": float(ranked), "outside": test.outside, **contenders.chosen()}
     for name, ranking in rankings.items():
         scalars |= {f"{name}.{metric}": value for metric, value in ranking.means().items()}
     return MarketReport(scalars | _differences(contenders, rankings), weights, rankings)

@@ -1,5 +1,6 @@
 """recommend, report, adapt, resume: what a person sees, right and wrong."""
 
+import hashlib
 import io
 import json
 import shutil
@@ -7,12 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from rich.console import Console
+from safetensors.numpy import load_file, save_file
 
 from fedrec.cli.main import app, exit_code
-from fedrec.data.store import open_store
+from fedrec.data.store import open_store, write_store
 from fedrec.errors import UserError
+from fedrec.recipe import load_recipe
 from fedrec.report.tables import print_table
 from fedrec.runs.shared import read_shared_model
 from fedrec.simulation.adapt import prepare_adaptation
@@ -239,3 +243,70 @@ def test_mistakes_end_in_two_lines_and_exit_2(
     assert said in fedrec(*filled, code=2)
     assert not list(tmp_path.glob("runs/*"))
     assert not (tmp_path / "new").exists()
+
+
+# histories as people write them
+
+
+def test_histories_may_hold_commas_and_come_in_every_way(tmp_path: Path, fedrec: Fedrec) -> None:
+    """Repeated options, a line of CSV, a file; a value that is an item, comma and all, is it; either Unicode form."""
+    rows = [
+        ("u1", "A,1", 1), ("u1", "B,2", 2), ("u1", "Café", 3), ("u1", "d", 4),
+        ("u2", "B,2", 1), ("u2", "A,1", 2), ("u2", "d", 3), ("u2", "Café", 4),
+        ("u3", "A", 1), ("u3", "d", 2), ("u3", "A,1", 3),
+    ]  # fmt: skip
+    frame = pl.DataFrame(
+        [(user, item, 1_500_000_000 + day * 86400, 1.0) for user, item, day in rows],
+        schema=["user_id", "item_id", "timestamp", "value"],
+        orient="row",
+    )
+    write_store(tmp_path / "data" / "fr", "fr", frame, source="test", time_resolution="day")
+    recipe = load_recipe("floors", ["evaluation.methods=[popularity]", "evaluation.catalogue=all"])
+    prepare_simulation(recipe, tmp_path / "data", tmp_path / "run").start()
+    (tmp_path / "h.txt").write_text("A,1\nCafe\u0301\n", encoding="utf-8")
+    command = ("recommend", tmp_path / "run", "--market", "fr", "-k", "9")
+    for given in (
+        ("--history", "A,1", "--history", "Café"),
+        ("--history", '"A,1",Café'),
+        ("--history", '"A,1", "Cafe\u0301"'),
+        ("--history-file", tmp_path / "h.txt"),
+    ):
+        said = fedrec(*command, *given)
+        assert "left out" not in said
+        assert "for a history of 2" in said
+        assert {line.split()[1] for line in said.splitlines() if line[:1].isdigit()} == {"B,2", "d", "A"}
+    assert "a history of 3" in fedrec(*command, "--history", "A,d", "--history", "B,2")
+    assert "a quote is opened and not closed" in fedrec(*command, "--history", '"A', code=2)
+    assert "--history or --history-file" in fedrec(*command, code=2)
+
+
+# models that are not what was trained
+
+
+def test_another_model_than_the_one_that_was_trained_recommends_nothing(
+    finished: Path, tmp_path: Path, fedrec: Fedrec
+) -> None:
+    """Other names, other shapes, other numbers: strictly what the recipe builds, and by its hash what training left."""
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    path = run / "markets" / "alfa" / "federated.safetensors"
+    note = json.loads((path.parent / "federated.json").read_text())
+    trained = load_file(path)
+    first = next(iter(trained))
+    spoilt = {
+        "renamed": {f"other.{name}": array for name, array in trained.items()},
+        "one less": {name: array for name, array in trained.items() if name != first},
+        "one more": {**trained, "extra": trained[first]},
+        "cut": {**trained, first: trained[first][:1]},
+        "other numbers": {**trained, first: trained[first] + 1},
+    }
+    for what, arrays in spoilt.items():
+        for hashed in (True, False):  # whoever changes the hash too has still another model
+            save_file(arrays, path)
+            digest = hashlib.sha256(path.read_bytes()).hexdigest() if hashed else note["sha256"]
+            (path.parent / "federated.json").write_text(json.dumps({**note, "sha256": digest}))
+            code = 0 if hashed and what == "other numbers" else 2
+            said = fedrec("recommend", run, "--market", "alfa", "--user", "alfa-00007", code=code)
+            assert code == 0 or "federated.safetensors" in said
+    path.write_bytes(b"nothing")
+    assert "federated.safetensors" in fedrec("recommend", run, "--market", "alfa", "--user", "alfa-00007", code=2)

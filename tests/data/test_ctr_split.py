@@ -54,12 +54,9 @@ def market(path: Path, rows: list[Row], families: dict[str, str] | None = None, 
 
 
 def derived(rows: list[Row], families: dict[str, str] | None) -> dict[str, list[Kept]]:
-    """Every user's history: the file's first row of a pair, by time, a family's first item only; days in parts."""
-    first: dict[tuple[str, str], Row] = {}
-    for row in rows:
-        first.setdefault((row.user, row.item), row)
+    """Every user's history by time: of what repeats, item or family, the earliest row; days in parts."""
     histories: dict[str, list[Row]] = defaultdict(list)
-    for row in sorted(first.values(), key=lambda row: (row.day, row.second)):
+    for row in sorted(rows, key=lambda row: (row.day, row.second)):
         named = row._replace(item=(families or {}).get(row.item, row.item))
         if named.item not in [earlier.item for earlier in histories[row.user]]:
             histories[row.user].append(named)
@@ -145,14 +142,14 @@ def test_what_a_users_days_are_for(days: int, each: int) -> None:
     times = np.repeat(np.arange(days) * DAY, each) + np.tile(np.arange(each) * 3600, days)
     both = np.concatenate([[0], times, [0, DAY]])  # a user of one day before, one of two behind
     offsets = np.array([0, 1, 1 + len(times), 3 + len(times)])
-    labels = days_apart(Rows(offsets, np.arange(len(both)), both))
+    labels = days_apart(Rows(offsets, np.arange(len(both)), both, both // 86400))
     assert "".join(LETTER[label] for label in labels) == "C" + "".join(x * each for x in PARTS[days]) + "CL"
 
 
 def test_a_day_ends_at_midnight_utc() -> None:
     """Two rows a second apart are two days; two rows almost a day apart are one."""
     times = MIDNIGHT + np.array([-1, 0, DAY - 1, DAY])
-    labels = days_apart(Rows(np.array([0, 4]), np.arange(4), times))
+    labels = days_apart(Rows(np.array([0, 4]), np.arange(4), times, times // 86400))
     assert [LETTER[label] for label in labels] == ["C", "L", "L", "T"]
 
 
@@ -225,18 +222,21 @@ def test_sampled_negatives_equal_their_rules(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Row], negatives: int, seed: int
 ) -> None:
     """One positive and then its negatives, with its history: items that others met before the holdout, and that this
-    user meets nowhere, not even later. Who has met every one of them makes the market unfit."""
+    user meets nowhere, not even later. Who has met every one of them makes the market unfit. A positive is such an item
+    too: one that nobody met before could be told by that from every negative."""
     histories = derived(rows, None)
     opened = market(tmp_path_factory.mktemp("store") / "jp", rows)
     ctr = CtrSettings(task="sampled", negatives=negatives)
     sells = {kept.item for history in histories.values() for kept in history if kept.part in "CL"}
     allowed = {user: sells - {kept.item for kept in history} for user, history in histories.items()}
-    wanted = {letter: expected(histories, letter, 0.0) for letter in "LVT"}
+    everyone = {letter: expected(histories, letter, 0.0) for letter in "LVT"}
+    wanted = {letter: [row for row in part if row[1] in sells] for letter, part in everyone.items()}
     if not all(wanted.values()) or any(not allowed[user] for part in wanted.values() for user, *_ in part):
         with pytest.raises(UserError):
             split_ctr(opened, under("ctr"), ctr, seed=seed)
         return
     split = split_ctr(opened, under("ctr"), ctr, seed=seed)
+    assert split.outside == pytest.approx(1 - len(wanted["T"]) / len(everyone["T"]))
     for letter, part in parts(split).items():
         found = told(split, part)
         assert found[:: negatives + 1] == wanted[letter]
@@ -262,7 +262,8 @@ def test_negatives_are_drawn_by_popularity(tmp_path: Path) -> None:
     rows = [row for user in range(100) for row in by_days(f"u{user:03d}", "abcdefghi")]
     rows += [Row(f"x{user}", "x", 0, 0, 5.0) for user in range(3)] + by_days("y0", "ay")
     rows += [*by_days("zz", "ab"), Row("zz", "z", 2, 0, 5.0)]
-    split = split_ctr(market(tmp_path / "jp", rows), under("ctr"), CtrSettings(task="sampled", negatives=9))
+    settings = under("ctr", catalogue="all")  # c to i are held out and sold to nobody before
+    split = split_ctr(market(tmp_path / "jp", rows), settings, CtrSettings(task="sampled", negatives=9))
     drawn = Counter(
         item
         for part in parts(split).values()
@@ -294,7 +295,7 @@ def test_parts_draw_their_negatives_apart(tmp_path: Path) -> None:
     """Learning and testing rows of the same users, in the same order: the same draws would be a leak."""
     rows = [row for user in range(40) for row in by_days(f"u{user:03d}", "abcd")]
     rows += [Row(f"x{item}", item, 0, 0, 5.0) for item in "efghijkl"]
-    split = split_ctr(market(tmp_path / "jp", rows), under("ctr"), CtrSettings(task="sampled"))
+    split = split_ctr(market(tmp_path / "jp", rows), under("ctr", catalogue="all"), CtrSettings(task="sampled"))
     assert split.learn.users.tolist() == split.test.users.tolist()
     negative = split.learn.labels == 0
     assert split.learn.items[negative].tolist() != split.test.items[negative].tolist()

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from datetime import date, timedelta
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedrec.data.splits import NEGATIVES, Holdout, Split, own_items, split_market, user_history
+from fedrec.data.catalogue import Vocabulary, own_vocabulary, union_vocabulary
+from fedrec.data.market_rows import user_history
+from fedrec.data.splits import NEGATIVES, OUTSIDE, Holdout, Split, split_market
 from fedrec.data.store import MarketStore, open_store, write_store
 from fedrec.errors import UserError
 from fedrec.recipe import EvaluationSettings
@@ -24,16 +27,13 @@ ROWS = st.lists(
 
 History = list[tuple[str, int]]  # items with their days, oldest first
 Known = dict[str, list[str]]
-Asked = dict[str, tuple[list[str], list[str]]]  # user -> what is known, what is to be found
+Asked = dict[str, tuple[list[str], list[str | None]]]  # user -> what is known, what is to be found; None: a miss
 
 
 def ordered(rows: Rows, families: dict[str, str] | None) -> dict[str, History]:
-    """Every user's history: the first row of a pair, stable by day, a family's first item only."""
-    first: dict[tuple[str, str], int] = {}
-    for user, item, day in rows:
-        first.setdefault((user, item), day)
+    """Every user's history, stable by day: of what repeats, item or family, the earliest row."""
     result: dict[str, History] = defaultdict(list)
-    for (user, item), day in sorted(first.items(), key=lambda entry: entry[1]):
+    for user, item, day in sorted(rows, key=lambda row: row[2]):
         name = (families or {}).get(item, item)
         if name not in [earlier for earlier, _ in result[user]]:
             result[user].append((name, day))
@@ -58,15 +58,15 @@ def of_the_last_steps(histories: dict[str, History], holdout: str) -> tuple[Know
     return train, validation, test
 
 
-def of_a_cut(histories: dict[str, History], cut: int) -> tuple[Known, Asked, Asked]:
-    """Days before ``cut`` are the past; its last item validates where there are three; the next known item tests."""
+def of_a_cut(histories: dict[str, History], cut: int, known_only: bool) -> tuple[Known, Asked, Asked]:
+    """Days before ``cut`` are the past; its last item validates where there are three; the next (known) item tests."""
     known = {item for history in histories.values() for item, day in history if day < cut}
     train: Known = {}
     validation: Asked = {}
     test: Asked = {}
     for user, history in histories.items():
         past = [item for item, day in history if day < cut]
-        later = [item for item, day in history if day >= cut and item in known]
+        later = [item for item, day in history if day >= cut and (item in known or not known_only)]
         if past:
             train[user] = past[:-1] if len(past) >= 3 else past
         if len(past) >= 3:
@@ -80,12 +80,17 @@ def asked(split: Split, holdout: Holdout) -> Asked:
     """A holdout in keys."""
     targets: dict[int, list[str]] = defaultdict(list)
     for row, item in zip(holdout.rows.tolist(), holdout.targets.tolist(), strict=True):
-        targets[row].append(split.items[item])
+        targets[row].append(None if item == OUTSIDE else split.items[item])
     known = listed(holdout.histories, split.items)
     names = [split.users[user] for user in holdout.users]
     assert sorted(targets) == list(range(len(names))), "everyone has a target"
     assert (np.diff(holdout.rows) >= 0).all()
     return {name: (known[row], targets[row]) for row, name in enumerate(names)}
+
+
+def within(found: Asked, catalogue: set[str]) -> Asked:
+    """The same where only the items of a catalogue can be found."""
+    return {user: (known, [one if one in catalogue else None for one in ask]) for user, (known, ask) in found.items()}
 
 
 def counted(holdout: Holdout, split: Split) -> list[list[str]]:
@@ -97,26 +102,32 @@ def cut_at(day: int) -> date:
     return DAY_ZERO + timedelta(days=day)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=160, deadline=None)
 @given(
-    rows=ROWS, kind=st.sampled_from(["item", "untied", "basket", "cut"]), family=st.booleans(), cut=st.integers(1, 4)
+    rows=ROWS,
+    kind=st.sampled_from(["item", "untied", "basket", "cut"]),
+    family=st.booleans(),
+    cut=st.integers(1, 4),
+    everything=st.booleans(),
 )
 def test_every_protocol_equals_its_derivation(
-    tmp_path_factory: pytest.TempPathFactory, rows: Rows, kind: str, family: bool, cut: int
+    tmp_path_factory: pytest.TempPathFactory, rows: Rows, kind: str, family: bool, cut: int, everything: bool
 ) -> None:
     """Few days and few items: ties, baskets and repeats are the rule. A stage without anyone is refused.
 
-    What may be counted at validation is train, at the test train and validation, of everyone who has any.
+    What may be counted at validation is train, at the test train and validation, of everyone who has any. What is
+    ranked there are the items of those rows, or ``everything`` that any row has (before the cut, where there is one).
     """
+    catalogue = "all" if everything else "known"
     families = FAMILIES if family else None
     histories = ordered(rows, families)
     if kind == "cut":
-        evaluation = under("global-time", cut_date=cut_at(cut))
-        train, validation, test = of_a_cut(histories, cut)
+        evaluation = under("global-time", cut_date=cut_at(cut), catalogue=catalogue)
+        train, validation, test = of_a_cut(histories, cut, known_only=everything)
         seen = {item for history in histories.values() for item, day in history if day < cut}
         before_test = [[item for item, day in history if day < cut] for history in histories.values()]
     else:
-        evaluation = under("family" if family else "temporal", holdout=kind)
+        evaluation = under("family" if family else "temporal", holdout=kind, catalogue=catalogue)
         train, validation, test = of_the_last_steps(histories, kind)
         seen = {item for history in histories.values() for item, _ in history}
         before_test = [train[user] + found for user, (_, found) in validation.items()]
@@ -126,10 +137,15 @@ def test_every_protocol_equals_its_derivation(
             split_market(opened, evaluation)
         return
     split = split_market(opened, evaluation)
-    assert split.items == sorted(seen)
+    learned = seen if everything else {item for items in train.values() for item in items}
+    known = seen if everything else {item for items in before_test for item in items}
+    assert split.items == sorted(known)
+    ranked = split.validation.catalogue
+    assert {item for item, one in zip(split.items, known if ranked is None else ranked, strict=True) if one} == learned
+    assert split.test.catalogue is None
     assert listed(split.train, split.items) == [train[user] for user in sorted(train)]
-    assert asked(split, split.validation) == validation
-    assert asked(split, split.test) == test
+    assert asked(split, split.validation) == within(validation, learned)
+    assert asked(split, split.test) == within(test, known)
     assert counted(split.validation, split) == sorted(train.values())
     assert counted(split.test, split) == sorted(filter(None, before_test))
     assert split.test.candidates is None
@@ -145,7 +161,7 @@ def test_what_happens_at_the_cut_is_after_it(tmp_path: Path) -> None:
         orient="row",
     )
     write_store(tmp_path / "jp", "jp", frame, source="test", time_resolution="second")
-    split = split_market(open_store(tmp_path / "jp"), under("global-time", cut_date=DAY_ZERO))
+    split = split_market(open_store(tmp_path / "jp"), under("global-time", cut_date=DAY_ZERO, catalogue="all"))
     assert split.items == ["a", "b", "c", "d"]
     assert asked(split, split.validation) == {"u": (["a", "b"], ["c"])}
     assert asked(split, split.test) == {"u": (["a", "b", "c"], ["d"])}
@@ -157,19 +173,22 @@ def test_a_basket_is_one_users(tmp_path: Path) -> None:
     """Each user's first day is the last day of the one before; ``w`` has three items and two days, so no test."""
     rows = [("u", "a", 0), ("u", "b", 1), ("u", "c", 1), ("u", "d", 2), ("u", "e", 2)]
     rows += [("v", "a", 2), ("v", "b", 3), ("v", "c", 4), ("w", "a", 4), ("w", "b", 4), ("w", "c", 5)]
-    split = split_market(open_store(store(tmp_path / "jp", rows)), under("temporal", holdout="basket"))
+    split = split_market(open_store(store(tmp_path / "jp", rows)), under("temporal", holdout="basket", catalogue="all"))
     assert listed(split.train, split.items) == [["a"], ["a"]]
     assert asked(split, split.validation) == {"u": (["a"], ["b", "c"]), "v": (["a"], ["b"])}
     assert asked(split, split.test) == {"u": (["a", "b", "c"], ["d", "e"]), "v": (["a", "b"], ["c"])}
 
 
 def test_whom_a_cut_tests(tmp_path: Path) -> None:
-    """Before day 3 the market knows a, b, c and d. Whoever comes later has no past to go by (``late``); an item that
-    nobody met is passed over, for the next one that is known (``new``) or for none (``only-new``)."""
+    """Before day 3 the market knows a, b, c and d. Whoever comes later has no past to go by (``late``). An item that
+    nobody had is a miss; in the catalogue of everything it is passed over, for the next one that is known (``new``) or
+    for none (``only-new``)."""
     rows = [("new", item, day) for day, item in enumerate("abc")] + [("only-new", "d", 0), ("other", "d", 1)]
     rows += [("late", "a", 3), ("late", "b", 4), ("new", "x", 3), ("new", "d", 4), ("only-new", "y", 3)]
     opened = open_store(store(tmp_path / "jp", rows))
     split = split_market(opened, under("global-time", cut_date=cut_at(3)))
+    assert asked(split, split.test) == {"new": (["a", "b", "c"], [None]), "only-new": (["d"], [None])}
+    split = split_market(opened, under("global-time", cut_date=cut_at(3), catalogue="all"))
     assert asked(split, split.test) == {"new": (["a", "b", "c"], ["d"])}
     assert [split.users[user] for user in split.validation.users] == ["new"]
     assert sorted(listed(split.train, split.items)) == [["a", "b"], ["d"], ["d"]]
@@ -183,17 +202,75 @@ def test_global_time_needs_a_date(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("holdout", ["item", "basket"])
 def test_a_wider_catalogue_changes_no_key(tmp_path: Path, holdout: str) -> None:
-    """``vocabulary`` renumbers the items; it may come in any order."""
+    """The federation's vocabulary renumbers the items."""
     path = store(tmp_path / "jp", [(user, item, day) for user in "uv" for day, item in enumerate("dacb")])
+    union = ["0", "a", "b", "c", "d", "zz"]
     own, wide = (
-        split_market(open_store(path), under("temporal", holdout=holdout), 0, vocabulary)
-        for vocabulary in (None, ["zz", "d", "c", "0", "b", "a"])
+        split_market(open_store(path), under("temporal", holdout=holdout, catalogue=catalogue), 0, vocabulary)
+        for catalogue, vocabulary in (("all", None), ("union", Vocabulary(union, union)))
     )
     assert wide.items == ["0", "a", "b", "c", "d", "zz"]
     assert wide.train.item_count == wide.test.histories.item_count == 6
     assert listed(wide.train, wide.items) == listed(own.train, own.items)
     for one, other in ((own.validation, wide.validation), (own.test, wide.test)):
         assert asked(own, one) == asked(wide, other)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=ROWS, catalogue=st.sampled_from(["known", "union"]), family=st.booleans())
+def test_no_catalogue_tells_what_is_held_out(
+    tmp_path_factory: pytest.TempPathFactory, rows: Rows, catalogue: str, family: bool
+) -> None:
+    """Whatever the held-out rows are about, what is ranked at their stage is the same.
+
+    Every test item becomes one that nobody else sells; then every validation item does. Another market sells both, so
+    a catalogue made by looking at what others sell would let them in.
+    """
+    settings = under("family" if family else "temporal", catalogue=catalogue)
+    families = FAMILIES | {"new": "new", "newer": "newer"} if family else None
+    histories = ordered(rows, families)
+    if not any(len(history) >= 3 for history in histories.values()):
+        return
+    folder = tmp_path_factory.mktemp("stores")
+    other = store(folder / "other", [("z", item, day) for day, item in enumerate(["new", "newer", "a", "b"])], families)
+
+    def ranked(place: int | None, number: int) -> tuple[set[str], set[str]]:
+        changed = [
+            (user, "new" if place is not None and index == len(history) + place else item, day)
+            for user, history in histories.items()
+            for index, (item, day) in enumerate(history)
+        ]
+        opened = open_store(store(folder / f"jp{number}", changed, families))
+        both = [opened, open_store(other)]
+        vocabulary = union_vocabulary(both, settings) if catalogue == "union" else None
+        split = split_market(opened, settings, vocabulary=vocabulary)
+        learned = split.validation.catalogue
+        at_validation = {item for index, item in enumerate(split.items) if learned is None or learned[index]}
+        return at_validation, set(split.items)
+
+    as_it_is = ranked(None, 0)
+    assert ranked(-1, 1) == as_it_is
+    assert ranked(-2, 2)[0] == as_it_is[0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=ROWS, order=st.randoms(use_true_random=False), kind=st.sampled_from(["temporal", "family", "global-time"]))
+def test_the_order_of_rows_with_times_of_their_own_decides_nothing(
+    tmp_path_factory: pytest.TempPathFactory, rows: Rows, order: Random, kind: str
+) -> None:
+    timed = [(user, item, number) for number, (user, item, _) in enumerate(rows)]  # every moment once
+    shuffled = order.sample(timed, len(timed))
+    cut = {"cut_date": cut_at(len(rows) // 2)} if kind == "global-time" else {}
+    folder, found = tmp_path_factory.mktemp("stores"), []
+    for name, own in (("sorted", timed), ("shuffled", shuffled)):
+        opened = open_store(store(folder / name, own, FAMILIES))
+        try:
+            split = split_market(opened, under(kind, **cut))
+        except UserError as error:
+            found.append(str(error).replace(name, ""))
+            continue
+        found.append(repr((listed(split.train, split.items), asked(split, split.validation), asked(split, split.test))))
+    assert found[0] == found[1]
 
 
 # ties at random
@@ -208,7 +285,7 @@ def test_random_ties_reorder_within_a_day_only(tmp_path: Path) -> None:
     """Days of two items: each pair stays together, in either order, whatever the seed."""
     opened = open_store(store(tmp_path / "jp", crowd(1)))
     for seed in range(10):
-        split = split_market(opened, under("temporal", ties="random"), seed)
+        split = split_market(opened, under("temporal", ties="random", catalogue="all"), seed)
         ((known, found),) = asked(split, split.test).values()
         whole = known + found
         assert [set(whole[day : day + 2]) for day in (0, 2, 4)] == [{"i0", "i1"}, {"i2", "i3"}, {"i4", "i5"}]
@@ -231,6 +308,11 @@ def test_every_order_of_a_tie_is_as_likely(tmp_path: Path) -> None:
 VOCABULARY = [f"i{number:03d}" for number in range(140)]
 
 
+def everywhere(items: list[str]) -> Vocabulary:
+    """The same items at both stages."""
+    return Vocabulary(sorted(items), sorted(items))
+
+
 @settings(max_examples=25, deadline=None)
 @given(rows=ROWS, seed=st.integers(0, 1000))
 def test_acmr_holds_out_two_rows_and_adds_strangers(
@@ -248,7 +330,7 @@ def test_acmr_holds_out_two_rows_and_adds_strangers(
     if not history:
         return
     path = store(tmp_path_factory.mktemp("store") / "jp", rows)
-    split = split_market(open_store(path), under("acmr"), seed, [*VOCABULARY, *"abcdef"])
+    split = split_market(open_store(path), under("acmr"), seed, everywhere([*"abcdef", *VOCABULARY]))
     validation, test = asked(split, split.validation), asked(split, split.test)
     assert set(validation) == set(test) == set(history)
     for user, items in history.items():
@@ -269,13 +351,13 @@ def test_acmr_holds_out_two_rows_and_adds_strangers(
 def test_negatives_when_just_enough_are_left(tmp_path: Path) -> None:
     """A user who met 3 of 102 items leaves 99: all of them, in some order. Of 101 there are too few."""
     opened = open_store(store(tmp_path / "jp", [("u", item, 0) for item in ("i000", "i050", "i101")]))
-    split = split_market(opened, under("acmr"), 3, VOCABULARY[:102])
+    split = split_market(opened, under("acmr"), 3, everywhere(VOCABULARY[:102]))
     for holdout in (split.validation, split.test):
         assert holdout.candidates is not None
         assert sorted(holdout.candidates[0]) == [item for item in range(102) if item not in (0, 50, 101)]
     short = [*VOCABULARY[:100], "i101"]
     with pytest.raises(UserError, match="99 items that a user never met"):
-        split_market(opened, under("acmr"), 3, short)
+        split_market(opened, under("acmr"), 3, everywhere(short))
 
 
 def test_acmr_holds_out_every_row_as_often(tmp_path: Path) -> None:
@@ -284,7 +366,7 @@ def test_acmr_holds_out_every_row_as_often(tmp_path: Path) -> None:
     The standard deviation is sqrt(400 / 4 * 3 / 4) = 8.7; 38 is more than four of them.
     """
     opened = open_store(store(tmp_path / "jp", crowd(400, items=4, days=4)))
-    split = split_market(opened, under("acmr"), 1, VOCABULARY + [f"i{item}" for item in range(4)])
+    split = split_market(opened, under("acmr"), 1, everywhere(VOCABULARY + [f"i{item}" for item in range(4)]))
     for holdout in (split.validation, split.test):
         counts = Counter(split.items[item] for item in holdout.targets)
         assert set(counts) == {"i0", "i1", "i2", "i3"}
@@ -359,7 +441,7 @@ def test_the_seed_decides_and_nothing_else(tmp_path: Path, evaluation: Evaluatio
     opened = open_store(store(tmp_path / "jp", crowd(12)))
 
     def drawn(seed: int) -> str:
-        vocabulary = VOCABULARY + [f"i{item}" for item in range(6)]
+        vocabulary = everywhere(VOCABULARY + [f"i{item}" for item in range(6)])
         split = split_market(opened, evaluation, seed, vocabulary, share)
         stages = [(asked(split, holdout), holdout.candidates) for holdout in (split.validation, split.test)]
         return repr((listed(split.train, split.items), stages))
@@ -387,7 +469,7 @@ def test_own_items_are_the_catalogue_of_the_split(tmp_path: Path, evaluation: Ev
     rows = [("u", item, day) for day, item in enumerate("acef")] + [("v", "b", 0), ("v", "f", 1), ("v", "late", 4)]
     passers_by = [(f"passer-{item}", item, 0) for item in VOCABULARY]
     opened = open_store(store(tmp_path / "jp", rows + passers_by, FAMILIES))
-    assert own_items(opened, evaluation) == split_market(opened, evaluation).items
+    assert own_vocabulary(opened, evaluation).items == split_market(opened, evaluation).items
 
 
 @settings(max_examples=30, deadline=None)

@@ -20,12 +20,9 @@ Rows = list[tuple[str, str, int]]
 
 
 def by_hand(rows: Rows, families: dict[str, str] | None) -> dict[str, list[str]]:
-    """First row of every (user, item); stable sort by time; families replaced; first per family; three or more."""
-    seen: set[tuple[str, str]] = set()
-    kept = [row for row in rows if not ((row[0], row[1]) in seen or seen.add((row[0], row[1])))]  # type: ignore[func-returns-value]
-    kept.sort(key=lambda row: row[2])
+    """Stable sort by time; families replaced; the earliest of every user and family; three or more."""
     histories: dict[str, list[str]] = defaultdict(list)
-    for user, item, _ in kept:
+    for user, item, _ in sorted(rows, key=lambda row: row[2]):
         name = (families or {}).get(item, item)
         if name not in histories[user]:
             histories[user].append(name)
@@ -54,7 +51,7 @@ def listed(sequences: Sequences, items: list[str]) -> list[list[str]]:
 
 def histories(path: Path, protocol: str) -> dict[str, list[str]]:
     """What is known at the test, and what is to be found there."""
-    split = split_market(open_store(path), under(protocol))
+    split = split_market(open_store(path), under(protocol, catalogue="all"))
     known = listed(split.test.histories, split.items)
     targets = [split.items[item] for item in split.test.targets]
     names = [split.users[user] for user in split.test.users]
@@ -92,7 +89,7 @@ def test_an_empty_split_names_its_cause(tmp_path: Path) -> None:
 
 def test_holdouts_are_the_last_two(tmp_path: Path) -> None:
     path = store(tmp_path / "jp", [("u", item, day) for day, item in enumerate("abcd")])
-    split = split_market(open_store(path), under("temporal"))
+    split = split_market(open_store(path), under("temporal", catalogue="all"))
     validation, test = split.validation, split.test
     assert [split.items[i] for i in split.train.items] == ["a", "b"]
     assert [split.items[i] for i in validation.histories.items] == ["a", "b"]
@@ -133,7 +130,7 @@ def test_the_real_protocol_sizes(xmarket: Path) -> None:
     """methods.md section 4, row `family`: users / items."""
     sizes = {}
     for one in open_stores(xmarket):
-        split = split_market(one, under("family"))
+        split = split_market(one, under("family", catalogue="all"))
         sizes[one.name] = (len(split.test), len(split.items))
     assert sizes == {
         "de": (1792, 1936), "jp": (478, 849), "in": (156, 423), "fr": (1774, 1674),

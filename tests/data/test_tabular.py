@@ -37,9 +37,9 @@ def test_a_table_becomes_markets_in_its_own_row_order(tmp_path: Path) -> None:
     assert report.markets == ("fiji", "new-zealand")
     store = open_store(tmp_path / "data" / "new-zealand")
     assert store.interactions.rows() == [
-        ("u1", "b", 1577959200, 5.0),
-        ("u1", "a", 1577836800, 4.0),
-        ("u2", "a", 1577836800, 3.0),
+        ("u1", "b", 1577959200, 5.0, 0),
+        ("u1", "a", 1577836800, 4.0, 0),
+        ("u2", "a", 1577836800, 3.0, 0),
     ]
     assert store.catalogue.select("item_id", "title").rows() == [("a", "Apple"), ("b", "Blue")]
     assert store.time_resolution == "minute"
@@ -98,7 +98,7 @@ MISTAKES = {
     "future": (["u,a,2020-01-01,1,x,A", "u,a,2999-01-01,1,x,A"], {}, "row 3: time '2999-01-01' lies before 1990"),
     "bad value": (["u,a,2020-01-01,nan,x,A"], {}, "row 2: value 'nan' is not a finite number"),
     "no user": ([",a,2020-01-01,1,x,A"], {}, "row 2: user_id None is missing"),
-    "no market name": (["u,a,2020-01-01,1,x,"], {}, "row 2: the market is missing"),
+    "no market name": (["u,a,2020-01-01,1,x,"], {}, "row 2: market None is missing"),
     "unsafe market": (["u,a,2020-01-01,1,x,///"], {}, "market name '' is refused"),
     "nothing": ([], {}, "holds no rows"),
     "merge of nobody": (LINES, {"merge": {"x": ("mars",)}}, "'mars' is no market"),
@@ -173,9 +173,11 @@ def test_online_retail_counts_what_it_drops(tmp_path: Path) -> None:
         "dropped: 1 rows without a customer",
         "dropped: 1 rows of non-products (postage, fees, vouchers)",
         "dropped: 1 rows of no or negative quantity",
+        "user_id: numbers written as floats are taken for whole numbers, such as 17850",
+        "times without an offset are taken for UTC, days are as written; --timezone ZONE says otherwise",
     )
     kingdom = open_store(tmp_path / "data" / "united-kingdom")
-    assert kingdom.interactions.rows() == [("17850.0", "85123A", 1291191960, 6.0)]
+    assert kingdom.interactions.rows() == [("17850", "85123A", 1291191960, 6.0, 0)]
     assert kingdom.catalogue["title"].to_list() == ["LAMP"]
     with pytest.raises(UserError, match="'CustomerID' is missing"):
         run_import("online-retail", csv(tmp_path / "t.csv", LINES), tmp_path / "other")

@@ -164,8 +164,8 @@ def _captured(ended: _Ended) -> Iterator[None]:
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         for number, file in ((1, out), (2, err)):
             os.dup2(file.fileno(), number)
-        sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), "utf-8", "strict", write_through=True)
-        sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), "utf-8", "backslashreplace", write_through=True)
+        sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), "utf-8", "replace", write_through=True)
+        sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), "utf-8", "replace", write_through=True)
         try:
             yield
         finally:

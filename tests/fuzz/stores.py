@@ -119,6 +119,7 @@ def _items(chance: random.Random, market: Path) -> str:
 def _odd_frame(chance: random.Random, frame: pl.DataFrame, names: list[str]) -> tuple[str, pl.DataFrame]:
     """Another frame: columns of other types, names or values, rows that are gone or there twice."""
     name = chance.choice(names)
+    column = frame[name]
     texts = [
         None,
         "",
@@ -136,9 +137,10 @@ def _odd_frame(chance: random.Random, frame: pl.DataFrame, names: list[str]) -> 
     ]
     numbers = [None, 0, -1, 2**62, -(2**62), 1, 253402300800, -62135596801]
     floats = [None, float("nan"), float("inf"), float("-inf"), 0.0, -1.0, 1e300, 1e-320]
-    kind = frame.schema[name]
-    odd: list[Any] = texts if kind == pl.String else numbers if kind.is_integer() else floats
-    value = pl.lit(pl.Series([chance.choice(odd)]).cast(kind, strict=False)).first()  # null where it does not fit
+    odd = {pl.String: texts, pl.Int64: numbers, pl.Int32: [0, 32_400, -86_400, None], pl.Float64: floats}[
+        type(column.dtype)
+    ]
+    value = pl.lit(chance.choice(odd), column.dtype)
     shapes: dict[str, Callable[[], pl.DataFrame]] = {
         f"all {name} the same": lambda: frame.with_columns(value.alias(name)),
         f"one odd {name}": lambda: frame.with_columns(

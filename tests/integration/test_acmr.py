@@ -111,7 +111,7 @@ def test_another_protocol_ranks_the_own_catalogue(wide: Path, tmp_path: Path) ->
     recipe = acmr("evaluation.protocol=temporal", "evaluation.methods=[federated, local]", "federation.rounds=1")
     summary = prepare_simulation(recipe, wide, tmp_path / "run").start()
     assert not summary["failed"]
-    vocabulary = json.loads((tmp_path / "run" / "markets" / "bravo" / "vocabulary.json").read_text())
+    vocabulary = json.loads((tmp_path / "run" / "markets" / "bravo" / "vocabulary.json").read_text())["items"]
     shared = load_file(tmp_path / "run" / "shared" / "model.safetensors")
     assert len(shared["items.weight"]) == len(vocabulary) > summary["markets"]["bravo"]["items"]
     resolved = load_recipe(str(tmp_path / "run" / "recipe.yaml"))

@@ -257,7 +257,8 @@ def test_the_same_update_is_not_summed_by_other_weights(synthetic: Path, tmp_pat
     for path in (tmp_path / "first" / "markets").iterdir():
         (other.run.markets / path.name).mkdir(parents=True)
         shutil.copy2(path / "summed.jsonl", other.run.markets / path.name)
-    other.start()
+    with pytest.raises(RunError, match="no round was accepted"):
+        other.start()
     (record,) = [line for line in read_json_lines(other.run.events) if line["event"] == "round"]
     assert record["accepted"] == []
     assert "summed before over other markets or weights" in other.run.events.read_text()

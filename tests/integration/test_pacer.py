@@ -26,13 +26,16 @@ COUNTED = ("semantics.kind=hashing", "evaluation.methods=[federated, local]")
 
 
 def log_softmax_loss(trainer: SequentialTrainer) -> float:
-    """The validation loss by torch, over the catalogue without the user's history."""
+    """The validation loss by torch, over the train items without the user's history; other targets do not count."""
     holdout = trainer.market.validation
     scores = torch.from_numpy(trainer.scorer(holdout)(np.arange(len(holdout))).astype(np.float64))
     for row in range(len(holdout)):
         history = holdout.histories.items[holdout.histories.offsets[row] : holdout.histories.offsets[row + 1]]
         scores[row, history] = -torch.inf
-    return float(torch.nn.functional.cross_entropy(scores, torch.from_numpy(holdout.targets)))
+    scores[:, np.setdiff1d(np.arange(scores.shape[1]), trainer.market.train.items)] = -torch.inf
+    inside = holdout.targets >= 0
+    assert 0 < inside.sum() < len(inside)
+    return float(torch.nn.functional.cross_entropy(scores[inside], torch.from_numpy(holdout.targets[inside])))
 
 
 def test_the_gap_is_the_difference_of_two_losses_and_the_first_one_is_zero(synthetic: Path, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_the_summary_has_every_method_in_every_market(finished: Path, synthetic:
         difference = figures["results"]["federated"]["ndcg@10"] - figures["results"]["local"]["ndcg@10"]
         assert gain["mean"] == pytest.approx(difference, abs=1e-12)
         assert gain["low"] <= gain["mean"] <= gain["high"]
-    assert summary["schema"] == 1
+    assert summary["schema"] == 2
     assert [record["accepted"] for record in summary["rounds"]] == [["alfa", "bravo", "charlie"]] * 3
     assert all(-1 <= record["drift"] <= 1 for record in summary["rounds"])
 
@@ -179,7 +179,7 @@ def test_the_demo_of_the_command_line(tmp_path: Path) -> None:
     lines = result.stdout.splitlines()
     assert any(line.startswith("round 1/1") for line in lines)
     (row,) = [line for line in lines if line.startswith("echo ")]
-    assert len(row.split()) == 13  # market, users, seven methods, gain and its interval
+    assert len(row.split()) == 14  # market, users, share outside, seven methods, gain and its interval
     assert "try next" in result.stdout
     assert (tmp_path / "run" / "data" / "echo" / "market.yaml").is_file()
     assert {entry.name for entry in (tmp_path / "run").iterdir()} >= {

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import optuna
+import psutil
 import pytest
 import yaml
 
-from fedrec.errors import UserError
+from fedrec.errors import RunError, UserError
 from fedrec.files import append_json_line
+from fedrec.runs.summary import comparable
 from fedrec.simulation import optimise as trials
 from fedrec.simulation import tuning
 from fedrec.simulation.optimise import Axis, optimise
@@ -138,6 +140,35 @@ def test_a_trial_that_lags_behind_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(optuna.TrialPruned, match="after round 0"):
         lagging.follow(tmp_path)("alfa", "train.pretrain")
     assert lagging.pruned
+
+
+def test_several_at_a_time_come_to_the_same(synthetic: Path, tmp_path: Path) -> None:
+    """Two processes, three runs: figures, order and files are those of one after the other; nothing is done twice."""
+    axes, settings = ["training.learning_rate=0.0001,0.005,0.02"], [*SETTINGS, "federation.rounds=1"]
+    told: list[str] = []
+    *_, one_by_one = sweep_grid("fecosr", axes, 1, settings, synthetic, tmp_path / "one", quiet)
+    *_, together = sweep_grid("fecosr", axes, 1, settings, synthetic, tmp_path / "two", told.append, jobs=2)
+    assert [text.partition(":")[0] for text in told] == [f"run {number} of 3" for number in (1, 2, 3)]
+    assert [one.point for one in together] == [one.point for one in one_by_one]
+    for left, right in zip(together, one_by_one, strict=True):
+        assert comparable(left.done[0].summary) == comparable(right.done[0].summary)
+    without = [{k: v for k, v in row.items() if k != "seconds"} for row in rows(tmp_path / "two")]
+    assert without == [{k: v for k, v in row.items() if k != "seconds"} for row in rows(tmp_path / "one")]
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "two").glob("runs/*/summary.json")}
+    list(sweep_grid("fecosr", axes, 1, settings, synthetic, tmp_path / "two", quiet, jobs=2))
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_what_one_of_several_meets_ends_all_in_its_words(synthetic: Path, tmp_path: Path) -> None:
+    """A run that fails, and a recipe that these markets cannot have: each error is of its own kind."""
+    failing = [*SETTINGS, "federation.rounds=1", "federation.norm_bound=1e-9"]
+    with pytest.raises(RunError, match="no round was accepted"):
+        list(sweep_grid("fecosr", ["loss.lam=0,0.3"], 1, failing, synthetic, tmp_path / "run", quiet, jobs=2))
+    unfit = [*SETTINGS, "evaluation.protocol=family"]
+    with pytest.raises(UserError, match="fedrec data families"):
+        list(sweep_grid("fecosr", ["loss.lam=0,0.3"], 1, unfit, synthetic, tmp_path / "user", quiet, jobs=2))
+    left = [" ".join(one.cmdline()) for one in psutil.Process().children()]
+    assert [line for line in left if "resource_tracker" not in line] == []  # Python keeps one of those
 
 
 def test_points_of_a_grid() -> None:

@@ -107,7 +107,7 @@ def test_the_data_of_the_figures_are_the_summarys(run: Path) -> None:
     judged[last["round"]] = last["validation"]  # what the last round made is on the curve too
     assert {int(row["after_round"]): float(row["validation"]) for row in convergence} == judged
     items = Counter(row["market"] for row in cells(run / "figures" / "items.csv"))
-    assert items == {name: market["items"] for name, market in summary["markets"].items()}
+    assert items == {name: market["catalogue"] for name, market in summary["markets"].items()}
 
 
 def test_it_is_written_the_same_again_and_without_the_data_too(run: Path, tmp_path: Path) -> None:
@@ -159,8 +159,14 @@ def summary_of(
     return {
         "protocol": protocol,
         "mean": found,
-        "markets": {name: {"gain": {metric: interval(*gain)}, "results": dict(found)} for name, gain in gains.items()},
+        "markets": {
+            name: {"gain": {metric: interval(*gain)}, "results": dict(found), "outside": None}
+            for name, gain in gains.items()
+        },
         "failed": [],
+        "rounds": [],
+        "best_round": None,
+        "decided_by": None,
     }
 
 

@@ -18,7 +18,7 @@ from fedrec.runs.manifest import build_manifest, what_differs
 def test_the_journal_comes_back_as_it_was_written(tmp_path):
     journal = Journal(
         {"hello": {"jp": {"users": 3.0}}, "stage": [1, None, "text", {"deep": True}]},
-        [{"market": "uk", "action": "train.local", "error": "out of memory"}],
+        [{"market": "uk", "action": "train.local", "reason": "out of memory"}],
         12,
         2**40,
         {"rounds": 1.25},
@@ -34,7 +34,7 @@ def test_a_new_run_has_finished_nothing(tmp_path):
     first = run.read_journal()
     assert first == Journal({}, [], 0, 0, {})
     first.steps["hello"] = {}
-    first.failed.append({"market": "jp"})
+    first.failed.append({"market": "jp", "action": "train.local", "reason": "full"})
     assert run.read_journal() == Journal()
 
 

@@ -20,11 +20,12 @@ class Importer:
     options: frozenset[str] = frozenset()
 
 
-_TABLE = frozenset({"--map", "--market", "--time-format", "--merge", "--least-users"})
+_EVERY_TABLE = frozenset({"--time-format", "--timezone", "--merge", "--least-users"})
+_TABLE = _EVERY_TABLE | {"--map", "--market"}
 IMPORTERS = {
     "csv": Importer(import_csv, _TABLE | {"--separator"}),
     "parquet": Importer(import_parquet, _TABLE),
-    "online-retail": Importer(import_online_retail, frozenset({"--time-format", "--merge", "--least-users"})),
+    "online-retail": Importer(import_online_retail, _EVERY_TABLE),
     "xmarket-5core": Importer(import_xmarket),
 }
 

@@ -51,5 +51,6 @@ def import_online_retail(source: Path, directory: Path, options: ImportOptions) 
         frame = kept
     if frame.is_empty():
         raise UserError(f"{source}: no purchase of a product is left; is this the UCI table?")
-    report = write_markets(checked(frame, str(source), options.time_format), directory, "UCI Online Retail", options)
-    return ImportReport(report.markets, (*notes, *report.notes))
+    frame, said = checked(frame, str(source), options)
+    report = write_markets(frame, directory, "UCI Online Retail", options)
+    return ImportReport(report.markets, (*notes, *said, *report.notes))

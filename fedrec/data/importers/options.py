@@ -27,6 +27,7 @@ class ImportOptions:
     columns: dict[str, str] = field(default_factory=dict)  # role -> column of the source
     market: str | None = None  # name of the one market, where no column says it
     time_format: str | None = None  # of strptime; default: ISO 8601, or seconds or milliseconds since 1970
+    timezone: str | None = None  # of times without an offset, and of calendar days; default: as written, else UTC
     separator: str = ","
     merge: dict[str, tuple[str, ...]] = field(default_factory=dict)  # new market -> markets that become it
     least_users: int = 1  # markets with fewer are left out
@@ -39,6 +40,7 @@ class ImportOptions:
             "--map": "columns",
             "--market": "market",
             "--time-format": "time_format",
+            "--timezone": "timezone",
             "--separator": "separator",
             "--merge": "merge",
             "--least-users": "least_users",

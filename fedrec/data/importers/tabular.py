@@ -1,5 +1,6 @@
 """``csv`` and ``parquet``: any table with one row an interaction, by a mapping of its columns."""
 
+import io
 from pathlib import Path
 
 import polars as pl
@@ -7,8 +8,12 @@ import polars as pl
 from fedrec.data.importers.options import REQUIRED, ROLES, ImportOptions
 from fedrec.data.importers.report import ImportReport
 from fedrec.data.importers.table import MARKET, ROW, checked, write_markets
-from fedrec.data.store import UNREADABLE
+from fedrec.data.importers.texts import csv_header, csv_trouble, names_of, read_text, require_file
+from fedrec.data.store import UNREADABLE, without_panics
 from fedrec.errors import UserError
+from fedrec.words import cleaned
+
+_SEPARATORS = {"tab": "\t", "\\t": "\t"}
 
 
 def import_csv(source: Path, directory: Path, options: ImportOptions) -> ImportReport:
@@ -18,11 +23,12 @@ def import_csv(source: Path, directory: Path, options: ImportOptions) -> ImportR
 
 def import_parquet(source: Path, directory: Path, options: ImportOptions) -> ImportReport:
     """Import a parquet file; see :func:`import_table`."""
-    _require_file(source)
+    require_file(source)
     try:
-        frame = pl.read_parquet(source)
+        with without_panics():
+            frame = pl.read_parquet(io.BytesIO(source.read_bytes()))  # a path may hold what polars takes for a pattern
     except UNREADABLE as error:
-        raise UserError(f"{source}: not readable as parquet ({_short(error)})") from None
+        raise UserError(f"{source}: not readable as parquet ({cleaned(str(error), 120)})") from None
     return import_table(source, frame, directory, options)
 
 
@@ -33,45 +39,47 @@ def import_table(source: Path, frame: pl.DataFrame, directory: Path, options: Im
     market; without a market column, ``--market`` names the one market. Row order is kept. Raises :class:`UserError`
     naming column or row, value and remedy; nothing is left behind in that case.
     """
+    has = names_of(source, frame.columns)
     missing = [role for role in REQUIRED if role not in options.columns]
     if missing:
-        raise UserError(f"--map: {missing[0]} is missing; write --map {missing[0]}=COLUMN ({_has(source, frame)})")
+        raise UserError(f"--map: {missing[0]} is missing; write --map {missing[0]}=COLUMN ({has})")
     for role, column in options.columns.items():
         if column not in frame.columns:
-            raise UserError(f"--map {role}={column}: no such column; {_has(source, frame)}")
+            raise UserError(f"--map {role}={column}: no such column; {has}")
     if (MARKET in options.columns) == (options.market is not None):
         raise UserError("market: give --map market=COLUMN, or --market NAME for all rows (one of them)")
     if frame.is_empty():
         raise UserError(f"{source}: holds no rows; supply some")
     for role, column in options.columns.items():
         if frame.schema[column].is_nested() or frame.schema[column] in (pl.Duration, pl.Time, pl.Object, pl.Binary):
-            raise UserError(f"--map {role}={column}: a column of {frame.schema[column]} cannot be one; convert it")
+            kind = cleaned(str(frame.schema[column]), 60)
+            raise UserError(f"--map {role}={column}: a column of {kind} cannot be one; convert it")
+        if role in {"user", "item", "market"} and frame.schema[column] == pl.Boolean:
+            raise UserError(f"--map {role}={column}: a column of true and false names nobody; choose another")
     chosen = frame.select(pl.col(column).alias(ROLES[role]) for role, column in options.columns.items())
     if options.market is not None:
         chosen = chosen.with_columns(pl.lit(options.market).alias(MARKET))
     chosen = chosen.with_columns(pl.int_range(2, pl.len() + 2).alias(ROW))  # the header is row 1
-    return write_markets(checked(chosen, str(source), options.time_format), directory, str(source.name), options)
+    frame, notes = checked(chosen, str(source), options)
+    report = write_markets(frame, directory, str(source.name), options)
+    return ImportReport(report.markets, (*notes, *report.notes))
 
 
 def read_csv(source: Path, separator: str = ",") -> pl.DataFrame:
-    """A CSV file as texts."""
-    _require_file(source)
+    """A CSV file as texts; what cannot be read is said with its line, and never with what stands there."""
+    separator = _SEPARATORS.get(separator, separator)
     if len(separator.encode()) != 1:
         raise UserError(f"--separator {separator!r}: must be one character")
+    text = read_text(source)
+    header = csv_header(source, text, separator)
     try:
-        return pl.read_csv(source, separator=separator, infer_schema=False)
-    except (*UNREADABLE, UnicodeDecodeError) as error:
-        raise UserError(f"{source}: not readable as CSV ({_short(error)}); check encoding and separator") from None
-
-
-def _require_file(source: Path) -> None:
-    if not source.is_file():
-        raise UserError(f"{source}: no such file")
-
-
-def _has(source: Path, frame: pl.DataFrame) -> str:
-    return f"{source} has {', '.join(frame.columns)}"
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:120]
+        frame = pl.read_csv(text.encode(), separator=separator, infer_schema=False)
+    except UNREADABLE:
+        frame = None
+    if frame is None or frame.columns != header or text.count('"') % 2:
+        trouble = csv_trouble(source, text, separator, len(header))
+        if trouble is not None:
+            raise trouble
+    if frame is None or frame.columns != header:
+        raise UserError(f"{source}: not readable as CSV; check quotes and separator")
+    return frame

@@ -3,11 +3,9 @@
 One file a market, ``{market}_5core.txt`` or ``.txt.gz``, header ``userId itemId rate date``, separated by blanks.
 """
 
-import gzip
 import math
 import re
-import zlib
-from collections.abc import Iterator
+import unicodedata
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from fedrec.data.columns import Columns
 from fedrec.data.importers.options import ImportOptions
 from fedrec.data.importers.report import ImportReport, shared_user_note
 from fedrec.data.importers.table import resolution
+from fedrec.data.importers.texts import read_text
 from fedrec.data.store import EARLIEST, read_families, write_store
 from fedrec.errors import DataError, UserError
 from fedrec.files import market_name, new_folder
@@ -63,7 +62,7 @@ def read_five_core(path: Path) -> pl.DataFrame:
     times: list[int] = []
     values: list[float] = []
     days: dict[str, int] = {}
-    for number, line in _lines(path):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         where = f"{path}: line {number}"
         fields = line.split()
         if number == 1:
@@ -72,19 +71,17 @@ def read_five_core(path: Path) -> pl.DataFrame:
         if not fields:
             continue
         if len(fields) != len(HEADER):
-            raise DataError(
-                f"{where}: {len(fields)} fields in {line[:80]!r}; expected {len(HEADER)}: {' '.join(HEADER)}"
-            )
+            raise DataError(f"{where}: {len(fields)} fields; expected {len(HEADER)}: {' '.join(HEADER)}")
         user, item, rate, day = fields
         if day not in days:
             days[day] = _seconds(day, latest, where)
-        users.append(user)
-        items.append(item)
+        users.append(unicodedata.normalize("NFC", user))
+        items.append(unicodedata.normalize("NFC", item))
         times.append(days[day])
         values.append(_rating(rate, where))
     if not users:
         raise UserError(f"{path}: holds no interactions; remove the file or supply its rows")
-    return pl.DataFrame(dict(zip(Columns.INTERACTIONS, (users, items, times, values), strict=True)))
+    return pl.DataFrame({Columns.USER: users, Columns.ITEM: items, Columns.TIMESTAMP: times, Columns.VALUE: values})
 
 
 def _market_files(source: Path) -> dict[str, Path]:
@@ -101,30 +98,12 @@ def _market_files(source: Path) -> dict[str, Path]:
     return files
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    number = 0
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            for number, raw in enumerate(stream, start=1):
-                if b"\0" in raw:
-                    raise DataError(f"{path}: line {number}: NUL byte; the file is damaged, fetch it again")
-                yield number, raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: line {number}: not UTF-8 ({error.reason}); convert the file to UTF-8") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{path}: after line {number}: truncated or damaged gzip ({error}); fetch it again") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    if number == 0:
-        raise UserError(f"{path}: empty file; remove it or supply its rows")
-
-
 def _check_header(fields: list[str], where: str) -> None:
     for name in HEADER:
         if name not in fields:
             raise UserError(f"{where}: column {name!r} is missing; the header must be {' '.join(HEADER)!r}")
     if fields != HEADER:
-        raise UserError(f"{where}: header {' '.join(fields)!r} must be {' '.join(HEADER)!r}")
+        raise UserError(f"{where}: the header must be {' '.join(HEADER)!r}, in that order and alone")
 
 
 def _rating(text: str, where: str) -> float:

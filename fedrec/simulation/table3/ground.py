@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from fedrec.data.splits import union_items
+from fedrec.data.catalogue import union_vocabulary
 from fedrec.data.store import open_stores
 from fedrec.floors.ease import gram
 from fedrec.models.pointwise.interface import PointwiseModel, Sizes
@@ -17,7 +17,7 @@ from fedrec.tell import Tell, silent
 from fedrec.training.pointwise import Fitted, PointwiseMarket, Settings, candidate_ranks
 from fedrec.training.prepared import PreparedMarket
 
-# One value for all, as in docs/results.md: choosing among many on few validation users overfits.
+# One value for all, as in docs/results/published-table.md: choosing among many on few validation users overfits.
 FIXED = ("ease.lambdas=[50]", "fedease.lambdas=[50]", "itemknn.neighbours=[100]", "itemknn.shrink=[10]")
 _METHODS = "evaluation.methods=[popularity, itemknn, ease]"
 Ranks = NDArray[np.float64]
@@ -56,7 +56,7 @@ class Ground:
     def prepared(self) -> list[PreparedMarket]:
         """Every market over the union of the catalogues."""
         stores = open_stores(self.folder, None if self.only is None else [self.only])
-        union = union_items(stores, self.recipe.evaluation, self.split)
+        union = union_vocabulary(stores, self.recipe.evaluation, self.split)
         return [PreparedMarket(store, self.recipe, union) for store in stores]
 
     @cached_property

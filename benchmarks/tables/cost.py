@@ -1,0 +1,15 @@
+"""docs/results/cost.md and hosts.md: time, memory and bytes."""
+
+from commands import COMPRESSION, DEPLOYMENT, ENGINES, ROUND_OVERHEAD, SCALE
+
+from tables.figures import as_measured
+from tables.table import Table
+
+_PAGE = "docs/results/cost.md"
+TABLES = (
+    Table("round-overhead", _PAGE, lambda: as_measured("round_overhead"), (ROUND_OVERHEAD,)),
+    Table("engines", _PAGE, lambda: as_measured("engines"), (ENGINES,)),
+    Table("scale", _PAGE, lambda: as_measured("scale"), (SCALE,)),
+    Table("compression", _PAGE, lambda: as_measured("compression"), (COMPRESSION,)),
+    Table("deployment", "docs/results/hosts.md", lambda: as_measured("deployment"), (DEPLOYMENT,)),
+)

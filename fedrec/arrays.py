@@ -1,0 +1,48 @@
+"""Arrays on disk (safetensors), read so that a damaged file is named instead of ending in a traceback."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+from safetensors.torch import load as load_tensors
+
+from fedrec.errors import UserError
+
+_REMEDY = "is the run folder damaged? restore it, or run again"
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a file; raises :class:`UserError` for one that is none."""
+    try:
+        return load_arrays(_bytes(path))
+    except (SafetensorError, ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: not readable as safetensors; {_REMEDY}") from None
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The same for torch."""
+    try:
+        return load_tensors(_bytes(path))
+    except (SafetensorError, ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: not readable as safetensors; {_REMEDY}") from None
+
+
+def load_whole(module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Load every parameter of a module, no more and no less; raises :class:`UserError` where names or shapes differ."""
+    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in state.items()}
+    for name in sorted({*expected, *found}):
+        if expected.get(name) != found.get(name):
+            here, there = (str(shapes.get(name, "missing")) for shapes in (found, expected))
+            raise UserError(f"{path}: {name[:80]} is {here}, the recipe's model has {there}; {_REMEDY}")
+    module.load_state_dict(dict(state))
+
+
+def _bytes(path: Path) -> bytes:
+    if not path.is_file():
+        raise UserError(f"{path}: missing; {_REMEDY}")
+    return path.read_bytes()

@@ -1,0 +1,21 @@
+"""Processes that this software starts, and how they end with the one that started them."""
+
+import ctypes
+import os
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1  # prctl(2), Linux
+
+
+def end_with_parent(parent: int) -> None:
+    """Let the system kill this process when ``parent``, which started it, is gone, however that ended.
+
+    Called first thing in the new process. Elsewhere than on Linux it does nothing: there a process ends when it next
+    reads from its pipe.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was gone before it could be asked for
+        os._exit(1)

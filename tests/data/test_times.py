@@ -1,0 +1,155 @@
+"""Moments and calendar days against Python's own zones."""
+
+from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedrec.data.importers import run_import
+from fedrec.data.importers.options import ImportOptions
+from fedrec.data.importers.times import Times, check_zone, read_times
+from fedrec.data.splits import split_market
+from fedrec.data.store import open_store
+from fedrec.errors import DataError, UserError
+from tests.data.test_protocols import asked
+from tests.data.test_splits import listed, under
+
+ZONES = ["Asia/Tokyo", "Europe/London", "America/St_Johns", "Pacific/Auckland", "America/Sao_Paulo", "UTC"]
+MOMENTS = st.datetimes(datetime(1991, 1, 1), datetime(2025, 1, 1)).map(lambda value: value.replace(microsecond=0))
+OFFSETS = st.integers(-12 * 4, 14 * 4).map(lambda quarters: timezone(timedelta(minutes=15 * quarters)))
+
+
+def read(values: list[Any], time_format: str | None = None, zone: str | None = None, dtype: Any = None) -> Times:
+    return read_times(pl.Series(values, dtype=dtype), pl.Series(range(len(values))), "t.csv", time_format, zone)
+
+
+def days(times: Times) -> list[date]:
+    return pl.from_epoch(times.seconds + times.offsets).dt.date().to_list()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(MOMENTS, OFFSETS), min_size=1, max_size=8), st.sampled_from([" ", "T"]), st.booleans())
+def test_a_written_offset_says_moment_and_day(rows: list[tuple[datetime, timezone]], between: str, own: bool) -> None:
+    """Whether in ISO 8601 or in a format of one's own."""
+    moments = [moment.replace(tzinfo=offset) for moment, offset in rows]
+    form = "%d/%m/%Y %H:%M:%S %z"
+    times = read([one.strftime(form) if own else one.isoformat(between) for one in moments], form if own else None)
+    assert times.seconds.to_list() == [int(one.timestamp()) for one in moments]
+    assert days(times) == [one.date() for one in moments]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(MOMENTS, min_size=1, max_size=8), st.sampled_from(ZONES))
+def test_a_clock_without_a_place_is_of_the_zone_that_was_given(clocks: list[datetime], zone: str) -> None:
+    """Python's fold 0 is the first of an hour that comes twice. A skipped hour counts as the hour after it does."""
+    times = read([clock.isoformat() for clock in clocks], zone=zone)
+    local = [clock.replace(tzinfo=ZoneInfo(zone)) for clock in clocks]
+    there = [
+        one.astimezone(UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=None) == one.replace(tzinfo=None) for one in local
+    ]
+    for seconds, day, one, exists in zip(times.seconds, days(times), local, there, strict=True):
+        assert day == one.date()
+        if exists:
+            assert seconds == int(one.timestamp())
+        else:
+            later = one + timedelta(hours=1)
+            assert seconds == int(later.timestamp()) - 3600
+    plain = read([clock.isoformat() for clock in clocks])
+    assert plain.seconds.to_list() == [int(clock.replace(tzinfo=UTC).timestamp()) for clock in clocks]
+    assert days(plain) == [clock.date() for clock in clocks]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(MOMENTS, min_size=1, max_size=8), st.sampled_from(ZONES), st.sampled_from(["number", "Z", "column"]))
+def test_a_moment_is_counted_by_days_of_the_zone_that_was_given(moments: list[datetime], zone: str, form: str) -> None:
+    known = [moment.replace(tzinfo=UTC) for moment in moments]
+    values: list[Any] = known
+    if form != "column":
+        values = [int(one.timestamp()) if form == "number" else one.strftime("%Y-%m-%dT%H:%M:%SZ") for one in known]
+    for named, wanted in ((zone, ZoneInfo(zone)), (None, UTC)):
+        times = read(values, zone=named)
+        assert times.seconds.to_list() == [int(one.timestamp()) for one in known]
+        assert days(times) == [one.astimezone(wanted).date() for one in known]
+
+
+def test_a_frames_own_zone_is_the_place(tmp_path: Path) -> None:
+    moment = datetime(2024, 3, 1, 8, tzinfo=ZoneInfo("Asia/Tokyo"))
+    times = read([moment], dtype=pl.Datetime("us", "Asia/Tokyo"))
+    assert (times.seconds.to_list(), days(times)) == ([int(moment.timestamp())], [date(2024, 3, 1)])
+    assert days(read([moment.date()])) == [date(2024, 3, 1)]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("2024-03-01", []),
+        ("2024-03-01T08:00", ["days are as written"]),
+        ("2024-03-01T08:00Z", ["by days of UTC"]),
+        ("1709280000", ["by days of UTC"]),
+        ("2024-03-01T08:00+09:00", ["days follow the offset"]),
+    ],
+)
+def test_an_import_says_whose_days_it_counts(value: str, said: list[str]) -> None:
+    notes = read([value]).notes
+    assert len(notes) == len(said)
+    assert all(words in note for words, note in zip(said, notes, strict=True))
+    (with_zone,) = read([value], zone="Asia/Tokyo").notes
+    assert "Asia/Tokyo" in with_zone
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(st.sampled_from("uvw"), st.sampled_from("abcdef"), st.integers(0, 6 * 24)), min_size=15, max_size=40
+    ),
+    hours=st.integers(-11, 13),
+)
+def test_baskets_are_the_same_however_the_same_clock_is_written(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, int]], hours: int
+) -> None:
+    """Local times, the same with their offset, and as UTC with the zone named: one day is one basket in each."""
+    folder = tmp_path_factory.mktemp("times")
+    place = timezone(timedelta(hours=hours))
+    zone = f"Etc/GMT{-hours:+d}"  # whose sign is the other way round
+    clocks = [datetime(2024, 3, 1) + timedelta(hours=hour) for _, _, hour in rows]
+    written = {
+        "local": [clock.isoformat() for clock in clocks],
+        "offset": [clock.replace(tzinfo=place).isoformat() for clock in clocks],
+        "utc": [clock.replace(tzinfo=place).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for clock in clocks],
+    }
+    found = []
+    for name, times in written.items():
+        lines = [f"{user},{item},{time}" for (user, item, _), time in zip(rows, times, strict=True)]
+        (folder / f"{name}.csv").write_text("\n".join(["who,what,when", *lines]) + "\n")
+        options = ImportOptions(
+            {"user": "who", "item": "what", "time": "when"}, market="jp", timezone=zone if name == "utc" else None
+        )
+        run_import("csv", folder / f"{name}.csv", folder / name, options)
+        try:
+            split = split_market(open_store(folder / name / "jp"), under("temporal", holdout="basket"))
+        except UserError as error:
+            found.append(str(error).replace(f"/{name}/", "/"))
+            continue
+        stages = (asked(split, split.validation), asked(split, split.test))
+        found.append(repr((split.items, listed(split.train, split.items), stages)))
+    assert found == found[:1] * 3
+
+
+def test_zones_and_formats_that_are_none() -> None:
+    assert check_zone("Asia/Tokyo") == "Asia/Tokyo"
+    for name in ("Mars/Olympus", "../etc/passwd", "", "Asia"):
+        with pytest.raises(UserError, match="--timezone"):
+            check_zone(name)
+    with pytest.raises(UserError, match="--time-format '%H': no format"):
+        read(["08"], time_format="%H")
+
+
+@pytest.mark.parametrize("value", ["yesterday", "2024-13-01", "inf", "nan", "1e30", "-5", "0001-01-01", "2999-01-01"])
+def test_other_times_are_refused(value: str) -> None:
+    with pytest.raises(DataError, match="row 0: time"):
+        read([value])
