@@ -66,7 +66,7 @@ def drop_later_rows(store: MarketStore, path: Path) -> None:
 
 def measure(data: Path, key: Key) -> list[dict[str, str]]:
     """One run; a row a market and method."""
-    repeats, catalogue, seed = key
+    _, catalogue, seed = key
     folder = results.WORK / "corrections" / "-".join(key)
     overrides = ["evaluation.protocol=family", f"evaluation.catalogue={catalogue}"]
     overrides.append(f"evaluation.methods=[{', '.join(METHODS)}]")

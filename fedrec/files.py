@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import os
 import re
 import shutil
@@ -79,7 +80,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object that this software wrote; raises :class:`UserError` for what is none."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         why = cleaned(str(error), 100)
         raise UserError(f"{path}: not readable as JSON ({why}); is the run folder damaged?") from None
@@ -91,6 +92,11 @@ def read_json(path: Path) -> dict[str, Any]:
 def _no_number(text: str) -> Any:
     """Python reads NaN and infinities, which are no JSON and which we never write."""
     raise ValueError(f"{text} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _no_number(text)
 
 
 def append_json_line(path: Path, value: Mapping[str, Any], mode: int = 0o644, durable: bool = False) -> None:
@@ -135,7 +141,7 @@ class JsonLines:
         found = []
         for line in whole.decode(errors="replace").splitlines():
             with suppress(ValueError, RecursionError):
-                value = json.loads(line, parse_constant=_no_number)
+                value = json.loads(line, parse_constant=_no_number, parse_float=_finite)
                 if isinstance(value, dict):
                     found.append(value)
         return found

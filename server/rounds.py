@@ -88,6 +88,8 @@ class Rounds:
     def restore(cls, checkpoint: Checkpoint, patience: int, strategy: SharedAverage, traffic: Traffic) -> "Rounds":
         """Go on from a checkpoint."""
         state, arrays = checkpoint.state, checkpoint.arrays
+        if not 0 <= state["best_round"] <= state["made_in"] <= len(state["records"]):
+            raise RunError("a checkpoint is not as this software wrote it; remove it to go on from the one before")
         strategy.restore(arrays["server"])
         traffic.up, traffic.down = state["bytes"]["up"], state["bytes"]["down"]
         watch = EarlyStopping[Shared](patience)

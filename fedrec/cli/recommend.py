@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from fedrec.report.tables import print_lines, print_table
+from fedrec.words import cleaned
 
 
 def recommend(
@@ -46,4 +47,4 @@ def recommend(
         rows,
         "bought by: users in training" + ("" if any(row[-1] for row in rows) else "; this catalogue has no texts"),
     )
-    print_lines(console, [f"note: {note}" for note in found.notes])
+    print_lines(console, [f"note: {cleaned(note, 300)}" for note in found.notes])

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from fedrec.arrays import read_arrays
 from fedrec.errors import UserError
+from fedrec.files import reading
 from fedrec.metrics.ctr import ADDITIVE, Predictions
 from fedrec.metrics.significance import holm, paired_t
 from fedrec.recipe import load_recipe
@@ -54,11 +55,12 @@ class FinishedRun:
         """
         path = RunFolder(self.path).markets / market / "per_user.safetensors"
         arrays = read_arrays(path) if path.is_file() else {}
-        if f"{method}.{metric}" in arrays:
-            return dict(zip(arrays["users"].tolist(), arrays[f"{method}.{metric}"].tolist(), strict=True))
-        if f"{method}.predicted" in arrays and metric in ADDITIVE:
-            predictions = Predictions(arrays["users"], arrays["labels"], arrays[f"{method}.predicted"])
-            return predictions.contributions(metric)
+        with reading(path):
+            if f"{method}.{metric}" in arrays:
+                return dict(zip(arrays["users"].tolist(), arrays[f"{method}.{metric}"].tolist(), strict=True))
+            if f"{method}.predicted" in arrays and metric in ADDITIVE:
+                predictions = Predictions(arrays["users"], arrays["labels"], arrays[f"{method}.predicted"])
+                return predictions.contributions(metric)
         return None
 
 

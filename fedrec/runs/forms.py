@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.types import FiniteFloat
 
 from fedrec.errors import UserError
@@ -74,8 +74,9 @@ class Bytes(_Form):
 
 
 class Seconds(_Form):
-    """How long it took."""
+    """How long it took, in all and by phase."""
 
+    __pydantic_extra__: dict[str, FiniteFloat]
     total: FiniteFloat
 
 
@@ -89,6 +90,13 @@ class Privacy(_Form):
     relation: str | None
     sampling: str | None
     mechanisms: list[str]
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Privacy":
+        promise = (self.unit, self.delta, self.accountant, self.relation, self.sampling)
+        if self.epsilon is not None and None in promise:
+            raise ValueError("an epsilon without all that it means")
+        return self
 
 
 class Failure(_Form):
@@ -149,10 +157,17 @@ class Manifest(_Form):
     start_from: str | None
 
 
+class Steps(_Form):
+    """What is finished: of rounds their records."""
+
+    pretrain: list[Round] = []
+    codebook: list[Round] = []
+
+
 class Journal(_Form):
     """``journal.json``."""
 
-    steps: dict[str, Any]
+    steps: Steps
     failed: list[Failure]
     bytes_up: int
     bytes_down: int

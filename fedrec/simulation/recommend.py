@@ -58,9 +58,9 @@ class Recommender:
         weights = read_json(node.mixing) if node.mixing.is_file() else {}
         with reading(node.mixing):
             self._weights = {name: np.array(values, np.float64) for name, values in weights.items()}
-            for name, mix in self._contenders.mixes.items():
-                if name not in self._weights or not self._weights[name].size >= len(mix):
-                    raise ValueError(f"no weights of {name}")
+            for name, count in self._contenders.views.items():
+                if self._weights[name].shape != (count,):
+                    raise ValueError(f"{name} has {len(self._weights[name])} weights, not {count}")
 
     @classmethod
     def open(cls, path: Path | str, market: str, data: Path | str | None = None) -> "Recommender":

@@ -24,6 +24,7 @@ from fedrec.training.prior import ItemItem, item_views, popularity_views
 from fedrec.training.stages import LocalTrainer
 
 _MIXING_CELLS = 3_000_000  # scores per part used to learn the mixing weights
+VIEWS = 3  # of an item-item model and of popularity; a trained model is one
 Part = Callable[[NDArray[np.int64]], NDArray[np.float32]]  # users [B] -> scores [k, B, I]
 MixingWeights = Mapping[str, NDArray[np.float64]]
 
@@ -60,6 +61,11 @@ class Contenders:
             result["fedease"] = ("shared", *prior)
         return result
 
+    @property
+    def views(self) -> dict[str, int]:
+        """How many weights each mix has."""
+        return {name: sum(1 if part in self.trainers else VIEWS for part in mix) for name, mix in self.mixes.items()}
+
     def parts(self, holdout: Holdout) -> dict[str, Part]:
         """What is mixed, at one stage. A part computes each block of users once, however many methods use it."""
         settings = self.recipe.prior
@@ -77,8 +83,7 @@ class Contenders:
         """How much each part counts in each mix, learned on validation users."""
         holdout = self.market.validation.reachable()
         if not len(holdout):  # nothing says that one part is better than another
-            parts, anybody = self.parts(self.market.validation), np.array([0])
-            return {name: np.ones(sum(len(parts[part](anybody)) for part in mix)) for name, mix in self.mixes.items()}
+            return {name: np.ones(count) for name, count in self.views.items()}
         users, parts = self._mixing_users(holdout), self.parts(holdout)
         return {name: _learn([parts[part] for part in mix], holdout, users) for name, mix in self.mixes.items()}
 
