@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-SIDE_BY_SIDE = {"grid.py", "codes.py", "compression.py"}  # scripts that take --jobs
+SIDE_BY_SIDE = {"grid.py", "codes.py", "compression.py", "corrections.py"}  # scripts that take --jobs
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,7 @@ CODES_BACKBONES = _codes(
     "--backbones widedeep,deepfm,dcnv2,din --tasks sampled,ratings",
 )
 NEWCOMERS = Command("newcomers.py XMARKET", ("newcomers",))
+CORRECTIONS = Command("corrections.py XMARKET", ("corrections",))
 RIDGE = Command("ridge.py XMARKET", ("ridge",))
 _EPSILONS = "--epsilon inf,16,8,4,2,1 --seeds 2 --set 'data.markets=[in, jp, de, ca]'"
 PRIVACY_FECOSR = Command(f"privacy.py fecosr XMARKET {_EPSILONS} --set federation.rounds=20", ("privacy_fecosr",))

@@ -1,7 +1,8 @@
 """docs/results/sensitivity.md: how much our own choices decide."""
 
-from commands import BASKET, LOSSES, METHODS, RIDGE, TIES, UNIFORM, UNTIED
+from commands import BASKET, CORRECTIONS, LOSSES, METHODS, RIDGE, TIES, UNIFORM, UNTIED
 
+from fedrec.report.table3 import MARKETS
 from tables.figures import HEADLINE, markdown, mean, per_seed_means, rows_of, select, values
 from tables.table import Table
 
@@ -47,9 +48,39 @@ def ridge() -> str:
     return markdown(lines)
 
 
+def corrections() -> str:
+    """Means over the markets: either correction alone, and both."""
+    methods = ("popularity", "itemknn", "ease", "fedease", "local_without_prior", "local")
+    methods = (*methods, "federated_without_prior", "federated")
+    names = (method.replace("_without_prior", " (no prior)") for method in methods)
+    lines = [["repeated rows", "catalogue", *names, "federated − local"]]
+    for repeats, words in (("first", "first in the file"), ("earliest", "earliest in time")):
+        for catalogue in ("all", "known"):
+            rows = select("corrections", repeats=repeats, catalogue=catalogue)
+            means = {method: mean(per_seed_means(rows, method)) for method in methods}
+            gain = means["federated"] - means["local"]
+            lines.append([words, catalogue, *(f"{figure:.4f}" for figure in means.values()), f"{gain:+.4f}"])
+    return markdown(lines)
+
+
+def outside() -> str:
+    """How many items each market ranks, and which share of its test targets is not among them."""
+    lines = [["", *MARKETS]]
+    for words, catalogue in (("items of any row", "all"), ("known items", "known")):
+        rows = select("corrections", repeats="earliest", catalogue=catalogue, method="popularity")
+        ranked = {row["market"]: row["ranked"] for row in rows}
+        lines.append([words, *(ranked[market] for market in MARKETS)])
+    rows = select("corrections", repeats="earliest", catalogue="known", method="popularity")
+    shares = {row["market"]: float(row["outside"]) for row in rows}
+    lines.append(["targets outside", *(f"{shares[market]:.1%}" for market in MARKETS)])
+    return markdown(lines)
+
+
 _PAGE = "docs/results/sensitivity.md"
 TABLES = (
     Table("sensitivity", _PAGE, sensitivity, (METHODS, TIES, UNTIED, BASKET)),
+    Table("corrections", _PAGE, corrections, (CORRECTIONS,)),
+    Table("targets-outside", _PAGE, outside, (CORRECTIONS,)),
     Table("weights", _PAGE, weights, (LOSSES, UNIFORM)),
     Table("ridge", _PAGE, ridge, (RIDGE,)),
 )
