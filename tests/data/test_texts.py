@@ -81,6 +81,12 @@ def test_the_cause_and_the_line_and_no_row(content: bytes, said: str, tmp_path: 
     assert [entry.name for entry in tmp_path.iterdir()] == ["t.csv"]
 
 
+def test_a_quote_within_a_value_is_one(tmp_path: Path) -> None:
+    """As shops write sizes in inches; blanks around the names of columns do not count."""
+    content = 'who, what ,when\nu1,5" screen,2020-01-01\nu2,a,2020-01-02\nu3,7" x 9",2020-01-03\n\n'
+    assert [row[1] for row in imported(tmp_path, content.encode())] == ['5" screen', "a", '7" x 9"']
+
+
 CELLS = st.text(st.sampled_from('ab,"\n\r é;'), max_size=5)
 
 

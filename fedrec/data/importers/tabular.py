@@ -8,7 +8,7 @@ import polars as pl
 from fedrec.data.importers.options import REQUIRED, ROLES, ImportOptions
 from fedrec.data.importers.report import ImportReport
 from fedrec.data.importers.table import MARKET, ROW, checked, write_markets
-from fedrec.data.importers.texts import csv_header, csv_trouble, names_of, read_text, require_file
+from fedrec.data.importers.texts import csv_header, csv_records, csv_trouble, names_of, read_text, require_file
 from fedrec.data.store import UNREADABLE, without_panics
 from fedrec.errors import UserError
 from fedrec.words import cleaned
@@ -70,7 +70,7 @@ def read_csv(source: Path, separator: str = ",") -> pl.DataFrame:
     separator = _SEPARATORS.get(separator, separator)
     if len(separator.encode()) != 1:
         raise UserError(f"--separator {separator!r}: must be one character")
-    text = read_text(source)
+    text = read_text(source).rstrip("\n") + "\n"
     header = csv_header(source, text, separator)
     try:
         frame = pl.read_csv(text.encode(), separator=separator, infer_schema=False)
@@ -80,6 +80,8 @@ def read_csv(source: Path, separator: str = ",") -> pl.DataFrame:
         trouble = csv_trouble(source, text, separator, len(header))
         if trouble is not None:
             raise trouble
-    if frame is None or frame.columns != header:
-        raise UserError(f"{source}: not readable as CSV; check quotes and separator")
-    return frame
+    if frame is None or frame.columns != header:  # a quote within a value, as in 5" screen, is no trouble but to polars
+        frame = pl.DataFrame(
+            csv_records(text, separator, len(header)), schema=dict.fromkeys(header, pl.String), orient="row"
+        )
+    return frame.rename({name: name.strip() for name in header})

@@ -62,9 +62,10 @@ def csv_header(source: Path, text: str, separator: str) -> list[str]:
         header = next(csv.reader(text.split("\n"), delimiter=separator))
     except (csv.Error, StopIteration):
         raise UserError(f"{source}: line 1: not readable as a header; check separator and quotes") from None
-    twice = [name for name, count in Counter(header).items() if count > 1]
+    names = [name.strip() for name in header]
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        times = header.count(twice[0])
+        times = names.count(twice[0])
         raise UserError(f"{source}: line 1: column {twice[0][:40]!r} stands there {times} times; rename all but one")
     return header
 
@@ -74,6 +75,14 @@ def names_of(source: Path, columns: list[str]) -> str:
     if any(_VALUE.fullmatch(name.strip()) for name in columns):
         return f"line 1 of {source} holds values, not names of columns; put a header above the rows"
     return f"{source} has {cleaned(', '.join(columns), 300)}"
+
+
+def csv_records(text: str, separator: str, columns: int) -> list[list[str | None]]:
+    """The records below the header, of so many values each; what is missing or empty is None."""
+    reader = csv.reader((f"{line}\n" for line in text.rstrip("\n").split("\n")), delimiter=separator)
+    next(reader)
+    records = (record + [""] * (columns - len(record)) for record in reader)
+    return [[value or None for value in record] for record in records]
 
 
 def csv_trouble(source: Path, text: str, separator: str, columns: int) -> DataError | None:
