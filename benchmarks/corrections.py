@@ -19,7 +19,7 @@ from results import append_rows, measured, say_complete
 from runs import finish, settings
 
 from fedrec.data.columns import Columns
-from fedrec.data.store import MarketStore, open_stores, write_store
+from fedrec.data.store import MarketStore, copy_store, open_stores
 
 METHODS = ("federated", "local", "popularity", "itemknn", "ease", "fedease")
 REPEATS, CATALOGUES = ("first", "earliest"), ("all", "known")
@@ -53,15 +53,7 @@ def main() -> None:
 def drop_later_rows(store: MarketStore, path: Path) -> None:
     """A copy of a market in which the row of every user and item that stands first in the file is the only one."""
     kept = store.interactions.unique([Columns.USER, Columns.ITEM], keep="first", maintain_order=True)
-    write_store(
-        path,
-        store.name,
-        kept,
-        source=store.source,
-        time_resolution=store.time_resolution,
-        items=store.catalogue,
-        families=store.families,
-    )
+    copy_store(store, path, kept)
 
 
 def measure(data: Path, key: Key) -> list[dict[str, str]]:

@@ -11,7 +11,7 @@ from clients.instruction import Instruction
 from clients.memory import FileMemory, tensors
 from clients.node import MarketNode
 from clients.privacy import derived
-from fedrec.arrays import load_whole, read_arrays, read_tensors
+from fedrec.arrays import load_whole, read_arrays
 from fedrec.errors import RunError
 from fedrec.exchange.codebook import LEVEL, statistics_arrays
 from fedrec.exchange.payload import Payload
@@ -98,8 +98,7 @@ def report_ctr(node: MarketNode, instruction: Instruction) -> Payload:
     predictions: dict[str, Predictions] = {}
     for method in recipe.evaluation.methods:
         trainer = _predictor(node, recipe, method)
-        path = node.model(f"ctr-{method}")
-        load_whole(trainer.model, read_tensors(path), path)
+        load_whole(trainer.model, node.model(f"ctr-{method}"))
         predictions[method] = trainer.predict(trainer.split.test)
     generator = numpy_generator(recipe.seed, node.store.name, "bootstrap")
     scalars = evaluate_ctr(predictions, recipe, generator) | {"outside": node.prepare(recipe).ctr.outside}

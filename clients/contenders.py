@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from clients.node import MarketNode
-from fedrec.arrays import load_whole, read_arrays, read_tensors
+from fedrec.arrays import load_whole, read_arrays
 from fedrec.errors import RunError, UserError
 from fedrec.exchange.noised_pairs import PAIRS, RIDGE, read_ridged, symmetric
 from fedrec.exchange.pairs import read_summed
@@ -49,7 +49,7 @@ def load_finished(node: MarketNode, trainer: LocalTrainer[Any], name: str) -> No
     path, note = node.model(name), node.note(name)
     if note.is_file() and read_json(note).get("sha256") != hashlib.sha256(path.read_bytes()).hexdigest():
         raise UserError(f"{path}: not the model that was trained ({note.name} has its hash); restore it, or run again")
-    load_whole(trainer.model, read_tensors(path), path)
+    load_whole(trainer.model, path)
 
 
 def make_trainer(node: MarketNode, recipe: Recipe, method: str) -> LocalTrainer[Any]:

@@ -22,7 +22,7 @@ from fedrec.exchange.keys import read_keys
 from fedrec.exchange.noised_pairs import PAIRS, symmetric, triangle_of
 from fedrec.exchange.payload import Array, Origin, Payload
 from fedrec.exchange.pipeline import Stage
-from fedrec.exchange.weights import relative_weights
+from fedrec.exchange.weights import weights_by_market
 from fedrec.files import append_json_line, exclusively, read_json_lines, write_atomic
 from fedrec.masking.protocol import (
     ANNOUNCED,
@@ -118,11 +118,8 @@ class MaskStage(Stage):
             raise RunError("masks: a share of a market which announced nothing")
         sizes = {name: masks.announcements[name].weight for name in everybody}
         context = context_of(recipe_json(recipe), self.instruction.arrays, texts.get("union", []), sizes)
-        relative = relative_weights(
-            recipe.federation.weights, [float(sizes[name]) for name in sorted(sizes)], recipe.federation.max_share
-        )
-        weight = dict(zip(sorted(sizes), relative, strict=True))[self.node.store.name]
-        return self._masked(payload, masks, received, weight, context)
+        weights = weights_by_market(recipe.federation.weights, sizes, recipe.federation.max_share)
+        return self._masked(payload, masks, received, weights[self.node.store.name], context)
 
     def _masked(
         self, payload: Payload, masks: MarketMasks, received: dict[str, str], weight: float, context: str

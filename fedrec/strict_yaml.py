@@ -16,7 +16,7 @@ from fedrec.words import cleaned
 
 DEEPEST = 20
 _CORE = {
-    "tag:yaml.org,2002:null": (r"~|null|Null|NULL|", "~nN\0"),
+    "tag:yaml.org,2002:null": (r"~|null|Null|NULL|", "~nN"),
     "tag:yaml.org,2002:bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
     "tag:yaml.org,2002:int": (r"-?(0|[1-9][0-9]{0,17})", "-0123456789"),
     "tag:yaml.org,2002:float": (
@@ -62,10 +62,6 @@ class _CoreLoader(yaml.SafeLoader):
         """Nothing is merged: ``<<`` is a key like others."""
 
 
-for _tag, (_pattern, _first) in _CORE.items():
-    _CoreLoader.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), [*_first.replace("\0", ""), ""])
-
-
 class _RefusedError(Exception):
     """What this module does not take."""
 
@@ -83,7 +79,8 @@ class _CoreDumper(yaml.SafeDumper):
 
 
 for _tag, (_pattern, _first) in _CORE.items():
-    _CoreDumper.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), [*_first.replace("\0", ""), ""])
+    for _kind in (_CoreLoader, _CoreDumper):
+        _kind.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), [*_first, ""])
 
 
 def dump_yaml(value: Any) -> str:

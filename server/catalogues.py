@@ -59,7 +59,8 @@ def share_vocabulary(federation: Federation) -> int:
     texts = {"vocabulary": union.items}
     if federation.recipe.evaluation.catalogue == "union":  # validation ranks less: keys of train rows alone
         told = {market: _keys(federation, market, answer.payload, "learned") for market, answer in answers.items()}
-        texts["learned"] = [key for key in Union.of(told).items if key in set(union.items)]
+        known = set(union.items)
+        texts["learned"] = [key for key in Union.of(told).items if key in known]
     federation.require(INSTALL, texts=texts)
     return len(union.items)
 
@@ -203,10 +204,7 @@ def _sum_counts(federation: Federation, action: str, min_count: int, diagonal: b
 
 
 def _keys(federation: Federation, market: str, payload: Payload, name: str = "items") -> list[str]:
-    members = federation.members
-    wide = federation.recipe.ranks_union  # then a market's catalogue is that of all
-    most = sum(member.items for member in members.values()) if wide else members[market].items
     try:
-        return read_keys(payload.texts, name, most)
+        return read_keys(payload.texts, name, federation.largest_catalogue(market))
     except ValueError as error:
         raise RunError(f"market {market!r}: its catalogue cannot be: {error}") from None

@@ -76,9 +76,14 @@ class Federation:
                 for market, member in self.members.items()
             }
         if action == CODEBOOK:
-            most = sum(member.items for member in self.members.values()) if self.recipe.ranks_union else 0
-            return {market: float(max(member.items, most)) for market, member in self.members.items()}
+            return {market: float(self.largest_catalogue(market)) for market in self.members}
         return {}
+
+    def largest_catalogue(self, market: str) -> int:
+        """How many items a market can rank, by what was said at hello: its own, or where the union is ranked all."""
+        if self.recipe.ranks_union:
+            return sum(member.items for member in self.members.values())
+        return self.members[market].items
 
     def count_traffic(self, sent: Iterable[Message], received: Iterable[Message]) -> None:
         """Add an exchange that went round ``ask`` to the traffic."""

@@ -8,7 +8,7 @@ from fedrec.errors import RunError
 from fedrec.exchange.declaration import MASK_KEYS, MASK_SHARES, UNMASK
 from fedrec.exchange.payload import Array
 from fedrec.exchange.reply import reason_to_distrust
-from fedrec.exchange.weights import relative_weights
+from fedrec.exchange.weights import weights_by_market
 from fedrec.masking.protocol import (
     ANNOUNCED,
     Announcement,
@@ -86,10 +86,7 @@ class MaskedSum:
         _enough(ciphers, threshold, failed)
         kept = {market: announcements[market] for market in ciphers}
         sizes = {market: found.weight for market, found in kept.items()}
-        relative = relative_weights(
-            recipe.federation.weights, [float(sizes[market]) for market in sorted(sizes)], recipe.federation.max_share
-        )
-        weights = dict(zip(sorted(sizes), relative, strict=True))
+        weights = weights_by_market(recipe.federation.weights, sizes, recipe.federation.max_share)
         terms = replace(terms, context=context_of(recipe_json(recipe), base, union, sizes))
         return cls(federation, terms, weights, kept, ciphers, threshold, failed)
 

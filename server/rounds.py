@@ -138,7 +138,9 @@ def run_rounds(
         if outcome.shared is None:
             rounds.skipped += 1
             if rounds.skipped == _FAILED_ROUNDS:
-                raise RunError(f"round {server_round}: below quorum {_FAILED_ROUNDS} times in a row{_first(outcome)}")
+                raise RunError(
+                    f"round {server_round}: below quorum {_FAILED_ROUNDS} times in a row{_why(rounds.records[-1:])}"
+                )
         else:
             rounds.skipped = 0
             validations = outcome.validations if schedule.judged else {}
@@ -248,10 +250,7 @@ def _record(server_round: int, outcome: RoundOutcome, seconds: float) -> dict[st
     }
 
 
-def _first(outcome: RoundOutcome) -> str:
-    return f"; {outcome.rejected[0].market}: {outcome.rejected[0].reason}" if outcome.rejected else ""
-
-
 def _why(records: Sequence[Mapping[str, Any]]) -> str:
+    """The first rejection of these rounds, in words."""
     rejected = [one for record in records for one in record["rejected"]]
     return f"; {rejected[0]['market']}: {rejected[0]['reason']}" if rejected else ""

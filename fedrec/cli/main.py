@@ -48,9 +48,7 @@ def main() -> None:
     """Entry point: a user's error is one or two lines and exit code 2, a failed run exits 1."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(
-                errors="replace"
-            )  # a terminal without the character shows another, and the run ends well
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character must not end a good run
     signal.signal(signal.SIGTERM, _terminate)  # ends as an interruption does: what was begun can be resumed
     sys.exit(exit_code(lambda: app(standalone_mode=False)))
 

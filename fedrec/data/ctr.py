@@ -58,9 +58,7 @@ class CtrSplit:
     learn: Instances
     validation: Instances
     test: Instances
-    outside: float = (
-        0.0  # share of the test rows that make no instance, because nobody is known to have bought the item
-    )
+    outside: float = 0.0  # share of the test rows that make no instance: nobody is known to have bought the item
 
     def histories(self, instances: Instances, longest: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """The last ``longest`` items before each instance, right-aligned, and which places hold one; both [N, L]."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from fedrec.data.columns import Columns
-from fedrec.data.store import MarketStore, write_store
+from fedrec.data.store import MarketStore, copy_store
 from fedrec.errors import UserError
 
 
@@ -20,14 +20,5 @@ def erase_user(store: MarketStore, user: str, path: Path) -> int:
     erased = store.count - kept.height
     if not erased:
         raise UserError(f"--user {user!r}: not in market {store.name!r}; nothing to forget")
-    families = store.families
-    write_store(
-        path,
-        store.name,
-        kept,
-        source=store.source,
-        time_resolution=store.time_resolution,
-        items=store.catalogue,
-        families=families,
-    )
+    copy_store(store, path, kept)
     return erased

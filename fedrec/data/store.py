@@ -146,6 +146,19 @@ def write_store(
     write_atomic(path / "market.yaml", dump_yaml(description).encode())
 
 
+def copy_store(store: MarketStore, path: Path, interactions: pl.DataFrame) -> None:
+    """Write a market anew with other ``interactions``; all that is known of its items stays."""
+    write_store(
+        path,
+        store.name,
+        interactions,
+        source=store.source,
+        time_resolution=store.time_resolution,
+        items=store.catalogue,
+        families=store.families,
+    )
+
+
 def open_store(path: Path) -> MarketStore:
     """Open one market's folder; raises :class:`UserError` when it is none."""
     description_path = path / "market.yaml"

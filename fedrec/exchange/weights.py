@@ -1,7 +1,7 @@
 """How much each market counts in an average. Server and markets compute it alike, from public sizes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 def relative_weights(kind: str, sizes: Sequence[float], most: float = 1.0) -> list[float]:
@@ -22,6 +22,12 @@ def relative_weights(kind: str, sizes: Sequence[float], most: float = 1.0) -> li
     }[kind]
     total = math.fsum(raw)
     return _capped([value / total for value in raw], most)
+
+
+def weights_by_market(kind: str, sizes: Mapping[str, str | float], most: float) -> dict[str, float]:
+    """:func:`relative_weights` of markets by name: what server and markets of a masked sum must compute alike."""
+    markets = sorted(sizes)
+    return dict(zip(markets, relative_weights(kind, [float(sizes[name]) for name in markets], most), strict=True))
 
 
 def _capped(weights: list[float], most: float) -> list[float]:

@@ -42,7 +42,7 @@ def load_recipe(reference: str, overrides: Sequence[str] = ()) -> Recipe:
         try:
             text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: cannot be read as a recipe ({_first_line(error)})") from None
+            raise UserError(f"{path}: cannot be read as a recipe ({cleaned(str(error), 160)})") from None
     else:
         raise UserError(f"recipe {cleaned(reference, 80)!r} is unknown{_nearest(reference, recipe_names())}")
     values = parse_yaml(text, origin)
@@ -129,7 +129,3 @@ def _known_keys(location: tuple[int | str, ...]) -> Iterator[str]:
 def _nearest(name: str, known: Sequence[str]) -> str:
     matches = difflib.get_close_matches(name[:80], known, n=1, cutoff=0.4)
     return f"; did you mean {matches[0]!r}?" if matches else f"; known: {', '.join(known)}"
-
-
-def _first_line(error: Exception) -> str:
-    return cleaned(str(error), 160)

@@ -45,6 +45,11 @@ def method_words(method: str) -> str:
     return _METHOD_WORDS.get(name, name) + (" without the prior" if alone else "")
 
 
+def kept_untrained(summary: Summary) -> bool:
+    """Whether there were rounds, and validation liked none of their models better than the first."""
+    return summary["best_round"] == 0 and bool(summary["rounds"])
+
+
 def answer(summary: Summary, metric: str) -> str:
     """The run in a sentence or two."""
     figures, markets = common_means(summary, metric)
@@ -81,12 +86,11 @@ def answer(summary: Summary, metric: str) -> str:
 
 def _nothing_won(summary: Summary) -> str:
     """Said before anything else where the federation's rounds brought nothing."""
-    rounds = len(summary["rounds"])
-    if summary["best_round"] != 0 or not rounds:
+    if not kept_untrained(summary):
         return ""
     return (
-        f"Nothing was won by averaging: validation kept the untrained model, not one of the {rounds} rounds'; what "
-        "follows compares what each market learned by itself. "
+        f"Nothing was won by averaging: validation kept the untrained model, not one of the {len(summary['rounds'])} "
+        "rounds'; what follows compares what each market learned by itself. "
     )
 
 

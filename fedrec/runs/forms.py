@@ -23,12 +23,6 @@ class Interval(_Form):
     high: FiniteFloat
 
 
-class Plan(_Form):
-    """What one market promised its users."""
-
-    epsilon: FiniteFloat
-
-
 class Market(_Form):
     """One market's sizes and figures."""
 

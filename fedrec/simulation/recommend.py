@@ -10,7 +10,6 @@ import numpy as np
 
 from clients.contenders import finished_contenders
 from clients.node import MarketNode
-from fedrec.data.catalogue import own_vocabulary
 from fedrec.data.market_rows import user_history
 from fedrec.data.sequences import Sequences
 from fedrec.data.splits import Holdout, Split
@@ -117,9 +116,7 @@ class Recommender:
                 notes.append("no known item in the history: these are the market's most popular items")
             users = np.array([0])
             scorer = scorers.get(chosen) or (lambda _: prepared.test.known.item_counts()[None].astype(np.float64))
-            own = own_vocabulary(prepared.store, self._recipe.evaluation, self._recipe.seed).items
-            sold = np.isin(prepared.split.items, own)
-            scores = np.where(excluded(holdout, users) | ~sold, -np.inf, scorer(users))[0]
+            scores = np.where(excluded(holdout, users) | ~prepared.sold, -np.inf, scorer(users))[0]
         best = [int(item) for item in np.argsort(-scores, kind="stable")[:k] if scores[item] > -np.inf]
         bought = prepared.train.item_counts()
         texts = item_texts(prepared.store, [prepared.split.items[item] for item in best])

@@ -10,7 +10,6 @@ from sklearn.decomposition import PCA
 
 from clients.contenders import codes_of, load_finished, make_trainer
 from clients.node import MarketNode
-from fedrec.data.catalogue import own_vocabulary
 from fedrec.errors import UserError
 from fedrec.recipe import Recipe
 from fedrec.report.run_figures import CodeUse, ItemMap
@@ -87,6 +86,5 @@ def _item_vectors(node: MarketNode, recipe: Recipe) -> NDArray[np.float32]:
     trainer = make_trainer(node, recipe, _METHOD)
     load_finished(node, trainer, _METHOD)
     trainer.model.eval()
-    sold = np.isin(node.prepare(recipe).items, own_vocabulary(node.store, recipe.evaluation, recipe.seed).items)
     vectors: NDArray[np.float32] = trainer.item_vectors().cpu().numpy()
-    return vectors[sold]
+    return vectors[node.prepare(recipe).sold]

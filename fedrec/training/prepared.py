@@ -4,7 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from fedrec.data.catalogue import Vocabulary
+import numpy as np
+from numpy.typing import NDArray
+
+from fedrec.data.catalogue import Vocabulary, own_vocabulary
 from fedrec.data.columns import Columns
 from fedrec.data.ctr import CtrSplit, split_ctr
 from fedrec.data.sequences import Sequences
@@ -47,6 +50,12 @@ class PreparedMarket:
     def items(self) -> list[str]:
         """Keys of the catalogue, sorted."""
         return self.ctr.items if self.recipe.task == "ctr" else self.split.items
+
+    @cached_property
+    def sold(self) -> NDArray[np.bool_]:
+        """Which of the items are of the market's own catalogue, [I]; where the union is ranked, not all."""
+        own = own_vocabulary(self.store, self.recipe.evaluation, self.recipe.seed)
+        return np.isin(self.items, own.items)
 
     @property
     def validation(self) -> Holdout:

@@ -13,9 +13,5 @@ def refuse(
 ) -> None:
     """Raise :class:`DataError` for the first row that is ``wrong``; ``values``: which of its values to quote."""
     for index in wrong.fill_null(False).arg_true()[:1]:
-        value = "" if values is None else f" {_short(values[index])}"
+        value = "" if values is None else f" {cleaned(repr(values[index]), _SHOWN)}"
         raise DataError(f"{origin}: row {rows[index]}: {what}{value} {why}; {remedy}")
-
-
-def _short(value: object) -> str:
-    return cleaned(repr(value), _SHOWN)

@@ -11,7 +11,8 @@ from fedrec.data.importers.ids import read_ids
 from fedrec.data.importers.options import ImportOptions
 from fedrec.data.importers.refusal import refuse
 from fedrec.data.importers.report import ImportReport, shared_user_note
-from fedrec.data.importers.times import DAY, read_times
+from fedrec.data.importers.times import read_times
+from fedrec.data.protocols import DAY_SECONDS
 from fedrec.data.store import write_store
 from fedrec.errors import UserError
 from fedrec.files import market_name, new_folder
@@ -96,7 +97,7 @@ def item_table(frame: pl.DataFrame) -> pl.DataFrame:
 def resolution(times: pl.Series) -> str:
     """How finely a source tells time, by its clock: ``month`` (always one day), ``day``, ``minute`` or ``second``."""
     moments = pl.from_epoch(times)
-    if (times % DAY == 0).all():
+    if (times % DAY_SECONDS == 0).all():
         return "month" if moments.dt.day().n_unique() == 1 and moments.n_unique() > 1 else "day"
     return "minute" if (times % 60 == 0).all() else "second"
 

@@ -5,6 +5,7 @@ import gzip
 import re
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from fedrec.errors import DataError, UserError
@@ -79,7 +80,7 @@ def names_of(source: Path, columns: list[str]) -> str:
 
 def csv_records(text: str, separator: str, columns: int) -> list[list[str | None]]:
     """The records below the header, of so many values each; what is missing or empty is None."""
-    reader = csv.reader((f"{line}\n" for line in text.rstrip("\n").split("\n")), delimiter=separator)
+    reader = csv.reader(_lines(text.rstrip("\n")), delimiter=separator)
     next(reader)
     records = (record + [""] * (columns - len(record)) for record in reader)
     return [[value or None for value in record] for record in records]
@@ -87,8 +88,7 @@ def csv_records(text: str, separator: str, columns: int) -> list[list[str | None
 
 def csv_trouble(source: Path, text: str, separator: str, columns: int) -> DataError | None:
     """What is wrong with the first record that cannot be read, and on which line; None where nothing is."""
-    lines = (f"{line}\n" for line in text.split("\n"))
-    reader = csv.reader(lines, delimiter=separator, strict=True)
+    reader = csv.reader(_lines(text), delimiter=separator, strict=True)
     began = 1
     try:
         for record in reader:
@@ -103,3 +103,8 @@ def csv_trouble(source: Path, text: str, separator: str, columns: int) -> DataEr
             return DataError(f"{source}: line {began}: a quote is opened and never closed; close it, or double it")
         return DataError(f"{source}: line {began}: not readable as CSV ({error}); check quotes and separator")
     return None
+
+
+def _lines(text: str) -> Iterator[str]:
+    """With their ends, as csv wants them; other characters that Python takes for line ends stay within a line."""
+    return (f"{line}\n" for line in text.split("\n"))

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import polars as pl
 
 from fedrec.data.importers.refusal import refuse
+from fedrec.data.protocols import DAY_SECONDS
 from fedrec.data.store import EARLIEST
 from fedrec.errors import UserError
 
-DAY = 86400
 _MILLISECONDS = 100_000_000_000  # a later second would lie in the year 5138
 _CLOCKS = ("%H:%M", "%H:%M:%S%.f")
 _NAIVE = ("%Y-%m-%d", *(f"%Y-%m-%d{between}{clock}" for between in " T" for clock in _CLOCKS))
@@ -54,7 +54,7 @@ def read_times(column: pl.Series, rows: pl.Series, origin: str, time_format: str
         frame = pl.DataFrame({"clock": written.clock, "s": seconds, "c": of_clock, "m": of_moment})
         offsets = frame.select(pl.when("clock").then("c").otherwise("m").cast(pl.Int32)).to_series()
         seconds = frame.select(pl.when("clock").then(pl.col("s") - pl.col("c")).otherwise("s")).to_series()
-    latest = int(datetime.now(UTC).timestamp()) + DAY  # a day of grace: somewhere it is already tomorrow
+    latest = int(datetime.now(UTC).timestamp()) + DAY_SECONDS  # a day of grace: somewhere it is already tomorrow
     outside = (seconds < EARLIEST) | (seconds > latest)
     refuse(outside, column, rows, origin, "time", "lies before 1990 or in the future", "correct or remove the row")
     return Times(seconds.cast(pl.Int64), offsets.cast(pl.Int32), _notes(written, timezone))
@@ -141,7 +141,7 @@ def _notes(written: _Written, timezone: str | None) -> list[str]:
         return [f"days are those of {timezone}; times without an offset are its clock's"]
     notes = []
     clock = written.seconds.filter(written.clock)
-    if (clock % DAY != 0).any():
+    if (clock % DAY_SECONDS != 0).any():
         notes.append("times without an offset are taken for UTC, days are as written; --timezone ZONE says otherwise")
     if (~written.clock & written.offsets.fill_null(0).eq(0)).any():
         notes.append("numbers and UTC times are counted by days of UTC; --timezone ZONE says otherwise")
