@@ -1,8 +1,10 @@
 """Texts from elsewhere, made fit to be shown: of one line, printable, and no longer than there is room for."""
 
 import unicodedata
+from collections.abc import Iterable
 
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # control, invisible, lone surrogates, line ends
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # control, invisible, lone surrogates, line ends
+_HIDDEN = _UNSEEN | {"Co", "Cn"}  # of private use, or unknown to this machine's Unicode
 
 
 def cleaned(text: str, longest: int) -> str:
@@ -16,3 +18,14 @@ def cleaned(text: str, longest: int) -> str:
     head = text[: 4 * longest]  # enough, however many blanks are in it
     shown = " ".join("".join(" " if unicodedata.category(one) in _HIDDEN else one for one in head).split())
     return shown if len(shown) <= longest and len(head) == len(text) else f"{shown[: longest - 1]}…"
+
+
+def unseen(texts: Iterable[str]) -> list[str]:
+    """The characters among ``texts`` that nobody sees: control, direction, joiners, line separators.
+
+    Two texts that differ by them look the same, and some of them change how what follows is shown.
+
+    >>> unseen(["a\u200bb", "c"])
+    ['\u200b']
+    """
+    return sorted(one for one in set("".join(texts)) if unicodedata.category(one) in _UNSEEN)

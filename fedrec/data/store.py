@@ -20,9 +20,10 @@ import polars as pl
 
 from fedrec.data.columns import Columns
 from fedrec.errors import DataError, UserError
+from fedrec.exchange.keys import LONGEST_KEY
 from fedrec.files import market_name, write_atomic
 from fedrec.strict_yaml import dump_yaml, parse_yaml
-from fedrec.words import cleaned
+from fedrec.words import cleaned, unseen
 
 SCHEMA = 2
 EARLIEST = 631_152_000  # 1990-01-01: older dates are errors of the source
@@ -222,6 +223,8 @@ def read_families(path: Path) -> dict[str, str]:
             if len(fields) != 2 or not all(fields):
                 raise DataError(f"{path}: line {number}: {len(fields)} fields; write item_id,family, none empty")
             item, family = (unicodedata.normalize("NFC", field) for field in fields)
+            if unseen(fields) or max(map(len, fields)) > LONGEST_KEY or not all(field.strip() for field in fields):
+                raise DataError(f"{path}: line {number}: blank, over {LONGEST_KEY} characters, or some nobody sees")
             if families.setdefault(item, family) != family:
                 raise DataError(f"{path}: line {number}: item {item[:60]!r} already belongs to {families[item][:60]!r}")
     except csv.Error as error:

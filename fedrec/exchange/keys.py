@@ -1,10 +1,10 @@
 """Lists of public item keys as they come from the other side."""
 
-import re
 from collections.abc import Mapping, Sequence
 
+from fedrec.words import unseen
+
 MOST_ITEMS, LONGEST_KEY = 2_000_000, 512  # nobody must drown the others in keys
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def read_keys(texts: Mapping[str, "str | Sequence[str]"], name: str, most: int | None = None) -> list[str]:
@@ -21,6 +21,6 @@ def read_keys(texts: Mapping[str, "str | Sequence[str]"], name: str, most: int |
         raise ValueError(
             f"{name} has {len(items)} keys of up to {longest} characters; at most {most} of {LONGEST_KEY} are taken"
         )
-    if any(_CONTROL.search(key) for key in items):
-        raise ValueError(f"{name} has a key with control characters")
+    if unseen(items) or not all(key.strip() for key in items):
+        raise ValueError(f"{name} has a key that is blank, or has characters that nobody sees")
     return items

@@ -63,9 +63,12 @@ WRONG = {
     "open quote": (PLAIN + b'u3,"a,2020-01-01\nu4,b,2020-01-01\n', "line 5: a quote is opened and never closed"),
     "wide row": (PLAIN + b"u3,a,b,2020-01-01\n", "line 5: 4 fields where the header has 3"),
     "wide row after lines in quotes": (b'who,what,when\nu,"a\n\nb",2020-01-01\nu,a,b,c\n', "line 5: 4 fields"),
-    "header twice": (b"who,what,when,who\n" + b"u,a,2020-01-01,v\n", "line 1: column 'who' stands there 2 times"),
+    "header twice": (b"who,what,when,who\n" + b"u,a,2020-01-01,v\n", "line 1: columns 1 and 4 have the same name"),
     "no header": (PLAIN.partition(b"\n")[2], "line 1 of {path} holds values, not names of columns"),
-    "value over lines": (PLAIN + b'u3,"a\nu4,SECRET-3",2020-01-01\n', "holds a line break or control character"),
+    "value over lines": (
+        PLAIN + b'u3,"a\nu4,SECRET-3",2020-01-01\n',
+        "nobody sees, U+000A; is a quote unbalanced there?",
+    ),
 }
 
 
@@ -79,6 +82,42 @@ def test_the_cause_and_the_line_and_no_row(content: bytes, said: str, tmp_path: 
     assert "SECRET" not in text
     assert "2020-01" not in text
     assert [entry.name for entry in tmp_path.iterdir()] == ["t.csv"]
+
+
+WORDS = st.text(st.sampled_from("abcdefghijkl é-_"), min_size=4, max_size=9).map(lambda word: f"qq{word.strip()}qq")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    row=st.lists(st.one_of(WORDS, st.just("2020-01-02"), st.just("417")), min_size=1, max_size=5),
+    separator=st.sampled_from([",", ";", "\t", "|"]),
+    expected=st.sampled_from([",", ";", "tab"]),
+    columns=st.sampled_from([{}, OPTIONS.columns, {"user": "userid"}]),
+)
+def test_a_first_row_is_never_shown(
+    tmp_path_factory: pytest.TempPathFactory, row: list[str], separator: str, expected: str, columns: dict[str, str]
+) -> None:
+    """Without a header, whatever it holds, however it is separated, and repeats too."""
+    folder = tmp_path_factory.mktemp("rows")
+    (folder / "t.csv").write_text(f"{separator.join(row)}\n{separator.join(reversed(row))}\n")
+    with pytest.raises(UserError) as error:
+        run_import("csv", folder / "t.csv", folder / "data", ImportOptions(columns, market="fr", separator=expected))
+    text = str(error.value).replace(str(folder), "")
+    assert not any(cell in text for cell in row if len(cell) > 3)
+
+
+def test_names_are_shown_where_they_are_names(tmp_path: Path) -> None:
+    """One of those that were asked for is there; or one is close, and that one alone is shown."""
+    for header, said in (
+        ("who,thing,moment", "--map item=what: no such column; {} has who, thing, moment"),
+        ("whoo,thing,moment", "--map user=who: no such column; line 1 of {} has whoo"),
+        ("thing,moment,person", "--map user=who: no such column; line 1 of {} must hold the names of its 3 columns"),
+        ("thing;moment;person", "--map user=who: no such column; line 1 of {} has other separators than expected"),
+    ):
+        row = "u1;a;2020-01-01" if ";" in header else "u1,a,2020-01-01"
+        with pytest.raises(UserError) as error:
+            imported(tmp_path, f"{header}\n{row}\n".encode())
+        assert str(error.value).startswith(said.format(tmp_path / "t.csv"))
 
 
 def test_a_quote_within_a_value_is_one(tmp_path: Path) -> None:
@@ -136,7 +175,16 @@ def test_xmarket_and_family_maps_are_read_in_the_same_way(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "content", ["item_id,family\na\n", "item_id,family\na,SECRET,x\n", 'item_id,family\n"a', "a,b\n"]
+    "content",
+    [
+        "item_id,family\na\n",
+        "item_id,family\na,SECRET,x\n",
+        'item_id,family\n"a',
+        "a,b\n",
+        "item_id,family\na,SECRET\u202e\n",
+        "item_id,family\na, \n",
+        f"item_id,family\nSECRET{'x' * 512},a\n",
+    ],
 )
 def test_a_family_map_that_is_none_is_not_quoted(content: str, tmp_path: Path) -> None:
     path = tmp_path / "families.csv"

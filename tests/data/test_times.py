@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fedrec.data.importers import run_import
 from fedrec.data.importers.options import ImportOptions
+from fedrec.data.importers.refusal import Rows
 from fedrec.data.importers.times import Times, check_zone, read_times
 from fedrec.data.splits import split_market
 from fedrec.data.store import open_store
@@ -25,22 +26,51 @@ OFFSETS = st.integers(-12 * 4, 14 * 4).map(lambda quarters: timezone(timedelta(m
 
 
 def read(values: list[Any], time_format: str | None = None, zone: str | None = None, dtype: Any = None) -> Times:
-    return read_times(pl.Series(values, dtype=dtype), pl.Series(range(len(values))), "t.csv", time_format, zone)
+    rows = Rows("t.csv", pl.Series(range(len(values))))
+    return read_times(pl.Series(values, dtype=dtype), rows, time_format, zone)
 
 
 def days(times: Times) -> list[date]:
     return pl.from_epoch(times.seconds + times.offsets).dt.date().to_list()
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(MOMENTS, OFFSETS), min_size=1, max_size=8), st.sampled_from([" ", "T"]), st.booleans())
-def test_a_written_offset_says_moment_and_day(rows: list[tuple[datetime, timezone]], between: str, own: bool) -> None:
-    """Whether in ISO 8601 or in a format of one's own."""
+FORMS = ["%d/%m/%Y", "%d-%m-%Y", "%Y%m%d", "%m-%d-%Y", "%d-%b-%Y", "%d %B %Y", "%j-%Y", "%y-%m-%d"]
+WITH_OFFSET = ["{day} %H:%M:%S %z", "{day}T%H:%M:%S%z", "%z {day} %H:%M:%S", "%H:%M:%S%z {day}", "%H:%M:%S %z at {day}"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    rows=st.lists(st.tuples(MOMENTS, OFFSETS.filter(lambda one: one.utcoffset(None))), min_size=1, max_size=8),
+    form=st.one_of(
+        st.sampled_from(["iso ", "isoT"]),
+        st.builds(lambda w, d: w.format(day=d), *map(st.sampled_from, (WITH_OFFSET, FORMS))),
+    ),
+    zone=st.sampled_from([None, *ZONES]),
+)
+def test_a_written_offset_says_moment_and_day(
+    rows: list[tuple[datetime, timezone]], form: str, zone: str | None
+) -> None:
+    """In ISO 8601 or any format of one's own, with dashes and digits around the offset, and whatever zone is named."""
     moments = [moment.replace(tzinfo=offset) for moment, offset in rows]
-    form = "%d/%m/%Y %H:%M:%S %z"
-    times = read([one.strftime(form) if own else one.isoformat(between) for one in moments], form if own else None)
+    iso = form.startswith("iso")
+    texts = [one.isoformat(form[-1]) if iso else one.strftime(form) for one in moments]
+    times = read(texts, None if iso else form, zone)
     assert times.seconds.to_list() == [int(one.timestamp()) for one in moments]
     assert days(times) == [one.date() for one in moments]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(MOMENTS, min_size=1, max_size=8),
+    st.sampled_from(ZONES),
+    st.sampled_from(["%s", "%+", "%d-%m-%Y %H:%M:%S%#z"]),
+)
+def test_moments_in_a_format_stay_where_they_are_in_any_zone(moments: list[datetime], zone: str, form: str) -> None:
+    known = [moment.replace(tzinfo=UTC) for moment in moments]
+    written = {"%s": "{:.0f}", "%+": "{1:%Y-%m-%dT%H:%M:%SZ}"}.get(form, "{1:%d-%m-%Y %H:%M:%S}Z")
+    times = read([written.format(one.timestamp(), one) for one in known], form, zone)
+    assert times.seconds.to_list() == [int(one.timestamp()) for one in known]
+    assert days(times) == [one.astimezone(ZoneInfo(zone)).date() for one in known]
 
 
 @settings(max_examples=60, deadline=None)
@@ -147,6 +177,8 @@ def test_zones_and_formats_that_are_none() -> None:
             check_zone(name)
     with pytest.raises(UserError, match="--time-format '%H': no format"):
         read(["08"], time_format="%H")
+    with pytest.raises(UserError, match="names of zones are not read"):
+        read(["2024-03-01 08:00 CET"], time_format="%Y-%m-%d %H:%M %Z")
 
 
 @pytest.mark.parametrize("value", ["yesterday", "2024-13-01", "inf", "nan", "1e30", "-5", "0001-01-01", "2999-01-01"])

@@ -17,6 +17,8 @@ def test_distinct_keys_pass_in_their_order():
         ({"items": []}, "not a list"),
         ({"items": ["a", "a"]}, "distinct"),
         ({"items": ["a", "b" * (LONGEST_KEY + 1)]}, "at most"),
+        ({"items": ["a", ""]}, "blank"),
+        ({"items": ["a", "  "]}, "blank"),
     ],
 )
 def test_what_is_no_catalogue(texts, words):

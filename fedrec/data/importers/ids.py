@@ -2,68 +2,86 @@
 
 import polars as pl
 
-from fedrec.data.importers.refusal import refuse
+from fedrec.data.importers.refusal import Rows
 from fedrec.exchange.keys import LONGEST_KEY
+from fedrec.words import unseen
 
-_MISSING = ("nan", "null", "none", "nat", "<na>", "#n/a")  # what programs write where nothing is
-_FLOAT = r"^[+-]?\d+(\.\d*)?([eE][+-]?\d+)?$"
-_WRITTEN_AS_FLOAT = r"[.eE]"
-_CONTROL = r"[\x00-\x1f\x7f-\x9f]"
+# What programs write where nothing is, in lower case.
+_MISSING = frozenset(
+    {"nan", "-nan", "null", "(null)", "none", "nil", "nat", "<na>", "#n/a", "#na", "n/a", "\\n", "undefined"}
+)
+_NAMIBIA = frozenset({"na"})  # what R writes for nothing is a country among markets
+_WHOLE = r"^-?(0|[1-9]\d*)(\.0*)?$"
+_SCIENTIFIC = r"^[+-]?\d+(\.\d+[eE][+-]?|[eE]\+)\d+$"
+_REMEDY = "write ids as integers or texts"
 
 
-def read_ids(
-    column: pl.Series, rows: pl.Series, origin: str, what: str, missing_words: bool = True
-) -> tuple[pl.Series, list[str]]:
+def read_ids(column: pl.Series, rows: Rows, what: str, markets: bool = False) -> tuple[pl.Series, list[str]]:
     """The ids of a column as texts, in Unicode's composed form (NFC), and what is worth saying of them.
 
-    Whole floats become integers: a column with gaps turns into floats in many programs. Raises
+    Whole floats become integers: a column with gaps turns into floats in many programs. What programs write for nothing
+    (``nan``, ``NULL``, ``N/A``) is missing; ``NA`` too, but for ``markets``. Raises
     :class:`fedrec.errors.DataError` for the first that is missing, has a fraction, is a float too large to tell apart
-    from its neighbours, or holds control characters. ``missing_words``: ``nan``, ``NULL`` and the like are missing.
+    from its neighbours, is written with an exponent, too long, or holds characters that nobody sees.
     """
     notes: list[str] = []
     if column.dtype.is_float():
-        texts = _whole(column, rows, origin, what)
+        texts = _whole(column, rows, what)
     elif column.dtype == pl.Decimal:
         texts = column.cast(pl.String).str.replace(r"\.0+$", "")
+        rows.refuse(texts.str.contains(".", literal=True), column, what, "is no whole number", _REMEDY)
     else:
         texts = column.cast(pl.String).str.strip_chars()
-    words = _MISSING if missing_words else ()
+    words = sorted(_MISSING if markets else _MISSING | _NAMIBIA)
     missing = texts.is_null() | (texts == "") | texts.str.to_lowercase().is_in(words)
-    refuse(missing, column, rows, origin, what, "is missing", "supply it or remove the row")
-    control = texts.str.contains(_CONTROL)
-    refuse(control, None, rows, origin, what, "holds a line break or control character", "is a quote unbalanced there?")
-    if column.dtype == pl.String and _written_as_floats(texts):
-        texts = _whole(texts.cast(pl.Float64), rows, origin, what)
-        notes.append(f"{what}: numbers written as floats are taken for whole numbers, such as {texts[0]}")
+    rows.refuse(missing, column, what, "is missing", "supply it or remove the row")
+    _refuse_unseen(texts, rows, what)
+    if column.dtype == pl.String:
+        why = "is written with an exponent, so it may be rounded"
+        rows.refuse(texts.str.contains(_SCIENTIFIC), column, what, why, _REMEDY)
+        if _written_as_floats(texts):
+            whole = _whole(texts.cast(pl.Float64), rows, what)
+            note = f"{what}: numbers written as floats are taken for whole numbers, such as {whole[0]}"
+            notes.append(note + _merged(texts, whole))
+            texts = whole
     composed = texts.str.normalize("NFC")
     changed = texts.filter(composed != texts).n_unique()
     if changed:
-        merged = texts.n_unique() - composed.n_unique()
-        notes.append(
-            f"{what}: {changed} ids were not in Unicode's composed form (NFC) and are now"
-            + (f"; {merged} of them became one with another" if merged else "")
-        )
+        note = f"{what}: {changed} ids were not in Unicode's composed form (NFC) and are now"
+        notes.append(note + _merged(texts, composed))
     long = composed.str.len_chars() > LONGEST_KEY
-    refuse(long, composed.str.head(40), rows, origin, what, f"has over {LONGEST_KEY} characters", "shorten it")
+    rows.refuse(long, composed.str.head(40), what, f"has over {LONGEST_KEY} characters", "shorten it")
     return composed, notes
 
 
+def _merged(before: pl.Series, after: pl.Series) -> str:
+    merged = before.n_unique() - after.n_unique()
+    return f"; {merged} of them became one with another" if merged else ""
+
+
+def _refuse_unseen(texts: pl.Series, rows: Rows, what: str) -> None:
+    found = unseen(texts.unique())
+    if not found:
+        return
+    wrong = texts.str.contains_any(found)
+    character = unseen([texts[int(wrong.arg_true()[0])]])[0]
+    why = f"holds a character that nobody sees, U+{ord(character):04X}"
+    remedy = "is a quote unbalanced there?" if character in "\n\r" else "remove it"
+    rows.refuse(wrong, None, what, why, remedy)
+
+
 def _written_as_floats(texts: pl.Series) -> bool:
-    """Whether all are whole numbers, and some are written as ``17850.0`` or ``1.785e4``."""
-    if not texts.str.contains(_FLOAT).all() or not texts.str.contains(_WRITTEN_AS_FLOAT).any():
-        return False
-    numbers = texts.cast(pl.Float64)
-    return bool((numbers == numbers.floor()).all())
+    """Whether all are whole numbers, and some are written as ``17850.0``.
+
+    What has zeros in front is a code: ``007`` and ``7.0`` in one column are left as they are.
+    """
+    return bool(texts.str.contains(_WHOLE).all()) and bool(texts.str.contains(".", literal=True).any())
 
 
-def _whole(column: pl.Series, rows: pl.Series, origin: str, what: str) -> pl.Series:
+def _whole(column: pl.Series, rows: Rows, what: str) -> pl.Series:
     """Floats as texts of whole numbers."""
     exact = 2**24 if column.dtype == pl.Float32 else 2**53
-    gone = column.is_null() | column.is_nan()
-    refuse(gone, column, rows, origin, what, "is missing", "supply it or remove the row")
-    large = column.abs() >= exact
-    refuse(
-        large, column, rows, origin, what, "is a float too large to be an exact id", "write ids as integers or texts"
-    )
-    refuse(column != column.floor(), column, rows, origin, what, "is no whole number", "write ids as integers or texts")
+    rows.refuse(column.is_null() | column.is_nan(), column, what, "is missing", "supply it or remove the row")
+    rows.refuse(column.abs() >= exact, column, what, "is a float too large to be an exact id", _REMEDY)
+    rows.refuse(column != column.floor(), column, what, "is no whole number", _REMEDY)
     return column.cast(pl.Int64).cast(pl.String)

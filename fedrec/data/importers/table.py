@@ -9,7 +9,7 @@ import polars as pl
 from fedrec.data.columns import Columns
 from fedrec.data.importers.ids import read_ids
 from fedrec.data.importers.options import ImportOptions
-from fedrec.data.importers.refusal import refuse
+from fedrec.data.importers.refusal import Rows
 from fedrec.data.importers.report import ImportReport, shared_user_note
 from fedrec.data.importers.times import read_times
 from fedrec.data.protocols import DAY_SECONDS
@@ -31,12 +31,12 @@ def checked(frame: pl.DataFrame, origin: str, options: ImportOptions) -> tuple[p
 
     Raises :class:`DataError` for the first that is not.
     """
-    rows, notes = frame[ROW], []
+    rows, notes = Rows(origin, frame[ROW]), []
     for name in (Columns.USER, Columns.ITEM, MARKET):
-        ids, said = read_ids(frame[name], rows, origin, name, missing_words=name != MARKET)
+        ids, said = read_ids(frame[name], rows, name, markets=name == MARKET)
         frame = frame.with_columns(ids.alias(name))
         notes += said
-    times = read_times(frame[Columns.TIMESTAMP], rows, origin, options.time_format, options.timezone)
+    times = read_times(frame[Columns.TIMESTAMP], rows, options.time_format, options.timezone)
     frame = frame.with_columns(times.seconds.alias(Columns.TIMESTAMP), times.offsets.alias(Columns.UTC_OFFSET))
     notes += times.notes
     if Columns.VALUE not in frame.columns:
@@ -46,7 +46,7 @@ def checked(frame: pl.DataFrame, origin: str, options: ImportOptions) -> tuple[p
         values = values.cast(pl.String)
     values = values.cast(pl.Float64, strict=False)
     wrong = values.is_null() | ~values.is_finite().fill_null(False)
-    refuse(wrong, frame[Columns.VALUE], rows, origin, "value", "is not a finite number", "correct or remove the row")
+    rows.refuse(wrong, frame[Columns.VALUE], "value", "is not a finite number", "correct or remove the row")
     return frame.with_columns(values.alias(Columns.VALUE)), notes
 
 

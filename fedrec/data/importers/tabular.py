@@ -8,7 +8,15 @@ import polars as pl
 from fedrec.data.importers.options import REQUIRED, ROLES, ImportOptions
 from fedrec.data.importers.report import ImportReport
 from fedrec.data.importers.table import MARKET, ROW, checked, write_markets
-from fedrec.data.importers.texts import csv_header, csv_records, csv_trouble, names_of, read_text, require_file
+from fedrec.data.importers.texts import (
+    column_name,
+    csv_header,
+    csv_records,
+    csv_trouble,
+    header_in_words,
+    read_text,
+    require_file,
+)
 from fedrec.data.store import UNREADABLE, without_panics
 from fedrec.errors import UserError
 from fedrec.words import cleaned
@@ -18,7 +26,9 @@ _SEPARATORS = {"tab": "\t", "\\t": "\t"}
 
 def import_csv(source: Path, directory: Path, options: ImportOptions) -> ImportReport:
     """Import a CSV file (``.csv``, ``.csv.gz``) with a header; see :func:`import_table`."""
-    return import_table(source, read_csv(source, options.separator), directory, options)
+    frame = read_csv(source, options.separator)
+    wanted = {column_name(column) for column in options.columns.values()}
+    return import_table(source, frame, directory, options, header_in_words(source, frame.columns, wanted))
 
 
 def import_parquet(source: Path, directory: Path, options: ImportOptions) -> ImportReport:
@@ -29,34 +39,37 @@ def import_parquet(source: Path, directory: Path, options: ImportOptions) -> Imp
             frame = pl.read_parquet(io.BytesIO(source.read_bytes()))  # a path may hold what polars takes for a pattern
     except UNREADABLE as error:
         raise UserError(f"{source}: not readable as parquet ({cleaned(str(error), 120)})") from None
-    return import_table(source, frame, directory, options)
+    names = f"{source} has {cleaned(', '.join(frame.columns), 300)}"
+    return import_table(source, frame, directory, options, names)
 
 
-def import_table(source: Path, frame: pl.DataFrame, directory: Path, options: ImportOptions) -> ImportReport:
+def import_table(source: Path, frame: pl.DataFrame, directory: Path, options: ImportOptions, has: str) -> ImportReport:
     """Write one store a market.
 
     ``--map`` names the columns of user, item and time, and optionally value (default 1), title, brand, category and
     market; without a market column, ``--market`` names the one market. Row order is kept. Raises :class:`UserError`
     naming column or row, value and remedy; nothing is left behind in that case.
+    ``has``: what errors say of the columns.
     """
-    has = names_of(source, frame.columns)
-    missing = [role for role in REQUIRED if role not in options.columns]
+    found = {column_name(name): name for name in frame.columns}
+    columns = {role: found.get(column_name(column), column) for role, column in options.columns.items()}
+    missing = [role for role in REQUIRED if role not in columns]
     if missing:
         raise UserError(f"--map: {missing[0]} is missing; write --map {missing[0]}=COLUMN ({has})")
-    for role, column in options.columns.items():
+    for role, column in columns.items():
         if column not in frame.columns:
             raise UserError(f"--map {role}={column}: no such column; {has}")
-    if (MARKET in options.columns) == (options.market is not None):
+    if (MARKET in columns) == (options.market is not None):
         raise UserError("market: give --map market=COLUMN, or --market NAME for all rows (one of them)")
     if frame.is_empty():
         raise UserError(f"{source}: holds no rows; supply some")
-    for role, column in options.columns.items():
+    for role, column in columns.items():
         if frame.schema[column].is_nested() or frame.schema[column] in (pl.Duration, pl.Time, pl.Object, pl.Binary):
             kind = cleaned(str(frame.schema[column]), 60)
             raise UserError(f"--map {role}={column}: a column of {kind} cannot be one; convert it")
         if role in {"user", "item", "market"} and frame.schema[column] == pl.Boolean:
             raise UserError(f"--map {role}={column}: a column of true and false names nobody; choose another")
-    chosen = frame.select(pl.col(column).alias(ROLES[role]) for role, column in options.columns.items())
+    chosen = frame.select(pl.col(column).alias(ROLES[role]) for role, column in columns.items())
     if options.market is not None:
         chosen = chosen.with_columns(pl.lit(options.market).alias(MARKET))
     chosen = chosen.with_columns(pl.int_range(2, pl.len() + 2).alias(ROW))  # the header is row 1
@@ -84,4 +97,4 @@ def read_csv(source: Path, separator: str = ",") -> pl.DataFrame:
         frame = pl.DataFrame(
             csv_records(text, separator, len(header)), schema=dict.fromkeys(header, pl.String), orient="row"
         )
-    return frame.rename({name: name.strip() for name in header})
+    return frame.rename({name: column_name(name) for name in header})

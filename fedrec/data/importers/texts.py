@@ -1,11 +1,13 @@
 """Source files as text: what they are if not UTF-8 with lines, said with the place, and never with a row of them."""
 
 import csv
+import difflib
 import gzip
 import re
+import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from fedrec.errors import DataError, UserError
@@ -63,19 +65,36 @@ def csv_header(source: Path, text: str, separator: str) -> list[str]:
         header = next(csv.reader(text.split("\n"), delimiter=separator))
     except (csv.Error, StopIteration):
         raise UserError(f"{source}: line 1: not readable as a header; check separator and quotes") from None
-    names = [name.strip() for name in header]
+    names = [column_name(name) for name in header]
     twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        times = names.count(twice[0])
-        raise UserError(f"{source}: line 1: column {twice[0][:40]!r} stands there {times} times; rename all but one")
+    if twice:  # without a header, what stands there is a row
+        places = " and ".join(str(place) for place, name in enumerate(names, start=1) if name == twice[0])
+        raise UserError(f"{source}: line 1: columns {places} have the same name; rename all but one")
     return header
 
 
-def names_of(source: Path, columns: list[str]) -> str:
-    """The columns in words; where they are values of a first row, that and none of them."""
-    if any(_VALUE.fullmatch(name.strip()) for name in columns):
+def column_name(text: str) -> str:
+    """A column's name as it is compared: in Unicode's composed form, without blanks around it."""
+    return unicodedata.normalize("NFC", text.strip())
+
+
+def header_in_words(source: Path, names: list[str], wanted: Collection[str]) -> str:
+    """What a file's first line has, when the columns ``wanted`` are not all there.
+
+    Names are shown where one that was wanted is among them, so that they are names. Otherwise the line may be a row,
+    of which nothing is shown but what is close to a wanted name.
+    """
+    if set(wanted) & set(names):
+        return f"{source} has {cleaned(', '.join(names), 300)}"
+    pieces = [piece.strip() for name in names for piece in re.split(r"[,;\t|]", name)]
+    if any(_VALUE.fullmatch(piece) for piece in pieces):
         return f"line 1 of {source} holds values, not names of columns; put a header above the rows"
-    return f"{source} has {cleaned(', '.join(columns), 300)}"
+    close = sorted({one for name in wanted for one in difflib.get_close_matches(name, names, n=2, cutoff=0.75)})
+    if close:
+        return f"line 1 of {source} has {cleaned(' and '.join(close), 120)}"
+    if len(pieces) > len(names):
+        return f"line 1 of {source} has other separators than expected; give --separator"
+    return f"line 1 of {source} must hold the names of its {len(names)} columns"
 
 
 def csv_records(text: str, separator: str, columns: int) -> list[list[str | None]]:

@@ -6,17 +6,17 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from fedrec.data.importers.refusal import refuse
+from fedrec.data.importers.refusal import Rows
 from fedrec.data.protocols import DAY_SECONDS
 from fedrec.data.store import EARLIEST
 from fedrec.errors import UserError
 
 _MILLISECONDS = 100_000_000_000  # a later second would lie in the year 5138
+_NANOSECONDS = 10**9  # in a second
+_UTC = ("UTC", "Etc/UTC", "Etc/UCT", "Zulu")
 _CLOCKS = ("%H:%M", "%H:%M:%S%.f")
 _NAIVE = ("%Y-%m-%d", *(f"%Y-%m-%d{between}{clock}" for between in " T" for clock in _CLOCKS))
 _AWARE = tuple(f"%Y-%m-%d{between}{clock}%#z" for between in " T" for clock in _CLOCKS)
-_OFFSET = r"([+-])([0-9]{2}):?([0-9]{2})?$"
-_OFFSET_ANYWHERE = r"([+-])([0-9]{2}):?([0-9]{2})\b"
 
 
 @dataclass(frozen=True)
@@ -36,35 +36,43 @@ def check_zone(name: str) -> str:
         raise UserError(f"--timezone {name!r}: no such time zone; write one such as Asia/Tokyo or UTC") from None
 
 
-def read_times(column: pl.Series, rows: pl.Series, origin: str, time_format: str | None, timezone: str | None) -> Times:
+def read_times(column: pl.Series, rows: Rows, time_format: str | None, timezone: str | None) -> Times:
     """Read a column of times.
 
     Numbers are seconds since 1970, or milliseconds from 1e11 on. Texts are ISO 8601, or whatever ``time_format`` says.
-    A calendar day is that of the offset which the time was written with. Where none is written, a time of the clock is
-    taken for ``timezone`` (default UTC), and a number's or a UTC time's day is that of ``timezone``, if one is given.
+    A calendar day is that of the offset which the time was written with, whatever ``timezone`` is. Where none is
+    written, a time of the clock is taken for ``timezone`` (default UTC), and a number's or a UTC time's day is that of
+    ``timezone``, if one is given.
 
     Raises :class:`fedrec.errors.DataError` naming the first row that is no time, or lies before 1990 or in the future.
     """
     written = _parse(column, time_format)
     remedy = "write ISO 8601 or seconds since 1970, or give --time-format"
-    refuse(written.seconds.is_null(), column, rows, origin, "time", "is no time", remedy)
+    rows.refuse(written.seconds.is_null(), column, "time", "is no time", remedy)
     seconds, offsets = written.seconds, written.offsets.fill_null(0)
     if timezone is not None:
         of_clock, of_moment = _at_clock(seconds, timezone), _offset(seconds, timezone)
         frame = pl.DataFrame({"clock": written.clock, "s": seconds, "c": of_clock, "m": of_moment})
-        offsets = frame.select(pl.when("clock").then("c").otherwise("m").cast(pl.Int32)).to_series()
+        of_zone = frame.select(pl.when("clock").then("c").otherwise("m")).to_series()
+        offsets = written.offsets.fill_null(of_zone)
         seconds = frame.select(pl.when("clock").then(pl.col("s") - pl.col("c")).otherwise("s")).to_series()
     latest = int(datetime.now(UTC).timestamp()) + DAY_SECONDS  # a day of grace: somewhere it is already tomorrow
     outside = (seconds < EARLIEST) | (seconds > latest)
-    refuse(outside, column, rows, origin, "time", "lies before 1990 or in the future", "correct or remove the row")
+    rows.refuse(outside, column, "time", "lies before 1990 or in the future", "correct or remove the row")
     return Times(seconds.cast(pl.Int64), offsets.cast(pl.Int32), _notes(written, timezone))
 
 
 @dataclass(frozen=True)
 class _Written:
     seconds: pl.Series  # since 1970, a clock's as if it stood in UTC; null where a value is no time
-    offsets: pl.Series  # as written; null where none is
+    offsets: pl.Series  # as written; null where none is, or UTC itself
     clock: pl.Series  # whether it is a time of the clock without any place
+
+    def filled(self, other: "_Written") -> "_Written":
+        """With what ``other`` read where this read nothing."""
+        gone = self.seconds.is_null()
+        offsets = pl.select(pl.when(gone).then(other.offsets).otherwise(self.offsets)).to_series()
+        return _Written(self.seconds.fill_null(other.seconds), offsets, self.clock | (gone & other.clock))
 
 
 def _parse(column: pl.Series, time_format: str | None) -> _Written:
@@ -76,45 +84,36 @@ def _parse(column: pl.Series, time_format: str | None) -> _Written:
             return _Written(seconds, nothing, seconds.is_not_null())
         moments = column.cast(pl.Datetime("us", zone))
         offsets = (moments.dt.base_utc_offset() + moments.dt.dst_offset()).dt.total_seconds()
-        return _Written(seconds, nothing if zone == "UTC" else offsets, seconds.is_null())
+        return _Written(seconds, nothing if zone in _UTC else offsets, seconds.is_null())
     texts = column.cast(pl.String).str.strip_chars()
     if time_format is not None:
-        aware = "z" in time_format.replace("%%", "")
-        seconds = _moments(texts, time_format)
-        return _Written(
-            seconds, _offsets(texts, _OFFSET_ANYWHERE) if aware else nothing, seconds.is_not_null() & (not aware)
-        )
+        return _read(texts, time_format)
     numbers = (column if column.dtype.is_numeric() else texts).cast(pl.Float64, strict=False)
     exact = pl.when(numbers.abs() >= _MILLISECONDS).then(numbers / 1000).otherwise(numbers).floor()
     seconds = pl.select(exact.cast(pl.Int64, strict=False)).to_series()
-    clock = pl.Series([False]).new_from_index(0, len(column))
-    for form in _NAIVE:
-        found = _moments(texts, form)
-        clock = clock | (seconds.is_null() & found.is_not_null())
-        seconds = seconds.fill_null(found)
-    offsets = nothing
-    for form in _AWARE:
-        found = _moments(texts, form)
-        offsets = pl.select(
-            pl.when(seconds.is_null() & found.is_not_null()).then(_offsets(texts, _OFFSET)).otherwise(offsets)
-        ).to_series()
-        seconds = seconds.fill_null(found)
-    return _Written(seconds, offsets, clock)
+    found = _Written(seconds, nothing, pl.Series([False]).new_from_index(0, len(column)))
+    for form in (*_NAIVE, *_AWARE):
+        found = found.filled(_read(texts, form))
+    return found
 
 
-def _moments(texts: pl.Series, form: str) -> pl.Series:
-    """Seconds since 1970, null where a text has another form; a clock's as if it stood in UTC."""
+def _read(texts: pl.Series, form: str) -> _Written:
+    """Texts of one form; the offset is what lies between the clock that stands there and the moment it means.
+
+    Raises :class:`UserError` where ``form`` is none, or asks for names of zones, which are not unique.
+    """
+    if "%Z" in form.replace("%%", ""):
+        raise UserError(f"--time-format {form!r}: %Z, names of zones are not read; write %z for offsets, or --timezone")
     try:
-        return texts.str.to_datetime(form, strict=False, time_unit="us").dt.epoch("s")
+        read = texts.str.to_datetime(form, strict=False, time_unit="us")
+        days, clocks = texts.str.to_date(form, strict=False), texts.str.to_time(form, strict=False)
     except pl.exceptions.PolarsError:
         raise UserError(f"--time-format {form!r}: no format of times; write one such as %d/%m/%Y %H:%M") from None
-
-
-def _offsets(texts: pl.Series, pattern: str) -> pl.Series:
-    """Seconds east of UTC as a text says them, null where it says none, or UTC itself (Z)."""
-    sign, hours, minutes = (texts.str.extract(pattern, group) for group in (1, 2, 3))
-    size = hours.cast(pl.Int64) * 3600 + minutes.cast(pl.Int64).fill_null(0) * 60
-    return pl.select(pl.when(sign == "-").then(-size).otherwise(size)).to_series()
+    seconds = read.dt.epoch("s")
+    shown = days.cast(pl.Datetime("us")).dt.epoch("s") + (clocks.cast(pl.Int64) // _NANOSECONDS).fill_null(0)
+    clock = seconds.is_not_null() & shown.is_not_null() & (getattr(read.dtype, "time_zone", None) is None)
+    offsets = shown - seconds
+    return _Written(seconds, pl.select(pl.when(offsets != 0).then(offsets)).to_series(), clock)
 
 
 def _offset(seconds: pl.Series, timezone: str) -> pl.Series:
@@ -138,7 +137,8 @@ def _at_clock(seconds: pl.Series, timezone: str) -> pl.Series:
 
 def _notes(written: _Written, timezone: str | None) -> list[str]:
     if timezone is not None:
-        return [f"days are those of {timezone}; times without an offset are its clock's"]
+        own = "; where a time has an offset, days follow that" if written.offsets.is_not_null().any() else ""
+        return [f"days are those of {timezone}, times without an offset its clock's{own}"]
     notes = []
     clock = written.seconds.filter(written.clock)
     if (clock % DAY_SECONDS != 0).any():

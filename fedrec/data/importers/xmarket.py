@@ -5,14 +5,15 @@ One file a market, ``{market}_5core.txt`` or ``.txt.gz``, header ``userId itemId
 
 import math
 import re
-import unicodedata
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import polars as pl
 
 from fedrec.data.columns import Columns
+from fedrec.data.importers.ids import read_ids
 from fedrec.data.importers.options import ImportOptions
+from fedrec.data.importers.refusal import Rows
 from fedrec.data.importers.report import ImportReport, shared_user_note
 from fedrec.data.importers.table import resolution
 from fedrec.data.importers.texts import read_text
@@ -39,9 +40,11 @@ def import_xmarket(source: Path, directory: Path, options: ImportOptions) -> Imp
     map_path = source / "families.csv"
     families = read_families(map_path) if map_path.is_file() else None
     users: dict[str, set[str]] = {}
+    notes: list[str] = []
     with new_folder(directory) as scratch:
         for name, path in files.items():
-            frame = read_five_core(path)
+            frame, said = read_five_core(path)
+            notes += said
             users[name] = set(frame[Columns.USER].unique())
             write_store(
                 scratch / name,
@@ -51,15 +54,16 @@ def import_xmarket(source: Path, directory: Path, options: ImportOptions) -> Imp
                 time_resolution=resolution(frame[Columns.TIMESTAMP]),
                 families=families,
             )
-    return ImportReport(tuple(files), tuple(shared_user_note(users)))
+    return ImportReport(tuple(files), (*notes, *shared_user_note(users)))
 
 
-def read_five_core(path: Path) -> pl.DataFrame:
-    """Read and validate one file; rows keep the file's order."""
+def read_five_core(path: Path) -> tuple[pl.DataFrame, list[str]]:
+    """Read and validate one file, and what is worth saying of it; rows keep the file's order."""
     latest = int(datetime.now(UTC).timestamp()) + _DAY  # a day of grace: somewhere it is already tomorrow
     users: list[str] = []
     items: list[str] = []
     times: list[int] = []
+    lines: list[int] = []
     values: list[float] = []
     days: dict[str, int] = {}
     for number, line in enumerate(read_text(path).split("\n"), start=1):
@@ -75,13 +79,20 @@ def read_five_core(path: Path) -> pl.DataFrame:
         user, item, rate, day = fields
         if day not in days:
             days[day] = _seconds(day, latest, where)
-        users.append(unicodedata.normalize("NFC", user))
-        items.append(unicodedata.normalize("NFC", item))
+        users.append(user)
+        items.append(item)
+        lines.append(number)
         times.append(days[day])
         values.append(_rating(rate, where))
     if not users:
         raise UserError(f"{path}: holds no interactions; remove the file or supply its rows")
-    return pl.DataFrame({Columns.USER: users, Columns.ITEM: items, Columns.TIMESTAMP: times, Columns.VALUE: values})
+    rows = Rows(str(path), pl.Series(lines), "line")
+    (user_ids, of_users), (item_ids, of_items) = (
+        read_ids(pl.Series(ids), rows, name) for name, ids in ((HEADER[0], users), (HEADER[1], items))
+    )
+    notes = [f"{path.name}: {note}" for note in (*of_users, *of_items)]
+    columns = {Columns.USER: user_ids, Columns.ITEM: item_ids, Columns.TIMESTAMP: times, Columns.VALUE: values}
+    return pl.DataFrame(columns), notes
 
 
 def _market_files(source: Path) -> dict[str, Path]:
