@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fedrec.errors import RunError
 from fedrec.exchange.declaration import CATALOGUE, GRAM, INSTALL, VOCABULARY
 from fedrec.exchange.keys import read_keys
-from fedrec.exchange.noised_pairs import PAIRS, RIDGE, noise_edge, read_triangle, symmetric, triangle_of
+from fedrec.exchange.noised_pairs import PAIRS, RIDGE, largest_noised, noise_edge, read_triangle, symmetric, triangle_of
 from fedrec.exchange.pairs import PairCounts, SummedCounts, pairs_of, read_pairs, sum_pairs
 from fedrec.exchange.payload import Payload
 from fedrec.recipe import FedEaseSettings
@@ -22,7 +22,7 @@ from fedrec.semantics.cooccurrence import CooccurrenceSemantics
 from server.federation import Federation
 from server.masks import MaskedSum
 from strategies.masked import MaskedRound
-from strategies.records import array_record
+from strategies.records import Answer, array_record
 
 _MOST_DENSE = 30_000  # items: their pairs take 3.6 GB
 
@@ -55,10 +55,10 @@ class SharedSemantics:
 def share_vocabulary(federation: Federation) -> int:
     """Give every market the union of all catalogues; returns its size."""
     answers = federation.require(VOCABULARY)
-    union = Union.of({market: _keys(federation, market, answer.payload) for market, answer in answers.items()})
+    union = Union.of(_own_keys(federation, answers))
     texts = {"vocabulary": union.items}
     if federation.recipe.evaluation.catalogue == "union":  # validation ranks less: keys of train rows alone
-        told = {market: _keys(federation, market, answer.payload, "learned") for market, answer in answers.items()}
+        told = _own_keys(federation, answers, "learned")
         known = set(union.items)
         texts["learned"] = [key for key in Union.of(told).items if key in known]
     federation.require(INSTALL, texts=texts)
@@ -73,7 +73,7 @@ def share_semantics(
     ``noise``: under privacy the standard deviation of each market's; then what comes is noised and dense.
     """
     if noise:
-        union, matrix = _sum_noised(federation, CATALOGUE)
+        union, matrix = _sum_noised(federation, CATALOGUE, noise)
         vectors = semantics.vectors_of_noised(matrix, noise_edge(union.index, noise, len(union.items)))
         pairs = len(union.items) * (len(union.items) + 1) // 2
     else:
@@ -88,7 +88,7 @@ def share_semantics(
 def install_semantics(federation: Federation, items: SharedItems) -> dict[str, int]:
     """Give markets that were not there the vectors of their items that the federation knows; others get zeros."""
     answers = federation.require(VOCABULARY)
-    vectors = {market: items.of(_keys(federation, market, answer.payload)) for market, answer in answers.items()}
+    vectors = {market: items.of(keys) for market, keys in _own_keys(federation, answers).items()}
     federation.require(INSTALL, {market: array_record({"semantics": rows}) for market, rows in vectors.items()})
     known = sum(int(np.count_nonzero(rows.any(axis=1))) for rows in vectors.values())
     return {"items": sum(map(len, vectors.values())), "known_items": known, "pairs": 0}
@@ -112,7 +112,7 @@ def share_gram(federation: Federation, settings: FedEaseSettings, noise: Mapping
 
 
 def _share_noised(federation: Federation, noise: Mapping[str, float]) -> dict[str, int]:
-    union, matrix = _sum_noised(federation, GRAM)
+    union, matrix = _sum_noised(federation, GRAM, noise)
     parts = {}
     for market, index in union.index.items():
         position = np.full(len(union.items), -1, np.int64)
@@ -130,7 +130,7 @@ def _sum_masked(federation: Federation, action: str, noised: bool) -> tuple[Unio
     Item keys are exchanged before, because masked numbers must mean the same everywhere. All markets must take part.
     """
     told = federation.require(VOCABULARY)
-    union = Union.of({market: _keys(federation, market, answer.payload) for market, answer in told.items()})
+    union = Union.of(_own_keys(federation, told))
     if federation.recipe.ranks_union:  # every market's catalogue is that of all
         union = Union.of(dict.fromkeys(federation.markets, union.items))
     _refuse_too_dense(union)
@@ -154,19 +154,20 @@ def _sum_masked(federation: Federation, action: str, noised: bool) -> tuple[Unio
     return union, masked.sums(payloads)[PAIRS]
 
 
-def _sum_noised(federation: Federation, action: str) -> tuple[Union, NDArray[np.float32]]:
+def _sum_noised(federation: Federation, action: str, noise: Mapping[str, float]) -> tuple[Union, NDArray[np.float32]]:
     """The sum of the markets' noised pairs over the union of their items, [N, N]."""
     if federation.recipe.masks.enabled:
         union, summed = _sum_masked(federation, action, noised=True)
         return union, symmetric(np.asarray(summed, np.float32), len(union.items))
     answers = federation.require(action)
-    catalogues = {market: _keys(federation, market, answer.payload) for market, answer in answers.items()}
+    catalogues = {market: _ranked_keys(federation, market, answer.payload) for market, answer in answers.items()}
     union = Union.of(catalogues)
     _refuse_too_dense(union)
     total = np.zeros((len(union.items), len(union.items)), np.float32)
     for market in federation.markets:
         try:
-            triangle = read_triangle(answers[market].payload.arrays, len(catalogues[market]))
+            most = largest_noised(federation.members[market].users, noise[market])
+            triangle = read_triangle(answers[market].payload.arrays, len(catalogues[market]), most)
         except ValueError as error:
             raise RunError(f"market {market!r}: {error}") from None
         index = union.index[market]
@@ -190,9 +191,10 @@ def _sum_counts(federation: Federation, action: str, min_count: int, diagonal: b
     catalogues: dict[str, list[str]] = {}
     counts: dict[str, PairCounts] = {}
     for market, answer in answers.items():
-        catalogues[market] = _keys(federation, market, answer.payload)
+        catalogues[market] = _ranked_keys(federation, market, answer.payload)
         try:
-            counts[market] = read_pairs(answer.payload.arrays, len(catalogues[market]), min_count, diagonal)
+            size, users = len(catalogues[market]), federation.members[market].users
+            counts[market] = read_pairs(answer.payload.arrays, size, min_count, diagonal, users)
         except ValueError as error:
             raise RunError(f"market {market!r}: {error}") from None
     union = Union.of(catalogues)
@@ -203,8 +205,19 @@ def _sum_counts(federation: Federation, action: str, min_count: int, diagonal: b
         raise RunError(f"{action}: {error}") from None
 
 
-def _keys(federation: Federation, market: str, payload: Payload, name: str = "items") -> list[str]:
+def _own_keys(federation: Federation, answers: Mapping[str, Answer], name: str = "items") -> dict[str, list[str]]:
+    """What the markets sell themselves, by their answers to VOCABULARY."""
+    most = {market: federation.members[market].items for market in answers}
+    return {market: _keys(market, answer.payload, name, most[market]) for market, answer in answers.items()}
+
+
+def _ranked_keys(federation: Federation, market: str, payload: Payload) -> list[str]:
+    """What a market ranks, by its answer to CATALOGUE or GRAM."""
+    return _keys(market, payload, "items", federation.largest_catalogue(market))
+
+
+def _keys(market: str, payload: Payload, name: str, most: int) -> list[str]:
     try:
-        return read_keys(payload.texts, name, federation.largest_catalogue(market))
+        return read_keys(payload.texts, name, most)
     except ValueError as error:
         raise RunError(f"market {market!r}: its catalogue cannot be: {error}") from None

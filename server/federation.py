@@ -80,7 +80,10 @@ class Federation:
         return {}
 
     def largest_catalogue(self, market: str) -> int:
-        """How many items a market can rank, by what was said at hello: its own, or where the union is ranked all."""
+        """How many items a market can rank, by what was said at hello: its own, or where the union is ranked all.
+
+        What it sells itself is :attr:`Member.items` at most.
+        """
         if self.recipe.ranks_union:
             return sum(member.items for member in self.members.values())
         return self.members[market].items

@@ -1,5 +1,6 @@
 """The strategy of common codebooks: counts and sums make the next ones, the shared encoder is averaged beside them."""
 
+import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -14,6 +15,7 @@ from fedrec.exchange.codebook import (
     CodeStatistics,
     next_codebook,
     read_statistics,
+    with_capped_shares,
 )
 from fedrec.exchange.declaration import CODEBOOK, JUDGE_CODEBOOK
 from fedrec.exchange.payload import STATISTICS, Array, Payload
@@ -62,10 +64,13 @@ class CodebookAverage(SharedAverage):
 
     def _reason_to_reject(self, payload: Payload) -> str | None:
         names = frozenset(part + level for level in self.levels for part in (COUNT, SUM))
-        reason = ReplySchema(self.parameters, self.federation.norm_bound, names).reason_to_reject(payload)
-        if reason is None:
+        return ReplySchema(self.parameters, self.federation.norm_bound, names).reason_to_reject(payload)
+
+    def _too_heavy(self, answer: Answer) -> str | None:
+        reason = super()._too_heavy(answer)
+        if reason is None and self.masked is None:  # of masked statistics nothing can be said
             try:
-                self._statistics(payload)
+                self._statistics(answer)
             except ValueError as error:
                 return str(error)
         return reason
@@ -75,13 +80,14 @@ class CodebookAverage(SharedAverage):
         counts = {STATISTICS + COUNT + level: codebook[:, 0] for level, codebook in codebooks.items()}
         return counts | {STATISTICS + SUM + level: codebook for level, codebook in codebooks.items()}
 
-    def _statistics(self, payload: Payload) -> list[CodeStatistics]:
+    def _statistics(self, answer: Answer) -> list[CodeStatistics]:
         codebooks = [np.asarray(self.current[LEVEL + level], np.float32) for level in self.levels]
-        return read_statistics(payload.statistics, codebooks, self.federation.norm_bound)
+        items = self.largest.get(answer.origin.market, math.inf)
+        return read_statistics(answer.payload.statistics, codebooks, self.federation.norm_bound, items)
 
     def _next(self, accepted: list[Answer]) -> dict[str, Array]:
         if self.masked is None:
-            parts = [self._statistics(answer.payload) for answer in accepted]
+            parts = [self._statistics(answer) for answer in accepted]
             result = super()._next(accepted)
         else:
             result, sums = self._step_masked(self.masked, accepted)
@@ -92,7 +98,8 @@ class CodebookAverage(SharedAverage):
             count, total = self._moving.get(COUNT + level, start.count), self._moving.get(SUM + level, start.sum)
             state = CodebookState(start.codebook, np.asarray(count, np.float64), np.asarray(total, np.float64))
             generator = numpy_generator(self.seed, "codebook", number, self.server_round)
-            state = next_codebook(state, [part[number] for part in parts], self.settings, generator)
+            of_level = with_capped_shares([part[number] for part in parts], self.federation.max_share)
+            state = next_codebook(state, of_level, self.settings, generator)
             result[LEVEL + level] = state.codebook
             self._moving |= {COUNT + level: state.count, SUM + level: state.sum}
         return result

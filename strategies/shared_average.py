@@ -20,7 +20,7 @@ from fedrec.exchange.payload import Array, Payload
 from fedrec.exchange.pipeline import UpdatePipeline
 from fedrec.exchange.reply import ReplySchema
 from fedrec.exchange.update import update_stages
-from fedrec.exchange.weights import relative_weights, transfer_weight
+from fedrec.exchange.weights import capped, relative_weights, transfer_weight
 from fedrec.recipe import Recipe
 from fedrec.stopping import over_markets
 from strategies.averaging import weighted_average
@@ -253,8 +253,9 @@ class SharedAverage(Strategy):
         """The mean in which each market keeps ``paces`` of its weight."""
         settings = self.federation
         relative = relative_weights(settings.weights, weights, settings.max_share)
-        shares = [weight * pace for weight, pace in zip(relative, paces, strict=True)]
-        return weighted_average(updates, [share / math.fsum(shares) for share in shares])
+        paced = [weight * pace for weight, pace in zip(relative, paces, strict=True)]
+        total = math.fsum(paced)
+        return weighted_average(updates, capped([share / total for share in paced], settings.max_share))
 
     def _step_masked(self, masked: MaskedRound, accepted: list[Answer]) -> tuple[dict[str, Array], dict[str, Floats]]:
         """The next parameters, and the sums that they were made of."""

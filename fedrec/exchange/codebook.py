@@ -5,6 +5,7 @@ vector, never which item. The sums over markets give exactly the step of k-means
 items would make. Codes of fewer than ``least`` items of a market are not told, because the sum of one is a vector.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedrec.exchange.payload import Array
+from fedrec.exchange.weights import capped
 from fedrec.recipe import CodesSettings
 
 COUNT, SUM, LEVEL = "count.", "sum.", "codebook."  # followed by the number of a common level
@@ -32,7 +34,7 @@ def beside(
 class CodeStatistics:
     """Items per code and the sum of their vectors, for the K codes of one level."""
 
-    count: NDArray[np.int64]  # [K]
+    count: NDArray[np.int64] | NDArray[np.floating]  # [K], whole but where shares were capped
     sum: Floats  # [K, d]
 
     @classmethod
@@ -45,7 +47,7 @@ class CodeStatistics:
     def suppressed(self, least: int) -> "CodeStatistics":
         """Without the codes of fewer than ``least`` items."""
         told = self.count >= least
-        return CodeStatistics(self.count * told, self.sum * told[:, None])
+        return CodeStatistics(np.where(told, self.count, 0), self.sum * told[:, None])
 
 
 def statistics_arrays(levels: Sequence[CodeStatistics]) -> dict[str, Array]:
@@ -58,11 +60,12 @@ def statistics_arrays(levels: Sequence[CodeStatistics]) -> dict[str, Array]:
 
 
 def read_statistics(
-    arrays: Mapping[str, Array], codebooks: Sequence[NDArray[np.floating]], bound: float
+    arrays: Mapping[str, Array], codebooks: Sequence[NDArray[np.floating]], bound: float, items: float = math.inf
 ) -> list[CodeStatistics]:
     """Statistics as a market sent them; raises ``ValueError`` in words for what cannot be.
 
-    ``bound``: the longest mean vector of a code that is taken (L2 norm).
+    ``bound``: the longest mean vector of a code that is taken (L2 norm); ``items``: the most that the codes of a level
+    can stand for.
     """
     expected = {f"{part}{level}" for level in range(len(codebooks)) for part in (COUNT, SUM)}
     found = {name for name in arrays if name.startswith((COUNT, SUM))}
@@ -77,12 +80,25 @@ def read_statistics(
             raise ValueError(f"{SUM}{level}: {total.dtype} of shape {total.shape}, not float32 {codebook.shape}")
         if count.min(initial=0) < 0 or count.max(initial=0) > np.iinfo(np.int32).max:
             raise ValueError(f"{COUNT}{level}: counts from {count.min()} to {count.max()} cannot be")
+        if count.sum() > items:
+            raise ValueError(f"{COUNT}{level}: codes of {count.sum()} items, more than the {items:g} of its hello")
         sums = np.asarray(total, np.float64)
         norms = np.linalg.norm(sums, axis=1)
         if not (norms <= bound * np.asarray(count, np.float64)).all():  # nan and infinity are not
             raise ValueError(f"{SUM}{level}: not finite, of a code without items, or longer than {bound:g} an item")
         result.append(CodeStatistics(np.asarray(count, np.int64), sums))
     return result
+
+
+def with_capped_shares(parts: Sequence[CodeStatistics], most: float) -> list[CodeStatistics]:
+    """Markets' statistics of one level, scaled so that none stands for more than ``most`` of all items."""
+    totals = [float(part.count.sum()) for part in parts]
+    total = math.fsum(totals)
+    if most >= 1 or not total:
+        return list(parts)
+    shares = capped([own / total for own in totals], most)
+    factors = [share * total / own if own else 0.0 for share, own in zip(shares, totals, strict=True)]
+    return [CodeStatistics(part.count * by, part.sum * by) for part, by in zip(parts, factors, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,11 @@ def noised_statistic(statistic: NDArray[np.float64], release: Release, noise: Se
     return (statistic + release.noise_multiplier * drawn).astype(np.float32)
 
 
+def largest_noised(users: int, multiplier: float) -> float:
+    """What no number of noised pairs of so many users exceeds: each adds 1 at most, and noise ten deviations."""
+    return users + 10 * multiplier
+
+
 def symmetric(triangle: Floats, size: int) -> Floats:
     """The whole matrix [size, size] of an upper triangle."""
     whole = np.zeros((size, size), np.float32)
@@ -46,8 +51,11 @@ def triangle_of(matrix: Floats) -> Floats:
     return np.ascontiguousarray(matrix[np.triu_indices(len(matrix))], np.float32)
 
 
-def read_triangle(arrays: Mapping[str, Array], size: int) -> Floats:
-    """Noised pairs as they came from the other side; raises ``ValueError`` in words for what cannot be such."""
+def read_triangle(arrays: Mapping[str, Array], size: int, most: float = np.inf) -> Floats:
+    """Noised pairs as they came from the other side; raises ``ValueError`` in words for what cannot be such.
+
+    ``most``: the largest that a number can be, see :func:`largest_noised`.
+    """
     values = arrays.get(PAIRS)
     cells = size * (size + 1) // 2
     if values is None or values.dtype != np.float32 or values.shape != (cells,):
@@ -55,6 +63,8 @@ def read_triangle(arrays: Mapping[str, Array], size: int) -> Floats:
         raise ValueError(f"noised pairs of {size} items are float32 of shape ({cells},), not {found}")
     if not np.isfinite(values).all():
         raise ValueError("noised pairs are not finite")
+    if cells and np.abs(values).max() > most:
+        raise ValueError(f"noised pairs of up to {np.abs(values).max():g}, where {most:g} is the most that can be")
     return np.asarray(values, np.float32)
 
 

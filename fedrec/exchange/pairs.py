@@ -113,8 +113,13 @@ def read_summed(arrays: Mapping[str, Array], items: int) -> SummedCounts:
     return SummedCounts(read_pairs(arrays, total, 1, diagonal=True), np.asarray(own, np.int64))
 
 
-def read_pairs(arrays: Mapping[str, Array], size: int, min_count: int, diagonal: bool) -> PairCounts:
-    """Counts as they came from the other side; raises ``ValueError`` in words for anything that cannot be counts."""
+def read_pairs(
+    arrays: Mapping[str, Array], size: int, min_count: int, diagonal: bool, users: int | None = None
+) -> PairCounts:
+    """Counts as they came from the other side; raises ``ValueError`` in words for anything that cannot be counts.
+
+    ``users``: how many there are where they came from, if that is known.
+    """
     parts = [arrays.get(name) for name in _NAMES]
     if any(part is None or part.dtype != np.int32 or part.ndim != 1 for part in parts):
         raise ValueError("pair counts must be three one-dimensional int32 arrays")
@@ -126,12 +131,14 @@ def read_pairs(arrays: Mapping[str, Array], size: int, min_count: int, diagonal:
         raise ValueError("pair counts name items outside the catalogue")
     if len(count) and count.min() < min_count:
         raise ValueError(f"a pair count below the agreed least, {min_count}")
+    if len(count) and users is not None and count.max() > users:
+        raise ValueError(f"a pair is counted {count.max()} times, of {users} users")
     cells = first.astype(np.int64) * size + second
     if len(np.unique(cells)) < len(cells):
         raise ValueError("pair counts name a pair twice")
     if diagonal:
-        users = np.zeros(size, np.int32)
-        users[first[first == second]] = count[first == second]
-        if (count > np.minimum(users[first], users[second])).any():
+        bought = np.zeros(size, np.int32)
+        bought[first[first == second]] = count[first == second]
+        if (count > np.minimum(bought[first], bought[second])).any():
             raise ValueError("a pair is counted more often than one of its items")
     return PairCounts(first, second, count, size)

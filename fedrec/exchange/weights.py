@@ -21,7 +21,7 @@ def relative_weights(kind: str, sizes: Sequence[float], most: float = 1.0) -> li
         "square_root": [math.sqrt(count) for count in sizes],
     }[kind]
     total = math.fsum(raw)
-    return _capped([value / total for value in raw], most)
+    return capped([value / total for value in raw], most)
 
 
 def weights_by_market(kind: str, sizes: Mapping[str, str | float], most: float) -> dict[str, float]:
@@ -30,7 +30,11 @@ def weights_by_market(kind: str, sizes: Mapping[str, str | float], most: float) 
     return dict(zip(markets, relative_weights(kind, [float(sizes[name]) for name in markets], most), strict=True))
 
 
-def _capped(weights: list[float], most: float) -> list[float]:
+def capped(weights: list[float], most: float) -> list[float]:
+    """Weights that sum to one, none above ``most``: what is cut off goes to the others in proportion.
+
+    Where ``most`` is less than an equal share, all are equal.
+    """
     if most >= 1:
         return weights
     if most * len(weights) <= 1:

@@ -148,7 +148,9 @@ class FederationSettings(Section):
     rounds: int = Field(default=24, ge=1, le=100000)
     participation: float = Field(default=1.0, gt=0, le=1, description="share of the markets sampled each round")
     weights: Literal["interactions", "uniform", "square_root"] = "interactions"
-    max_share: float = Field(default=1.0, gt=0, le=1, description="largest weight of one market in an average")
+    max_share: float = Field(
+        default=1.0, gt=0, le=1, description="largest weight of one market, in averages and codebooks"
+    )
     max_items: int = Field(default=200_000, ge=1, le=2_000_000, description="largest catalogue that is taken")
     aggregation: Literal["mean", "median", "trimmed_mean"] = "mean"
     trim: float = Field(default=0.2, ge=0, lt=0.5, description="of trimmed_mean: share cut off at either end")

@@ -100,6 +100,14 @@ def test_statistics_that_cannot_be(changes, words):
         read_statistics(sent(**changes), [np.zeros((K, D), np.float32)], 10.0)
 
 
+def test_codes_of_more_items_than_a_market_has_cannot_be():
+    """Each level counts every item once; 20 were encoded."""
+    arrays, codebooks = sent(), [np.zeros((K, D), np.float32)]
+    assert len(read_statistics(arrays, codebooks, 10.0, items=20)) == 1
+    with pytest.raises(ValueError, match="codes of 20 items, more than the 19 of its hello"):
+        read_statistics(arrays, codebooks, 10.0, items=19)
+
+
 def test_dead_codes_move_beside_the_busiest_and_take_half_of_their_items():
     """Counts 0, 9, 0, 4, 1: the first dead code goes to the busiest, the second to the next; code 4 is left alone."""
     codebook = np.eye(5, dtype=np.float32) * 10

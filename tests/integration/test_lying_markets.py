@@ -1,13 +1,18 @@
 """A market that lies about its size, its catalogue, its device or its figures: how far it gets."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from flwr.app import ConfigRecord, Message, MetricRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 
+from fedrec.data.store import open_store
 from fedrec.errors import RunError
 from fedrec.files import read_json_lines
+from fedrec.recipe import load_recipe
 from fedrec.report.words import answer, remarks
+from tests.conftest import QUICK
 from tests.integration.harness import Spoil, WatchedApp, quick, run_with
 
 KEYS = 300_000
@@ -80,6 +85,7 @@ def test_who_lies_at_hello_too_has_at_most_its_share(synthetic: Path, tmp_path: 
         ("query.gram", ["evaluation.methods=[fedease]"]),
         ("query.vocabulary", ["evaluation.catalogue=union"]),
         ("query.vocabulary", ["evaluation.methods=[fedease]", "masks.enabled=true"]),
+        ("query.vocabulary", ["model.kind=acmr", "training.weight_decay=0"]),
     ],
 )
 def test_nobody_drowns_the_others_in_keys(action: str, settings: list[str], synthetic: Path, tmp_path: Path) -> None:
@@ -87,6 +93,63 @@ def test_nobody_drowns_the_others_in_keys(action: str, settings: list[str], synt
     flood = texts(action, items=[f"k{number}" for number in range(KEYS)])
     with pytest.raises(RunError, match=rf"'bravo': its catalogue cannot be: items has {KEYS} keys .* at most \d+"):
         run_with(WatchedApp("bravo", flood), quick(*settings), synthetic, tmp_path / "run")
+
+
+def test_nobody_sells_more_than_it_said_where_all_rank_the_union(synthetic: Path, tmp_path: Path) -> None:
+    """To rank what others sell is no reason to sell as much as all of them: one key more than its hello is refused."""
+    own = open_store(synthetic / "bravo").items
+    flood = texts("query.vocabulary", items=[f"k{number}" for number in range(own + 1)])
+    with pytest.raises(RunError, match=rf"'bravo': .* items has {own + 1} keys .* at most {own} of"):
+        run_with(WatchedApp("bravo", flood), quick("evaluation.catalogue=union"), synthetic, tmp_path / "run")
+
+
+def arrays(action: str, change: Callable[[dict[str, np.ndarray]], None]) -> Spoil:
+    """``change`` alters what a market sends, in place."""
+
+    def spoil(question: Message, reply: Message) -> Message:
+        if question.metadata.message_type == action:
+            ((name, record),) = reply.content.array_records.items()
+            known = {key: array.numpy().copy() for key, array in record.items()}
+            change(known)
+            reply.content[name] = ArrayRecord({key: Array(array) for key, array in known.items()})
+        return reply
+
+    return spoil
+
+
+def more_than_there_are(sent: dict[str, np.ndarray]) -> None:
+    """Every number of the statistic that counts."""
+    for name, array in sent.items():
+        if name in {"count", "pairs"} or "count." in name:
+            array[:] = 10**6
+
+
+@pytest.mark.parametrize(
+    ("action", "settings", "why"),
+    [
+        ("query.catalogue", ["semantics.kind=cooccurrence"], r"counted 1000000 times, of \d+ users"),
+        ("query.gram", ["evaluation.methods=[fedease]"], r"counted 1000000 times, of \d+ users"),
+        ("query.catalogue", ["semantics.kind=cooccurrence", "privacy.epsilon=8"], "noised pairs of up to 1e"),
+        ("query.gram", ["evaluation.methods=[fedease]", "privacy.epsilon=8"], "noised pairs of up to 1e"),
+    ],
+)
+def test_nobody_counts_more_users_than_it_has(
+    action: str, settings: list[str], why: str, synthetic: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RunError, match=f"'bravo': .*{why}"):
+        run_with(
+            WatchedApp("bravo", arrays(action, more_than_there_are)), quick(*settings), synthetic, tmp_path / "run"
+        )
+
+
+def test_nobody_encodes_more_items_than_it_has(synthetic: Path, tmp_path: Path) -> None:
+    codes = ["codes.rounds=1", "codes.epochs=1", "collaborative.epochs=1", "ctr.epochs=1", "codes.refine=0"]
+    recipe = load_recipe("fedmm", [*QUICK, *codes, "evaluation.methods=[federated]"])
+    run_with(WatchedApp("bravo", arrays("train.codebook", more_than_there_are)), recipe, synthetic, tmp_path / "run")
+    events = read_json_lines(tmp_path / "run" / "events.jsonl")
+    (rejected,) = (one for event in events for one in event.get("rejected", []))
+    assert rejected["market"] == "bravo"
+    assert "more than the" in rejected["reason"]
 
 
 def test_a_catalogue_larger_than_the_recipe_takes_is_refused_at_hello(synthetic: Path, tmp_path: Path) -> None:
@@ -104,9 +167,9 @@ def test_pairs_of_too_many_items_are_refused_before_memory_is_asked_for(syntheti
         run_with(WatchedApp("bravo", flood), recipe, synthetic, tmp_path / "run")
 
 
-@pytest.mark.parametrize("key", ["a\x1b[2Jb", "line\nbreak", "\u2028"])
+@pytest.mark.parametrize("key", ["a\x1b[2Jb", "line\nbreak", "\u2028", "a\u202eb", "a\u200bb"])
 def test_keys_that_a_terminal_would_obey_are_refused(key: str, synthetic: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="a key with control characters"):
+    with pytest.raises(RunError, match="characters that nobody sees"):
         run_with(
             WatchedApp("bravo", texts("query.catalogue", items=[key])),
             quick("semantics.kind=cooccurrence"),
@@ -189,9 +252,6 @@ def test_a_run_of_which_no_round_was_accepted_fails(rounds: int, synthetic: Path
 
 
 def test_codebook_rounds_too(synthetic: Path, tmp_path: Path) -> None:
-    from fedrec.recipe import load_recipe
-    from tests.conftest import QUICK
-
     codes = ["codes.rounds=2", "codes.epochs=1", "collaborative.epochs=1", "ctr.epochs=1", "federation.norm_bound=1e-9"]
     overrides = [*QUICK, *codes, "evaluation.methods=[federated]", "codes.refine=0"]
     recipe = load_recipe("fedmm", overrides)
