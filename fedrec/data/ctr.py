@@ -5,7 +5,8 @@ which rows train, choose and test: :func:`fedrec.data.protocols.days_apart`. An 
 the user's history of earlier days. Labels come from ratings (``ratings``: at least ``ctr.positive`` or less), or every
 interaction is a positive and negatives are drawn beside it (``sampled``). Negatives are items that sell, so a positive
 that nobody is known to have bought would be given away by that alone: such a row makes no instance, unless
-``evaluation.catalogue`` is ``all``. Which share of the test rows it is: ``outside``.
+``evaluation.catalogue`` is ``all``. Which share of the test rows it is: ``outside``. A negative of learning may be an
+item that its user meets later: were it left out, what is never a negative would tell what is asked in the test.
 """
 
 from collections.abc import Iterator
@@ -89,11 +90,11 @@ def split_ctr(
     if ctr.task == "sampled" and settings.catalogue != "all":
         usable = popularity[rows.items] > 0
     parts = {
-        name: maker.make(np.flatnonzero((labels == label) & among & usable), popularity, name)
-        for name, label, among in (
-            ("learn", LEARN, member),
-            ("validation", VALIDATION, member),
-            ("test", TEST, np.ones_like(member)),
+        name: maker.make(np.flatnonzero((labels == label) & among & usable), np.isin(labels, met), popularity, name)
+        for name, label, met, among in (
+            ("learn", LEARN, (TRAIN, LEARN), member),
+            ("validation", VALIDATION, (TRAIN, LEARN, VALIDATION), member),
+            ("test", TEST, (TRAIN, LEARN, VALIDATION, TEST), np.ones_like(member)),
         )
     }
     for name, part in parts.items():
@@ -127,15 +128,17 @@ class _InstanceMaker:
     market: str
     seed: int
 
-    def make(self, chosen: NDArray[np.int64], popularity: NDArray[np.float64], part: str) -> Instances:
-        """Instances of the rows ``chosen``."""
+    def make(
+        self, chosen: NDArray[np.int64], met: NDArray[np.bool_], popularity: NDArray[np.float64], part: str
+    ) -> Instances:
+        """Instances of the rows ``chosen``; ``met``: the rows whose items are no negatives of their user."""
         rows = self.rows
         users, items = rows.users[chosen], rows.items[chosen]
         ends = self.day_starts[chosen]
         if self.ctr.task == "ratings":
             return Instances(users, items, (self.values[chosen] >= self.ctr.positive).astype(np.float32), ends)
         generator = numpy_generator(self.seed, self.market, "negatives", part)
-        drawn = self._negatives(users, popularity, generator)  # [N, negatives]
+        drawn = self._negatives(users, met, popularity, generator)  # [N, negatives]
         repeats = self.ctr.negatives + 1
         return Instances(
             np.repeat(users, repeats),
@@ -145,13 +148,18 @@ class _InstanceMaker:
         )
 
     def _negatives(
-        self, users: NDArray[np.int64], popularity: NDArray[np.float64], generator: np.random.Generator
+        self,
+        users: NDArray[np.int64],
+        met: NDArray[np.bool_],
+        popularity: NDArray[np.float64],
+        generator: np.random.Generator,
     ) -> NDArray[np.int64]:
-        """Items that the user never met, drawn by popularity with replacement, [N, negatives]."""
+        """Items that the user has not ``met``, drawn by popularity with replacement, [N, negatives]."""
         drawn = np.empty((len(users), self.ctr.negatives), dtype=np.int64)
         for row, user in enumerate(users):
             weights = popularity.copy()
-            weights[self.rows.items[self.rows.offsets[user] : self.rows.offsets[user + 1]]] = 0
+            own = slice(self.rows.offsets[user], self.rows.offsets[user + 1])
+            weights[self.rows.items[own][met[own]]] = 0
             total = weights.sum()
             if not total:
                 raise UserError(f"market {self.market!r}: a user has met every item that sells; no negative is left")

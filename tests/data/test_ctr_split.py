@@ -222,16 +222,20 @@ def test_sampled_negatives_equal_their_rules(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Row], negatives: int, seed: int
 ) -> None:
     """One positive and then its negatives, with its history: items that others met before the holdout, and that this
-    user meets nowhere, not even later. Who has met every one of them makes the market unfit. A positive is such an item
-    too: one that nobody met before could be told by that from every negative."""
+    user has not met up to the part, though perhaps later. Who has met every one of them makes the market unfit. A
+    positive is such an item too: one that nobody met before could be told by that from every negative."""
     histories = derived(rows, None)
     opened = market(tmp_path_factory.mktemp("store") / "jp", rows)
     ctr = CtrSettings(task="sampled", negatives=negatives)
     sells = {kept.item for history in histories.values() for kept in history if kept.part in "CL"}
-    allowed = {user: sells - {kept.item for kept in history} for user, history in histories.items()}
+    allowed = {
+        (user, letter): sells - {kept.item for kept in history if kept.part in "CLVT"[: "CLVT".index(letter) + 1]}
+        for user, history in histories.items()
+        for letter in "LVT"
+    }
     everyone = {letter: expected(histories, letter, 0.0) for letter in "LVT"}
     wanted = {letter: [row for row in part if row[1] in sells] for letter, part in everyone.items()}
-    if not all(wanted.values()) or any(not allowed[user] for part in wanted.values() for user, *_ in part):
+    if not all(wanted.values()) or any(not allowed[user, name] for name, part in wanted.items() for user, *_ in part):
         with pytest.raises(UserError):
             split_ctr(opened, under("ctr"), ctr, seed=seed)
         return
@@ -244,7 +248,33 @@ def test_sampled_negatives_equal_their_rules(
             user, _, _, history = found[start]
             for other, item, label, past in found[start + 1 : start + 1 + negatives]:
                 assert (other, label, past) == (user, 0, history)
-                assert item in allowed[user]
+                assert item in allowed[user, letter]
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 1000), negatives=st.integers(1, 30))
+def test_what_is_asked_later_is_not_told_by_what_was_never_a_negative(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, negatives: int
+) -> None:
+    """Other items in validation and test rows: what is learned from stays. In test rows: what chooses stays too."""
+    folder = tmp_path_factory.mktemp("stores")
+    rows = crowd(12, seed)
+    generator = np.random.default_rng(seed)
+    ctr = CtrSettings(task="sampled", negatives=negatives)
+
+    def asked(held: str) -> CtrSplit:
+        changed = []
+        for user in sorted({row.user for row in rows}):
+            own = [row for row in rows if row.user == user]
+            others = generator.permutation(sorted(set("abcdefghijkl") - {row.item for row in own}))
+            for row, part, other in zip(own, PARTS[len(own)], others, strict=True):
+                changed.append(row._replace(item=other) if part in held else row)
+        return split_ctr(market(folder / f"held-{held}", changed), under("ctr", catalogue="all"), ctr)
+
+    as_it_is, both, last = asked(""), asked("VT"), asked("T")
+    assert told(both, both.learn) == told(as_it_is, as_it_is.learn)
+    assert told(last, last.validation) == told(as_it_is, as_it_is.validation)
+    assert told(last, last.test) != told(as_it_is, as_it_is.test)
 
 
 def crowd(users: int, seed: int = 0, items: str = "abcdefghijkl") -> list[Row]:
