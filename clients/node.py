@@ -107,6 +107,11 @@ class MarketNode:
         """The figures of every method here: what is reported, or would be, where figures stay."""
         return self.folder / "report.json"
 
+    @property
+    def seal(self) -> Path:
+        """Hashes of all that the methods are made of, written when they were evaluated."""
+        return self.folder / "seal.json"
+
     def model(self, name: str) -> Path:
         """A finished model, private parameters included."""
         return self.folder / f"{name}.safetensors"

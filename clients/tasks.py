@@ -19,6 +19,7 @@ from clients.memory import arrays_of, tensors
 from clients.node import MarketNode
 from clients.pacer import pacer_of
 from clients.privacy import noised_pairs, private_steps
+from clients.seal import seal
 from fedrec.data.catalogue import own_vocabulary
 from fedrec.errors import RunError
 from fedrec.exchange.keys import read_keys
@@ -202,7 +203,9 @@ def report(node: MarketNode, instruction: Instruction) -> Payload:
     recipe = instruction.recipe
     forget_masks(node)
     if recipe.task == "ctr":
-        return report_ctr(node, instruction)
+        payload = report_ctr(node, instruction)
+        seal(node, recipe)
+        return payload
     market = node.prepare(recipe)
     result = evaluate_market(finished_contenders(node, recipe))
     write_json(node.mixing, {name: values.tolist() for name, values in result.weights.items()})
@@ -213,6 +216,7 @@ def report(node: MarketNode, instruction: Instruction) -> Payload:
     }
     write_atomic(node.per_user, save_arrays({"users": market.test.users, **per_user}))
     write_json(node.report, result.scalars)
+    seal(node, recipe)
     return Payload(scalars=result.scalars)
 
 

@@ -56,7 +56,7 @@ def what_differs(
     ``resolved`` is the manifest's recipe with every ``auto`` replaced, as the run itself writes it once it has begun.
     """
     began = dict(leaves(resolved.model_dump(mode="json")))
-    for key, was, now in _changes(manifest["recipe"], recipe.model_dump(mode="json"), ""):
+    for key, was, now in changes(manifest["recipe"], recipe.model_dump(mode="json")):
         if now != began.get(key):
             return f"recipe.yaml: {key} is {now!r}, it was {was!r}"
     for market, was in manifest["data"]["hashes"].items():
@@ -71,10 +71,11 @@ def what_differs(
     return None
 
 
-def _changes(was: Any, now: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+def changes(was: Any, now: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The keys of two nested mappings that differ, dots between, with what stands in each."""
     if isinstance(was, Mapping) and isinstance(now, Mapping):
         for key in sorted({*was, *now}):
-            yield from _changes(was.get(key), now.get(key), f"{path}.{key}" if path else key)
+            yield from changes(was.get(key), now.get(key), f"{path}.{key}" if path else key)
     elif was != now:
         yield path, was, now
 

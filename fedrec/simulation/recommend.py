@@ -2,7 +2,7 @@
 
 import csv
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from clients.contenders import finished_contenders
 from clients.node import MarketNode
+from clients.seal import check_seal
 from fedrec.data.market_rows import user_history
 from fedrec.data.sequences import Sequences
 from fedrec.data.splits import Holdout, Split
@@ -18,7 +19,7 @@ from fedrec.errors import UserError
 from fedrec.files import market_name, read_json, reading
 from fedrec.recipe import Recipe, load_recipe, override_recipe, parse_recipe
 from fedrec.runs.folder import RunFolder
-from fedrec.runs.manifest import refuse_deployed
+from fedrec.runs.manifest import changes, refuse_deployed
 from fedrec.threads import single_threaded
 from fedrec.training.evaluation import excluded
 from fedrec.training.prepared import PreparedMarket, item_texts
@@ -54,7 +55,7 @@ class Recommender:
         with single_threaded():
             self._prepared = node.prepare(recipe)
             self._contenders = finished_contenders(node, recipe)
-        weights = read_json(node.mixing) if node.mixing.is_file() else {}
+        weights = read_json(node.mixing)
         with reading(node.mixing):
             self._weights = {name: np.array(values, np.float64) for name, values in weights.items()}
             for name, count in self._contenders.views.items():
@@ -144,8 +145,11 @@ def _open(path: Path, market: str) -> tuple[MarketNode, Recipe]:
     node = MarketNode(store, run.markets / market)
     if not node.report.is_file():
         raise UserError(f"--market {market!r}: its evaluation failed in {path}, nothing there to recommend with")
-    with reading(node.report):
-        return node, load_recipe(str(path / "recipe.yaml"), _fixed(read_json(node.report)))
+    recipe = _sealed(node)
+    written = load_recipe(str(path / "recipe.yaml"))
+    for key, was, now in changes(recipe.model_dump(mode="json"), written.model_dump(mode="json")):
+        raise UserError(f"{path / 'recipe.yaml'}: {key} is {now!r}, it was {was!r}; restore it, or run again")
+    return node, _as_chosen(node, recipe)
 
 
 def _open_private(path: Path, market: str, data: Path) -> tuple[MarketNode, Recipe]:
@@ -158,17 +162,25 @@ def _open_private(path: Path, market: str, data: Path) -> tuple[MarketNode, Reci
         raise UserError(f"--data {data}: holds market {store.name!r}, not {market!r}")
     if read_json(node.began_with).get("fingerprint") != store.fingerprint:
         raise UserError(f"--data {data}: not the data that {path} was trained on; import it again or run again")
-    values = read_json(node.recipe)
-    if values.get("task") == "ctr":
+    recipe = _sealed(node)
+    if recipe.task == "ctr":
         raise UserError(f"{path}: predicts clicks and ranks nothing; recommend needs a run of task sequential")
-    recipe = parse_recipe(values, str(node.recipe))
+    return node, _as_chosen(node, recipe)
+
+
+def _sealed(node: MarketNode) -> Recipe:
+    """The recipe that the market was evaluated with; all that this made is still there as it was."""
+    recipe = parse_recipe(read_json(node.recipe), str(node.recipe))
+    check_seal(node, recipe)
+    return recipe
+
+
+def _as_chosen(node: MarketNode, recipe: Recipe) -> Recipe:
+    """With what validation chose: to choose it again costs an inverse for every value."""
+    chosen = read_json(node.report)
     with reading(node.report):
-        return node, override_recipe(recipe, {}, _fixed(read_json(node.report)))
-
-
-def _fixed(chosen: Mapping[str, float]) -> list[str]:
-    """Validation has chosen already: what it would choose again costs an inverse for every value."""
-    return [f"{name}.lambdas=[{chosen[f'{name}.lam']}]" for name in ("ease", "fedease") if f"{name}.lam" in chosen]
+        fixed = [f"{name}.lambdas=[{chosen[f'{name}.lam']}]" for name in ("ease", "fedease") if f"{name}.lam" in chosen]
+        return override_recipe(recipe, {}, fixed)
 
 
 def _history(prepared: PreparedMarket, user: str | None, history: Sequence[str]) -> tuple[list[str], list[int]]:

@@ -8,8 +8,10 @@ import torch
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-from clients.contenders import codes_of, load_finished, make_trainer
+from clients.contenders import codes_of, make_trainer
 from clients.node import MarketNode
+from clients.seal import check_seal
+from fedrec.arrays import load_whole
 from fedrec.errors import UserError
 from fedrec.recipe import Recipe
 from fedrec.report.run_figures import CodeUse, ItemMap
@@ -76,15 +78,19 @@ def code_use(finished: FinishedRun) -> list[CodeUse]:
 
 
 def _nodes(finished: FinishedRun) -> Iterator[MarketNode]:
+    """Those whose evaluation did not fail, with all that it was made of."""
     for store in finished.stores:
-        yield MarketNode(store, finished.run.markets / store.name)
+        node = MarketNode(store, finished.run.markets / store.name)
+        if node.report.is_file():
+            check_seal(node, finished.recipe)
+            yield node
 
 
 @torch.inference_mode()
 def _item_vectors(node: MarketNode, recipe: Recipe) -> NDArray[np.float32]:
     """What the finished model makes of the items that the market sells, as directions [I, d]."""
     trainer = make_trainer(node, recipe, _METHOD)
-    load_finished(node, trainer, _METHOD)
+    load_whole(trainer.model, node.model(_METHOD))
     trainer.model.eval()
     vectors: NDArray[np.float32] = trainer.item_vectors().cpu().numpy()
     return vectors[node.prepare(recipe).sold]
