@@ -112,6 +112,11 @@ class MarketNode:
         """Hashes of all that the methods are made of, written when they were evaluated."""
         return self.folder / "seal.json"
 
+    @property
+    def finished(self) -> bool:
+        """Whether the market was evaluated: something of that is there."""
+        return self.report.is_file() or self.seal.is_file()
+
     def model(self, name: str) -> Path:
         """A finished model, private parameters included."""
         return self.folder / f"{name}.safetensors"

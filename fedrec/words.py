@@ -16,8 +16,17 @@ def cleaned(text: str, longest: int) -> str:
     'abc…'
     """
     head = text[: 4 * longest]  # enough, however many blanks are in it
-    shown = " ".join("".join(" " if unicodedata.category(one) in _HIDDEN else one for one in head).split())
+    shown = " ".join(visible(head).split())
     return shown if len(shown) <= longest and len(head) == len(text) else f"{shown[: longest - 1]}…"
+
+
+def visible(text: str) -> str:
+    """``text`` with a blank for every character that a terminal would obey, or not show."""
+    return text if text.isascii() and text.isprintable() else "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    return " " if unicodedata.category(character) in _HIDDEN else character
 
 
 def unseen(texts: Iterable[str]) -> list[str]:

@@ -11,6 +11,7 @@ import typer
 
 from fedrec.cli import bench, compare, data, deploy, doctor, new, privacy, recipes, recommend, report, run, sweep
 from fedrec.errors import FedrecError
+from fedrec.processes import open_standard_streams
 from fedrec.words import cleaned
 
 _INTERRUPTED, _TERMINATED = 130, 143
@@ -46,6 +47,7 @@ app.add_typer(bench.app, name="bench")
 
 def main() -> None:
     """Entry point: a user's error is one or two lines and exit code 2, a failed run exits 1."""
+    open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character must not end a good run

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from fedrec.cli.options import Set
 from fedrec.cli.report import ledger_place, print_results
 from fedrec.errors import FedrecError, RunError, UserError
 from fedrec.offline import go_offline
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from fedrec.simulation.run import Simulation
 
 Out = Annotated[Path | None, typer.Option(help="run folder; default: runs/<time>-<recipe>-<seed>")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="key.key=value, as often as needed")]
 
 Log = Annotated[str, typer.Option(help="plain lines, or json: a line an event, then one of the end")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print errors alone")]

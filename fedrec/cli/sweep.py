@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from fedrec.cli.options import Set
 from fedrec.cli.status import telling
 from fedrec.errors import UserError
 from fedrec.offline import go_offline
@@ -19,7 +20,6 @@ app = typer.Typer(help="Run a recipe at many settings.", no_args_is_help=True, r
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="a shipped recipe or a YAML file")]
 Out = Annotated[Path, typer.Option(help="folder of the sweep; one that was interrupted goes on")]
 Data = Annotated[Path | None, typer.Option(help="data folder; default: five synthetic markets a run")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="key.key=value, as often as needed")]
 Jobs = Annotated[int, typer.Option(min=1, max=256, help="runs at a time, each in a process of its own")]
 _SHOWN = 20  # points in the terminal's table
 

@@ -1,12 +1,11 @@
 """A market's own account of what it has released: written before anything is sent, and never above its epsilon."""
 
-import json
 import math
 from dataclasses import asdict
 from pathlib import Path
 
 from fedrec.errors import RunError
-from fedrec.files import write_json
+from fedrec.files import read_json, reading, write_json
 from fedrec.privacy.accounting import RELATION, UNIT, epsilon
 from fedrec.privacy.release import Release
 from fedrec.recipe import PrivacySettings
@@ -22,8 +21,9 @@ class PrivacyBudget:
         self.settings = settings
         self.charges: dict[str, Release] = {}
         if path.is_file():
-            known = json.loads(path.read_text(encoding="utf-8"))["charges"]
-            self.charges = {key: Release(**values) for key, values in known.items()}
+            known = read_json(path)
+            with reading(path):
+                self.charges = {key: Release(**values) for key, values in known["charges"].items()}
 
     @property
     def spent(self) -> float:

@@ -1,5 +1,6 @@
 """The sections of a recipe: keys, defaults, ranges. Their manual: the shipped recipes (``fedrec/recipes/*.yaml``)."""
 
+import re
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -7,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from fedrec.files import market_name
 
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 ModelKind = Literal["fecosr", "acmr"]
@@ -217,6 +219,14 @@ class EvaluationSettings(Section):
     )
     methods: list[Method] = Field(default=["federated", "local", "popularity", "ease"], min_length=1)
     resamples: int = Field(default=1000, ge=10, le=100000, description="bootstrap draws of the paired intervals")
+
+    @field_validator("cut_date", mode="before")
+    @classmethod
+    def _as_written(cls, value: object) -> object:
+        """A number is no date, though pydantic would take it for seconds since 1970."""
+        if value is None or isinstance(value, date) or (isinstance(value, str) and _DATE.fullmatch(value)):
+            return value
+        raise ValueError("a date is written YYYY-MM-DD")
 
 
 class CollaborativeSettings(Section):

@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from fedrec.words import visible
+
 METHODS = (
     "popularity",
     "itemknn",
@@ -49,7 +51,8 @@ def print_table(console: Console, title: str, header: Row, rows: Sequence[Row], 
 
     On a terminal too narrow for it, rows become columns; where that does not fit either, it is printed as when piped.
     """
-    grid = [header, *rows]
+    grid = [[visible(cell) for cell in row] for row in (header, *rows)]
+    title, note = visible(title), visible(note)
     if console.is_terminal:
         turned = [list(column) for column in zip(*grid, strict=True)]
         for lines in (grid, turned):
@@ -64,7 +67,7 @@ def print_table(console: Console, title: str, header: Row, rows: Sequence[Row], 
 def print_lines(console: Console, lines: Sequence[str]) -> None:
     """Print lines as they are, however long."""
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(visible(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def _boxed(title: str, lines: Sequence[Row], note: str) -> Table:

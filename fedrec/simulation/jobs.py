@@ -75,16 +75,18 @@ def _start(job: Job) -> _Running:
 def _finish(one: _Running) -> None:
     """Raise what the process met, if it met anything."""
     try:
-        kind, text = one.result.recv()
+        kind, told = one.result.recv()
     except EOFError:
         one.process.join()
         code = one.process.exitcode
         raise RunError(f"{one.job.path}: its process ended with exit code {code}; call again to go on") from None
     one.process.join()
     if kind == "user":
-        raise UserError(text)
+        raise UserError(told)
     if kind == "run":
-        raise RunError(text)
+        raise RunError(told)
+    if kind == "file":
+        raise OSError(*told)
 
 
 def _run(result: Connection, parent: int, recipe: dict[str, object], data: Path | None, path: Path) -> None:
@@ -100,5 +102,8 @@ def _run(result: Connection, parent: int, recipe: dict[str, object], data: Path 
         result.send(("user", str(error)))
     except FedrecError as error:
         result.send(("run", f"{error} (run folder: {path})"))
+    except OSError as error:
+        named = None if error.filename is None else str(error.filename)
+        result.send(("file", (error.errno, error.strerror or str(error), named)))
     else:
         result.send(("done", ""))

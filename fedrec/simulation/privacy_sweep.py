@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fedrec.errors import UserError
-from fedrec.files import read_json
+from fedrec.files import read_json, reading
 from fedrec.recipe import load_recipe
 from fedrec.report.audit import headline, strongest
 from fedrec.report.tradeoff import write_tradeoff
@@ -68,7 +68,9 @@ def sweep_privacy(
         path = done.run.path / "audit.json"
         if not path.is_file():
             audit(done.run.path, left_out, tell)
-        rows += _rows(done, read_json(path), known)
+        audited = read_json(path)
+        with reading(path):
+            rows += _rows(done, audited, known)
         write_tradeoff(out, recipe.name, rows, done.summary["privacy"])
     return out / "index.html"
 

@@ -143,7 +143,7 @@ def _open(path: Path, market: str) -> tuple[MarketNode, Recipe]:
     if summary["protocol"] == "ctr":
         raise UserError(f"{path}: predicts clicks and ranks nothing; recommend needs a run of task sequential")
     node = MarketNode(store, run.markets / market)
-    if not node.report.is_file():
+    if not node.finished:
         raise UserError(f"--market {market!r}: its evaluation failed in {path}, nothing there to recommend with")
     recipe = _sealed(node)
     written = load_recipe(str(path / "recipe.yaml"))
@@ -156,7 +156,7 @@ def _open_private(path: Path, market: str, data: Path) -> tuple[MarketNode, Reci
     """On a market's own host, from its private state alone."""
     store = open_store(data)
     node = MarketNode(store, path / "markets" / market_name(market, "--market"))
-    if not node.report.is_file():
+    if not node.finished:
         raise UserError(f"{node.folder}: no finished run of market {market!r}; name a folder in the market's state")
     if store.name != market:
         raise UserError(f"--data {data}: holds market {store.name!r}, not {market!r}")

@@ -81,7 +81,7 @@ def _nodes(finished: FinishedRun) -> Iterator[MarketNode]:
     """Those whose evaluation did not fail, with all that it was made of."""
     for store in finished.stores:
         node = MarketNode(store, finished.run.markets / store.name)
-        if node.report.is_file():
+        if node.finished:
             check_seal(node, finished.recipe)
             yield node
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from fedrec.errors import UserError
-from fedrec.files import read_json, write_json
+from fedrec.files import read_json, reading, write_json
 from fedrec.recipe import Recipe, load_recipe, recipe_json
 from fedrec.runs.folder import RunFolder
 from fedrec.simulation.complete import complete
 from fedrec.simulation.jobs import Job, run_jobs
 from fedrec.tell import Tell, silent
+from fedrec.words import cleaned
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,14 @@ def _claim(out: Path, recipes: dict[tuple[Point, int], Recipe], data: Path | Non
     folder = str(data.resolve()) if data is not None else None
     if path.is_file():
         known = read_json(path)
-        if known["data"] != folder:
-            raise UserError(f"{path}: was begun on {known['data']}, not {folder}; choose another --out")
-        changed = sorted(name for name, recipe in wanted.items() if known["runs"].get(name, recipe) != recipe)
+        with reading(path):
+            before, runs = known["data"], dict(known["runs"])
+        if before != folder:
+            raise UserError(f"{path}: was begun on {cleaned(str(before), 200)}, not {folder}; choose another --out")
+        changed = sorted(name for name, recipe in wanted.items() if runs.get(name, recipe) != recipe)
         if changed:
             raise UserError(f"{path}: {changed[0]} was begun with another recipe; choose another --out")
-        wanted = {**known["runs"], **wanted}
+        wanted = {**runs, **wanted}
     elif out.exists() and any(out.iterdir()):
         raise UserError(f"{out}: not empty, and no sweep; choose another --out")
     write_json(path, {"data": folder, "runs": wanted})

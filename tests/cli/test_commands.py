@@ -3,7 +3,11 @@
 import hashlib
 import io
 import json
+import re
+import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,14 +18,18 @@ from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
 from fedrec.cli.main import app, exit_code
+from fedrec.data.importers import run_import
+from fedrec.data.importers.options import ImportOptions
 from fedrec.data.store import open_store, write_store
 from fedrec.errors import UserError
 from fedrec.recipe import load_recipe
-from fedrec.report.tables import print_table
+from fedrec.report.tables import print_lines, print_table
 from fedrec.runs.shared import read_shared_model
 from fedrec.simulation.adapt import prepare_adaptation
 from fedrec.simulation.recommend import Recommender
 from fedrec.simulation.run import prepare_simulation
+from fedrec.words import unseen
+from tests.conftest import QUICK
 from tests.integration.harness import quick
 
 SETTINGS = ("semantics.kind=cooccurrence", "evaluation.methods=[federated, local, popularity, itemknn, ease, fedease]")
@@ -156,7 +164,8 @@ def test_a_market_that_never_took_part_adapts(finished: Path, synthetic: Path, t
 def test_a_market_without_an_evaluation_has_nothing_to_recommend(finished: Path, tmp_path: Path) -> None:
     copied = tmp_path / "run"
     shutil.copytree(finished, copied)
-    (copied / "markets" / "alfa" / "report.json").unlink()
+    for name in ("report.json", "seal.json"):  # as where it was never evaluated
+        (copied / "markets" / "alfa" / name).unlink()
     with pytest.raises(UserError, match="its evaluation failed"):
         Recommender.open(str(copied), "alfa")
     with pytest.raises(UserError, match="a list of item keys, not a text"):
@@ -212,6 +221,14 @@ MISTAKES = {
     "csv that is none": (["data", "import", "csv", "nowhere.csv", "new", "--map", "user=a"], "no such file"),
     "deadline without processes": (["run", "--set", "federation.deadline_seconds=3"], "engine.workers=1"),
     "global time without a date": (["run", "--set", "evaluation.protocol=global-time"], "evaluation.cut_date"),
+    "a number for a date": (
+        ["run", "--set", "evaluation.protocol=global-time", "--set", "evaluation.cut_date=20200101"],
+        "a date is written YYYY-MM-DD",
+    ),
+    "a key twice": (
+        ["run", "--set", "seed=1", "--set", "loss.lam=0", "--set", "seed=2"],
+        "'seed=2': the key is given twice",
+    ),
     "a date for nothing": (["run", "--set", "evaluation.cut_date=2020-01-01"], "evaluation.cut_date"),
     "baskets under acmr": (
         ["run", "--set", "evaluation.protocol=acmr", "--set", "evaluation.holdout=basket"],
@@ -280,13 +297,59 @@ def test_histories_may_hold_commas_and_come_in_every_way(tmp_path: Path, fedrec:
     assert "--history or --history-file" in fedrec(*command, code=2)
 
 
+# words that a terminal would obey
+
+
+ORDERS = "cable\x1b[2J\x1b]0;owned\x07 \u202eesrever\u202c\u2028 \x9b31m"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_no_table_lets_a_text_order_the_terminal_about(terminal: bool) -> None:
+    buffer = io.StringIO()
+    console = Console(file=buffer, force_terminal=terminal, width=200, markup=False, color_system=None)
+    print_table(console, ORDERS, ["item", ORDERS], [["a", ORDERS], [ORDERS, "b"]], ORDERS)
+    print_lines(console, [ORDERS])
+    assert unseen(buffer.getvalue().replace("\n", "")) == []
+    assert buffer.getvalue().count("owned") == 6
+
+
+def test_texts_of_items_are_cleaned_where_they_enter(tmp_path: Path) -> None:
+    """What joins letters within words stays."""
+    frame = pl.DataFrame(
+        {"who": ["u"] * 2, "what": ["a", "b"], "when": ["2020-01-01"] * 2, "name": [ORDERS, "\u0645\u06cc\u200c\u062e"]}
+    )
+    frame.write_parquet(tmp_path / "t.parquet")
+    columns = {"user": "who", "item": "what", "time": "when", "title": "name"}
+    run_import("parquet", tmp_path / "t.parquet", tmp_path / "data", ImportOptions(columns, market="fr"))
+    titles = open_store(tmp_path / "data" / "fr").catalogue["title"].to_list()
+    assert titles == ["cable [2J ]0;owned   esrever   31m", "\u0645\u06cc\u200c\u062e"]
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"])
+def test_a_closed_stream_loses_words_and_nothing_else(closed: str, synthetic: Path, tmp_path: Path) -> None:
+    """A file that is opened next must not take the number of standard error, nor be unreadable without it."""
+    out = tmp_path / "again"
+    program = "import sys; from fedrec.cli.main import main; sys.argv[0] = 'fedrec'; main()"
+    words = [sys.executable, "-c", program, "run", "-q", "--data", str(synthetic), "--out", str(out)]
+    for setting in (*QUICK, "evaluation.methods=[popularity]"):
+        words += ["--set", setting]
+    line = shlex.join(words)
+    assert subprocess.run(["bash", "-c", f"{line} {closed}"], timeout=120).returncode == 0
+    assert json.loads((out / "summary.json").read_text())["mean"]["popularity"]
+
+
 # models that are not what was trained
 
 
-def test_another_model_than_the_one_that_was_trained_recommends_nothing(
-    finished: Path, tmp_path: Path, fedrec: Fedrec
-) -> None:
-    """Other names, other shapes, other numbers: strictly what the recipe builds, and by its hash what training left."""
+def reseal(folder: Path) -> None:
+    """As if all that lies there were what the run left."""
+    sealed = json.loads((folder / "seal.json").read_text())
+    found = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sealed}
+    (folder / "seal.json").write_text(json.dumps(found))
+
+
+def test_a_model_of_another_form_recommends_nothing(finished: Path, tmp_path: Path, fedrec: Fedrec) -> None:
+    """Other names or shapes: strictly what the recipe builds, even where whoever changed it changed hashes too."""
     run = tmp_path / "run"
     shutil.copytree(finished, run)
     path = run / "markets" / "alfa" / "federated.safetensors"
@@ -301,12 +364,36 @@ def test_another_model_than_the_one_that_was_trained_recommends_nothing(
         "other numbers": {**trained, first: trained[first] + 1},
     }
     for what, arrays in spoilt.items():
-        for hashed in (True, False):  # whoever changes the hash too has still another model
-            save_file(arrays, path)
-            digest = hashlib.sha256(path.read_bytes()).hexdigest() if hashed else note["sha256"]
-            (path.parent / "federated.json").write_text(json.dumps({**note, "sha256": digest}))
-            code = 0 if hashed and what == "other numbers" else 2
-            said = fedrec("recommend", run, "--market", "alfa", "--user", "alfa-00007", code=code)
-            assert code == 0 or "federated.safetensors" in said
-    path.write_bytes(b"nothing")
-    assert "federated.safetensors" in fedrec("recommend", run, "--market", "alfa", "--user", "alfa-00007", code=2)
+        save_file(arrays, path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        (path.parent / "federated.json").write_text(json.dumps({**note, "sha256": digest}))
+        reseal(path.parent)
+        code = 0 if what == "other numbers" else 2
+        said = fedrec("recommend", run, "--market", "alfa", "--user", "alfa-00007", code=code)
+        assert code == 0 or "federated.safetensors" in said
+
+
+def test_nothing_else_is_used_in_place_of_what_was_evaluated(finished: Path, tmp_path: Path, fedrec: Fedrec) -> None:
+    """Every file that a method is made of, and the recipe: changed, missing, or come later, it is named."""
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    folder = run / "markets" / "alfa"
+    sealed = json.loads((folder / "seal.json").read_text())
+    assert {"recipe.json", "report.json", "mixing.json", "federated.safetensors", "federated.json"} <= set(sealed)
+    ask = ("recommend", run, "--market", "alfa", "--user", "alfa-00007")
+    good = fedrec(*ask)
+    for path in (*(folder / name for name in sealed), folder / "seal.json", run / "recipe.yaml"):
+        content = path.read_bytes()
+        if path.suffix == ".yaml":
+            path.write_bytes(content.replace(b"seed: 0", b"seed: 1"))
+        else:
+            path.write_bytes(content + b" " if path.name != "seal.json" else b"{}")
+        assert path.name in fedrec(*ask, code=2) or path.name == "seal.json"
+        if path.suffix != ".yaml":
+            path.unlink()
+            assert re.search(f"{path.name}: (missing|No such file)", fedrec(*ask, code=2))
+        path.write_bytes(content)
+    (folder / "codes-federated.safetensors").write_bytes(b"new")
+    assert "codes-federated.safetensors: not what the run left" in fedrec(*ask, code=2)
+    (folder / "codes-federated.safetensors").unlink()
+    assert fedrec(*ask) == good

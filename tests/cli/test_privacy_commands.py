@@ -7,7 +7,12 @@ import pytest
 from fedrec.cli.main import app, exit_code
 from tests.conftest import QUICK
 
-SMALL = [*QUICK, "evaluation.methods=[federated]", "semantics.kind=cooccurrence", "federation.rounds=1"]
+SMALL = [
+    *(one for one in QUICK if not one.startswith("federation.rounds")),
+    "evaluation.methods=[federated]",
+    "semantics.kind=cooccurrence",
+    "federation.rounds=1",
+]
 
 
 def call(*arguments: str) -> int:

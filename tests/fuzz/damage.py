@@ -181,6 +181,14 @@ def agree(path: Path) -> None:
         _agree_export(folder)
     if (folder / "state.json").is_file():
         _agree_checkpoint(folder)
+    if (folder / "seal.json").is_file() and path.name != "seal.json":
+        _agree_seal(folder)
+
+
+def _agree_seal(folder: Path) -> None:
+    sealed = json.loads((folder / "seal.json").read_text())
+    found = {name: _hash((folder / name).read_bytes()) for name in sealed if (folder / name).is_file()}
+    (folder / "seal.json").write_text(json.dumps(found))
 
 
 def _agree_export(folder: Path) -> None:

@@ -168,6 +168,24 @@ def test_what_one_of_several_meets_ends_all_in_its_words(synthetic: Path, tmp_pa
     assert [line for line in left if "resource_tracker" not in line] == []  # Python keeps one of those
 
 
+def test_what_the_disk_says_to_one_of_several_is_passed_on(synthetic: Path, tmp_path: Path) -> None:
+    """With the file, as if one run at a time had met it."""
+    (tmp_path / "sweep.json").write_text(json.dumps({"data": str(synthetic.resolve()), "runs": {}}))
+    (tmp_path / "runs").write_text("a file where a folder must be")
+    settings = [*SETTINGS, "federation.rounds=1"]
+    for jobs in (1, 2):
+        with pytest.raises(NotADirectoryError) as error:
+            list(sweep_grid("fecosr", ["loss.lam=0,1"], 1, settings, synthetic, tmp_path, quiet, jobs=jobs))
+        assert str(error.value.filename).startswith(str(tmp_path / "runs"))
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"data": null}', '{"data": null, "runs": 3}', "nothing"])
+def test_a_damaged_sweep_is_named(content: str, synthetic: Path, tmp_path: Path) -> None:
+    (tmp_path / "sweep.json").write_text(content)
+    with pytest.raises(UserError, match=r"sweep\.json"):
+        list(sweep_grid("fecosr", ["loss.lam=0,1"], 1, SETTINGS, synthetic, tmp_path, quiet))
+
+
 def test_points_of_a_grid() -> None:
     points = grid_points(["a.b=1,2", "c=[x,y],z"])
     assert [point.overrides for point in points] == [

@@ -17,6 +17,7 @@ from fedrec.data.store import write_store
 from fedrec.errors import UserError
 from fedrec.files import market_name, new_folder
 
+_NO_TEXT = r"[\p{Cc}\p{Zl}\p{Zp}\x{061c}\x{200e}\x{200f}\x{202a}-\x{202e}\x{2066}-\x{2069}]+"
 MARKET, ROW = "market", "row"  # ROW: where the row stands in the source, for errors
 
 
@@ -84,10 +85,14 @@ def write_markets(frame: pl.DataFrame, directory: Path, source: str, options: Im
 
 
 def item_table(frame: pl.DataFrame) -> pl.DataFrame:
-    """One row an item with the text that most of its rows have (ties: the first in the alphabet); null where none."""
+    """One row an item with the text that most of its rows have (ties: the first in the alphabet); null where none.
+
+    What a terminal would obey, line ends and marks of direction among it, becomes a blank.
+    """
     texts = [name for name in Columns.TEXT if name in frame.columns]
     cleaned = frame.with_columns(
-        pl.col(name).cast(pl.String).str.strip_chars().replace("", None).alias(name) for name in texts
+        pl.col(name).cast(pl.String).str.replace_all(_NO_TEXT, " ").str.strip_chars().replace("", None).alias(name)
+        for name in texts
     )
     table = cleaned.group_by(Columns.ITEM).agg(pl.col(name).drop_nulls().mode().sort().first() for name in texts)
     missing = [pl.lit(None, pl.String).alias(name) for name in Columns.TEXT if name not in texts]
