@@ -3,6 +3,8 @@
 import math
 
 import pytest
+from dp_accounting.dp_event import ComposedDpEvent, GaussianDpEvent, SelfComposedDpEvent
+from dp_accounting.pld import PLDAccountant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
@@ -30,8 +32,42 @@ def gaussian_epsilon(noise: float, delta: float) -> float:
 def test_releases_without_sampling_have_a_closed_form(noise, times):
     """Nine releases of noise s are one of s / 3."""
     found = epsilon([Release("update", noise)] * times, 1e-5)
-    assert found == pytest.approx(gaussian_epsilon(noise / math.sqrt(times), 1e-5), rel=5e-3)
+    assert found == pytest.approx(gaussian_epsilon(noise / math.sqrt(times), 1e-5), rel=1e-6)
     assert epsilon([Release("update", noise, steps=times)], 1e-5) == pytest.approx(found, rel=1e-9)
+
+
+@pytest.mark.parametrize("delta", [1e-8, 1e-5, 1e-3])
+@pytest.mark.parametrize("parts", [[(1.0, 1)], [(4.0, 24), (11.0, 1)], [(30.0, 100), (2.0, 1), (50.0, 3)]])
+def test_without_sampling_it_is_what_the_accountant_of_losses_comes_near(
+    parts: list[tuple[float, int]], delta: float
+) -> None:
+    """dp-accounting rounds up: never below the exact figure, and near it."""
+    found = epsilon([Release("update", noise, steps=steps) for noise, steps in parts], delta)
+    ledger = PLDAccountant()
+    ledger.compose(ComposedDpEvent([SelfComposedDpEvent(GaussianDpEvent(noise), steps) for noise, steps in parts]))
+    assert found <= ledger.get_epsilon(delta) + 1e-9
+    assert found == pytest.approx(ledger.get_epsilon(delta), rel=2e-2)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.sampled_from([0.3, 1.0, 4.0, 16.0]),
+    st.integers(20, 20000),
+    st.integers(1, 60),
+    st.sampled_from(["pld", "rdp"]),
+    st.booleans(),
+)
+def test_a_search_ends_at_its_epsilon(target: float, users: int, steps: int, accountant: str, pairs: bool) -> None:
+    """No more than asked for, and within two thousandths of it, with or without another release beside."""
+
+    def releases(noise: float) -> list[Release]:
+        every = Release("update", noise, min(1.0, 256 / users), steps)
+        return [Release("item pairs", 40.0 / target), every] if pairs else [every]
+
+    found = noise_multiplier(target, 1e-6, releases, accountant)
+    cost = epsilon(releases(found), 1e-6, accountant)
+    assert cost <= target
+    assert cost >= 0.998 * target or found == pytest.approx(0.2, rel=2e-3)
 
 
 @pytest.mark.parametrize(("noise", "epochs", "published"), [(1.3, 15, 1.19), (1.1, 60, 3.01), (0.7, 45, 7.10)])
