@@ -83,18 +83,22 @@ def measure(
     """Ratios of all repetitions, and the median milliseconds a batch of either side."""
     optimiser = make_optimiser(model, recipe.training, 1e-6)
     noise = SecretNoise(bytes(32), "benchmark")
-    steps = PrivateSteps(1.0, Release("update", 1.0, 1.0, 1), recipe.training.batch_size, noise, "update")
+    steps = PrivateSteps(1.0, Release("update", 1.0, 1.0, 1), recipe.training.batch_size, noise, "update", "asked")
 
     def plain() -> None:
         train_epoch(model, batches, optimiser, lambda batch: batch_loss(model, batch, soft, recipe.loss.lam))
 
     def private() -> None:
-        model.train()
+        model.eval()
         size = users_together(model)
         for step, batch in enumerate(batches):
             starts = range(0, len(batch.lengths), size)
             pieces = [Batch(batch.items[start : start + size], batch.lengths[start : start + size]) for start in starts]
-            private_step(model, pieces, optimiser, soft, recipe.loss.lam, steps, step)
+            whose = [
+                (piece, [f"{start} {row}" for row in range(len(piece.lengths))])
+                for start, piece in zip(starts, pieces, strict=True)
+            ]
+            private_step(model, whose, optimiser, soft, recipe.loss.lam, steps, step)
 
     ratios, times = [], {plain: [], private: []}
     plain()

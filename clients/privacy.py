@@ -49,11 +49,17 @@ def noised_pairs(node: MarketNode, recipe: Recipe) -> Payload:
     return Payload({PAIRS: noised}, texts={"items": market.items}, provenance={PAIRS: _charged(purpose, release)})
 
 
-def private_steps(node: MarketNode, recipe: Recipe, number: int, purpose: str) -> tuple[PrivateSteps, Provenance]:
-    """How round ``number`` trains on what ``purpose`` stands for, and what its update then is."""
+def private_steps(
+    node: MarketNode, recipe: Recipe, number: int, asked: str, made_of: str
+) -> tuple[PrivateSteps, Provenance]:
+    """How round ``number`` trains, and what its update then is.
+
+    ``asked`` stands for the question, ``made_of`` for all that the answer is made of, the market's data among it.
+    """
     release = _planned(market_plan(node, recipe).update, "an update")
-    key = f"{release.what}:{number}:{purpose}"
-    steps = PrivateSteps(recipe.privacy.clip_norm, release, node.store.users, secret_noise(node), key)
+    key = f"{release.what}:{number}:{made_of}"
+    clip_norm, users = recipe.privacy.clip_norm, node.store.users
+    steps = PrivateSteps(clip_norm, release, users, secret_noise(node), key, f"{release.what}:{number}:{asked}")
     return steps, _charged(key, release)
 
 

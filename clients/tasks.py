@@ -160,8 +160,9 @@ def _pretrain_privately(node: MarketNode, instruction: Instruction) -> Payload:
         lambda: make_sequential_trainer(node, recipe, "federated"),
     )
     _start(trainer, instruction)
-    steps, provenance = private_steps(node, recipe, instruction.round, _made_of(node, "federated", instruction))
-    trainer.pretrain_privately(instruction.round, steps)
+    asked, made_of = (stands_for(node, "federated", instruction) for stands_for in (_asked, _made_of))
+    steps, provenance = private_steps(node, recipe, instruction.round, asked, made_of)
+    trainer.pretrain_privately(steps)
     update = arrays_of(trainer.model.shared_state())
     scalars = {"weight": float(node.store.users)}
     return Payload(update, scalars, base=instruction.arrays, provenance={"*": provenance})
@@ -242,13 +243,18 @@ def _pretrainer(node: MarketNode, recipe: Recipe) -> LocalTrainer[Any]:
 
 
 def _made_of(node: MarketNode, name: str, instruction: Instruction) -> str:
-    """What stands for everything that decides how ``name`` trains: recipe, data, what came now and what came before.
+    """What stands for everything that decides how ``name`` trains: the question, and the market's data."""
+    return hashlib.sha256((_asked(node, name, instruction) + node.store.fingerprint).encode()).hexdigest()
+
+
+def _asked(node: MarketNode, name: str, instruction: Instruction) -> str:
+    """What stands for a question: recipe, what came now and what came before.
 
     Without what decides nothing of it: masks, engines, and which methods there are besides.
     """
     recipe = instruction.recipe.model_dump(mode="json", exclude={"masks", "engine", "ray", "name"})
     del recipe["evaluation"]["methods"]
-    found = hashlib.sha256((json.dumps(recipe, sort_keys=True) + node.store.fingerprint).encode())
+    found = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())
     found.update((digest(instruction.arrays) + _received(node, name)).encode())
     return found.hexdigest()
 

@@ -27,6 +27,11 @@ QUICK = [
 ]
 
 
+def quickly(*overrides: str) -> list[str]:
+    """QUICK with other overrides, each key once, as the command line takes them."""
+    return list({one.partition("=")[0]: one for one in (*QUICK, *overrides)}.values())
+
+
 @pytest.fixture(scope="session")
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder of three tiny markets with described items."""

@@ -33,16 +33,18 @@ def canary_scores(
         released = noised_statistic(pair_statistic(histories), plan.pairs, noise, "audit pairs")
         scores += np.diag(symmetric(released, count)) / plan.pairs.noise_multiplier**2
     for number, update in enumerate([plan.update] * plan.rounds if plan.update is not None else []):
-        steps = PrivateSteps(clip_norm, update, count, noise, f"audit round {number}")
+        purpose = f"audit round {number}"
+        steps = PrivateSteps(clip_norm, update, count, noise, purpose, purpose)
         scores += _in_steps(steps, present, clip)
     return scores
 
 
 def _in_steps(steps: PrivateSteps, present: NDArray[np.bool_], clip: Clip) -> NDArray[np.float64]:
     found = np.zeros(len(present))
+    canaries = [str(number) for number in range(len(present))]
     weight = steps.release.sampling / steps.release.noise_multiplier**2
     for step in range(steps.release.steps):
-        chosen = steps.sample(len(present), step)
+        chosen = steps.sample(canaries, step)
         gradients = torch.zeros(len(chosen), len(present))
         gradients[torch.arange(len(chosen)), torch.from_numpy(chosen)] = _TOO_LONG * steps.clip_norm
         total = clip({"canary": gradients[torch.from_numpy(present[chosen])]}, steps.clip_norm)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fedrec.models.dropout import BlockMasks, EncoderMasks, MaskShape
+
 
 class CausalBlock(nn.Module):
     """Pre-norm self-attention and feed-forward, both residual."""
@@ -25,24 +27,30 @@ class CausalBlock(nn.Module):
         self.expand = nn.Linear(dimension, 4 * dimension)
         self.contract = nn.Linear(4 * dimension, dimension)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B, L, d] to [B, L, d]; position l sees positions up to l."""
-        x = x + self._drop(self._attend(self.attention_norm(x)))
+    def forward(self, x: Tensor, masks: BlockMasks | None = None) -> Tensor:
+        """Map [B, L, d] to [B, L, d]; position l sees positions up to l. ``masks``: in place of dropout."""
+        attention, attended, hidden_mask, contracted = masks or (None,) * 4
+        x = x + self._drop(self._attend(self.attention_norm(x), attention), attended)
         hidden = F.gelu(self.expand(self.feed_forward_norm(x)))  # [B, L, 4d]
-        return x + self._drop(self.contract(self._drop(hidden)))
+        return x + self._drop(self.contract(self._drop(hidden, hidden_mask)), contracted)
 
-    def _attend(self, x: Tensor) -> Tensor:
+    def _attend(self, x: Tensor, mask: Tensor | None) -> Tensor:
         batch, length, dimension = x.shape
         projected = self.projection(x).view(batch, length, 3, self.heads, dimension // self.heads)
         query, key, value = projected.permute(2, 0, 3, 1, 4)  # each [B, heads, L, d / heads]
-        attended = F.scaled_dot_product_attention(
-            query, key, value, is_causal=True, dropout_p=self.dropout if self.training else 0.0
-        )
+        if mask is None:
+            attended = F.scaled_dot_product_attention(
+                query, key, value, is_causal=True, dropout_p=self.dropout if self.training else 0.0
+            )
+        else:
+            later = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)  # [L, L]
+            scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5  # [B, heads, L, L]
+            attended = (scores.masked_fill(later, -torch.inf).softmax(dim=-1) * mask) @ value
         result: Tensor = self.output(attended.transpose(1, 2).reshape(batch, length, dimension))
         return result
 
-    def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training)
+    def _drop(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return F.dropout(x, self.dropout, self.training) if mask is None else x * mask
 
 
 class SequenceEncoder(nn.Module):
@@ -51,17 +59,27 @@ class SequenceEncoder(nn.Module):
     def __init__(self, dimension: int, layers: int, heads: int, dropout: float, maximum_length: int) -> None:
         super().__init__()
         self.dropout = dropout
+        self.heads = heads
         self.position = nn.Embedding(maximum_length, dimension)
         nn.init.normal_(self.position.weight, std=0.02)
         self.blocks = nn.ModuleList(CausalBlock(dimension, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(dimension)
 
-    def forward(self, x: Tensor, adapters: Sequence[nn.Module] = ()) -> Tensor:
-        """Map [B, L, d] to [B, L, d]; ``adapters``, one a block, are a market's private residual modules."""
+    @property
+    def mask_shape(self) -> MaskShape:
+        """What :meth:`forward` takes for masks."""
+        length, dimension = self.position.weight.shape
+        return MaskShape(length, dimension, self.heads, len(self.blocks), self.dropout)
+
+    def forward(self, x: Tensor, adapters: Sequence[nn.Module] = (), masks: EncoderMasks | None = None) -> Tensor:
+        """Map [B, L, d] to [B, L, d].
+
+        ``adapters``, one a block, are a market's private residual modules. ``masks`` are taken in place of dropout.
+        """
         x = x + self.position(torch.arange(x.shape[1], device=x.device))  # [B, L, d] + [L, d]
-        x = F.dropout(x, self.dropout, self.training)
+        x = F.dropout(x, self.dropout, self.training) if masks is None else x * masks.inputs
         for index, block in enumerate(self.blocks):
-            x = block(x)
+            x = block(x, None if masks is None else masks.blocks[index])
             if adapters:
                 x = adapters[index](x)
         result: Tensor = self.norm(x)

@@ -9,7 +9,7 @@ no part in it.
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,11 +53,18 @@ class SecretNoise:
 
     def uniform(self, count: int, *purpose: str | int) -> NDArray[np.float64]:
         """``count`` numbers in the open interval (0, 1), drawn for ``purpose``."""
-        text = "\x1f".join([self._run, *map(str, purpose)])
-        key = hmac.digest(self._secret, text.encode(), hashlib.sha256)
-        encryptor = Cipher(ChaCha20(key, bytes(16)), mode=None).encryptor()
-        words = np.frombuffer(encryptor.update(bytes(8 * count)), np.uint64) >> np.uint64(64 - _BITS)
-        return (words.astype(np.float64) + 0.5) * 2.0**-_BITS
+        return _uniform(np.frombuffer(_keystream(self._key(*purpose), 8 * count), np.uint64))
+
+    def chances(self, people: Sequence[str], *purpose: str | int) -> NDArray[np.float64]:
+        """One number in (0, 1) for each of ``people``, drawn for ``purpose`` and that person alone, [P]."""
+        key = self._key(*purpose)
+        drawn = b"".join(hmac.digest(key, person.encode(), hashlib.sha256)[:8] for person in people)
+        return _uniform(np.frombuffer(drawn, np.uint64))
+
+    def words(self, person: str, count: int, *purpose: str | int) -> NDArray[np.uint16]:
+        """``count`` random words drawn for ``purpose`` and one person alone."""
+        key = hmac.digest(self._key(*purpose), person.encode(), hashlib.sha256)
+        return np.frombuffer(_keystream(key, 2 * count), np.uint16)
 
     def gaussian(self, shape: tuple[int, ...], *purpose: str | int) -> NDArray[np.float64]:
         """Standard normal numbers, drawn for ``purpose``: quantiles of uniform ones.
@@ -67,3 +74,15 @@ class SecretNoise:
         """
         count = int(np.prod(shape, dtype=np.int64))
         return np.asarray(ndtri(self.uniform(count, *purpose)), np.float64).reshape(shape)
+
+    def _key(self, *purpose: str | int) -> bytes:
+        text = "\x1f".join([self._run, *map(str, purpose)])
+        return hmac.digest(self._secret, text.encode(), hashlib.sha256)
+
+
+def _keystream(key: bytes, count: int) -> bytes:
+    return Cipher(ChaCha20(key, bytes(16)), mode=None).encryptor().update(bytes(count))
+
+
+def _uniform(words: NDArray[np.uint64]) -> NDArray[np.float64]:
+    return ((words >> np.uint64(64 - _BITS)).astype(np.float64) + 0.5) * 2.0**-_BITS

@@ -47,6 +47,11 @@ class PreparedMarket:
         return self.ctr.collaborative if self.recipe.task == "ctr" else self.split.train
 
     @property
+    def learners(self) -> list[str]:
+        """Whose the histories of ``train`` are, of a sequential recipe. Private."""
+        return [self.split.users[user] for user in self.split.learners]
+
+    @property
     def items(self) -> list[str]:
         """Keys of the catalogue, sorted."""
         return self.ctr.items if self.recipe.task == "ctr" else self.split.items

@@ -5,10 +5,13 @@ sampling, clips every user's gradient over all trained numbers together, sums, a
 (touched or not), and divides by the expected, not the actual, number of users. What the optimiser makes of it costs
 nothing more. A user's loss is the mean over the own next-item positions, so that nobody weighs more for a longer
 history. The private adaptation is not in the model here: it is zero in stage one.
+
+What is drawn for a user, whether to take part and what dropout leaves, comes from the market's secret, the question and
+that user alone. Were it to move with others, one user more would change everybody's gradient, whatever the clipping.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +25,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from fedrec.data.batches import Batch, pad
 from fedrec.data.sequences import Sequences
 from fedrec.losses.s2ce import Alike, SoftTargets, s2ce
+from fedrec.models.dropout import EncoderMasks
+from fedrec.models.encoder import SequenceEncoder
 from fedrec.models.sequential import SequentialModel
 from fedrec.privacy.noise import SecretNoise
 from fedrec.privacy.release import Release
@@ -39,16 +44,26 @@ class PrivateSteps:
     release: Release
     users: int  # of the market, which is known: what a sum is divided by does not depend on who is in it
     noise: SecretNoise
-    purpose: str  # what the numbers are drawn for: the release, and what went into it
+    purpose: str  # what noise is drawn for: the release, and what went into it, the market's data too
+    asked: str  # what is drawn for users: the question alone
 
     @property
     def expected(self) -> float:
         """Users expected in a step."""
         return self.release.sampling * self.users
 
-    def sample(self, users: int, step: int) -> NDArray[np.int64]:
-        """Who takes part in a step: each of ``users`` with the same chance, independently."""
-        return np.flatnonzero(self.noise.uniform(users, self.purpose, "users", step) < self.release.sampling)
+    def sample(self, people: Sequence[str], step: int) -> NDArray[np.int64]:
+        """Who of ``people`` takes part in a step: each with the same chance, independently."""
+        return np.flatnonzero(self.noise.chances(people, self.asked, "users", step) < self.release.sampling)
+
+    def masks(self, encoder: SequenceEncoder, people: Sequence[str], step: int, length: int) -> EncoderMasks | None:
+        """What dropout leaves of each person's numbers in a step; None where nothing is dropped."""
+        shape = encoder.mask_shape
+        if not shape.chance:
+            return None
+        words = [self.noise.words(person, shape.words, self.asked, "dropout", step) for person in people]
+        drawn = torch.from_numpy(np.stack(words).astype(np.int32))  # [B, words]
+        return shape.masks(drawn.to(encoder.position.weight.device), length)
 
     def noised(self, total: State, step: int) -> State:
         """The sum over users plus noise on every number, over the expected number of users."""
@@ -63,32 +78,35 @@ class PrivateSteps:
 def private_round(
     model: SequentialModel,
     sequences: Sequences,
+    people: Sequence[str],
     optimiser: torch.optim.Optimizer,
     soft: SoftTargets | None,
     lam: float,
     steps: PrivateSteps,
 ) -> None:
-    """One optimiser step per noised sum over ``sequences`` [U]. What trains is what requires gradients."""
-    model.train()
+    """One optimiser step per noised sum over ``sequences`` [U] of ``people`` [U]. What requires gradients, trains."""
+    model.eval()  # nothing is drawn but what is handed in
     for step in range(steps.release.steps):
-        chosen = steps.sample(len(sequences), step)
-        private_step(model, _batches(model, sequences, chosen), optimiser, soft, lam, steps, step)
+        batches = _batches(model, sequences, steps.sample(people, step))
+        whose = ((batch, [people[user] for user in users]) for batch, users in batches)
+        private_step(model, whose, optimiser, soft, lam, steps, step)
 
 
 def private_step(
     model: SequentialModel,
-    batches: Iterable[Batch],
+    batches: Iterable[tuple[Batch, Sequence[str]]],
     optimiser: torch.optim.Optimizer,
     soft: SoftTargets | None,
     lam: float,
     steps: PrivateSteps,
     step: int,
 ) -> None:
-    """One optimiser step on the noised sum over the users of ``batches``, who are all that a step has drawn."""
+    """One optimiser step on the noised sum over the users of ``batches``, with their ids: all that a step has drawn."""
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     total = {name: torch.zeros_like(value) for name, value in parameters.items()}
-    for batch in batches:
-        gradients = per_user_gradients(model, batch, soft, lam)
+    for batch, people in batches:
+        masks = steps.masks(model.encoder, people, step, batch.items.shape[1] - 1)
+        gradients = per_user_gradients(model, batch, soft, lam, masks)
         for name, value in clipped_sum(gradients, steps.clip_norm).items():
             total[name] += value
     for name, gradient in steps.noised(total, step).items():
@@ -97,8 +115,12 @@ def private_step(
     optimiser.zero_grad(set_to_none=True)
 
 
-def per_user_gradients(model: SequentialModel, batch: Batch, soft: SoftTargets | None, lam: float) -> dict[str, Tensor]:
+def per_user_gradients(
+    model: SequentialModel, batch: Batch, soft: SoftTargets | None, lam: float, masks: EncoderMasks | None = None
+) -> dict[str, Tensor]:
     """The gradient of every user's own mean loss, [B, *shape] by name of each parameter that requires one.
+
+    ``masks`` [B, ...] are what dropout leaves; nothing else is dropped, and nothing drawn.
 
     Every user gets parameters of their own, which all have the same values; one backward pass then tells them apart.
     Where the adaptor trains, every user also gets a catalogue of their own: that is what makes it slow.
@@ -124,9 +146,10 @@ def per_user_gradients(model: SequentialModel, batch: Batch, soft: SoftTargets |
         vectors = vmap(lambda state: functional_call(model.adaptor, state, (inputs,)))(adaptors)  # [B, D, d]
         histories = torch.stack([own_vectors[row] for own_vectors, row in zip(vectors, places, strict=True)])
     with sdpa_kernel(SDPBackend.MATH):  # the fused one would run user by user under vmap
-        states = vmap(lambda state, x: functional_call(model.encoder, state, (x[None],))[0], randomness="different")(
-            encoders, histories
-        )  # [B, L, d]
+        states = vmap(
+            lambda state, x, own: functional_call(model.encoder, state, (x[None], (), own))[0],
+            in_dims=(0, 0, None if masks is None else 0),
+        )(encoders, histories, masks)  # [B, L, d]
     share = (valid / lengths[:, None]).to(states.dtype)  # [B, L] every user's positions sum to one
     if everyones:
         queries = model.queries(states[valid])
@@ -161,13 +184,16 @@ def users_together(model: SequentialModel) -> int:
     return _OWN_CATALOGUES if own_catalogue and model.codes is None else _TOGETHER
 
 
-def _batches(model: SequentialModel, sequences: Sequences, users: NDArray[np.int64]) -> Iterator[Batch]:
+def _batches(
+    model: SequentialModel, sequences: Sequences, users: NDArray[np.int64]
+) -> Iterator[tuple[Batch, NDArray[np.int64]]]:
     """Those of ``users`` who have a next item, some at a time, users of like length together."""
     able = users[sequences.lengths[users] >= 2]
     able = able[np.argsort(sequences.lengths[able], kind="stable")]
     size = users_together(model)
     for start in range(0, len(able), size):
-        yield pad(sequences, able[start : start + size], model.encoder.position.num_embeddings + 1)
+        some = able[start : start + size]
+        yield pad(sequences, some, model.encoder.position.num_embeddings + 1), some
 
 
 def _losses(scores: Tensor, targets: Tensor, soft: SoftTargets | None, lam: float, alike: Alike | None) -> Tensor:

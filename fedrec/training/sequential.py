@@ -14,7 +14,6 @@ from fedrec.losses.s2ce import SoftTargets, semantic_neighbours
 from fedrec.models.adaptor import ItemCodes
 from fedrec.models.sequential import SequentialModel, build_model
 from fedrec.recipe import Recipe
-from fedrec.seeds import seeded_torch
 from fedrec.semantics.base import ItemVectors
 from fedrec.semantics.factory import make_semantics
 from fedrec.training.device import choose_device
@@ -78,12 +77,12 @@ class SequentialTrainer(LocalTrainer[Batch]):
         """What queries are compared with, but for the items' biases."""
         return self.model.catalogue().keys[:, :-1]
 
-    def pretrain_privately(self, server_round: int, steps: PrivateSteps) -> None:
+    def pretrain_privately(self, steps: PrivateSteps) -> None:
         """Stage one under differential privacy, from the parameters as they are: steps of noised sums over users."""
         training = self.recipe.training
         self.freeze(private=True, shared=False)
         if self.recipe.privacy.trains == "encoder":
             self.model.adaptor.requires_grad_(False)
         optimiser = make_optimiser(self.model, training, training.learning_rate)
-        with seeded_torch(self.recipe.seed, self.name, "pretrain", server_round):
-            private_round(self.model, self.market.train, optimiser, self.soft, self.recipe.loss.lam, steps)
+        market, lam = self.market, self.recipe.loss.lam
+        private_round(self.model, market.train, market.learners, optimiser, self.soft, lam, steps)

@@ -5,14 +5,9 @@ from pathlib import Path
 import pytest
 
 from fedrec.cli.main import app, exit_code
-from tests.conftest import QUICK
+from tests.conftest import quickly
 
-SMALL = [
-    *(one for one in QUICK if not one.startswith("federation.rounds")),
-    "evaluation.methods=[federated]",
-    "semantics.kind=cooccurrence",
-    "federation.rounds=1",
-]
+SMALL = quickly("evaluation.methods=[federated]", "semantics.kind=cooccurrence", "federation.rounds=1")
 
 
 def call(*arguments: str) -> int:

@@ -13,10 +13,10 @@ import pytest
 from fedrec.data.importers import run_import
 from fedrec.data.importers.options import ImportOptions
 from fedrec.simulation.run import resume_simulation
-from tests.conftest import QUICK
+from tests.conftest import quickly
 
 FEDREC = [sys.executable, "-m", "fedrec.cli.main"]
-ENDLESS = [*QUICK, "federation.rounds=500", "federation.patience=500", "evaluation.methods=[federated]"]
+ENDLESS = quickly("federation.rounds=500", "federation.patience=500", "evaluation.methods=[federated]")
 
 
 def settings(overrides: list[str]) -> list[str]:
@@ -62,7 +62,7 @@ def test_no_worker_outlives_its_run(number: signal.Signals, synthetic: Path, tmp
 def test_a_terminal_without_the_characters_ends_a_good_run_well(synthetic: Path, tmp_path: Path) -> None:
     """ASCII alone: what cannot be shown is shown as a question mark."""
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
-    overrides = [*QUICK, "federation.rounds=1", "evaluation.methods=[federated, local, popularity]"]
+    overrides = quickly("federation.rounds=1", "evaluation.methods=[federated, local, popularity]")
     command = [*FEDREC, "run", "--data", str(synthetic), "--out", "run", *settings(overrides)]
     for arguments, code in ((command, 0), ([*FEDREC, "run", "--out", "café", "--set", "seed=é"], 2)):
         result = subprocess.run(arguments, cwd=tmp_path, capture_output=True, env=environment, check=False)

@@ -20,7 +20,7 @@ from fedrec.runs.shared import SharedModel
 from fedrec.runs.summary import comparable
 from fedrec.simulation.adapt import adaptation_recipe
 from fedrec.simulation.run import prepare_simulation
-from tests.conftest import QUICK
+from tests.conftest import QUICK, quickly
 from tests.integration.harness import WatchedApp, quick, run_with
 
 
@@ -173,7 +173,7 @@ def test_every_shipped_recipe_runs(name: str, synthetic: Path, tmp_path: Path) -
 
 def test_the_demo_of_the_command_line(tmp_path: Path) -> None:
     """`fedrec run` without arguments, made small: table, folder, what to try next; lines are never wrapped."""
-    settings = [part for override in [*QUICK, "federation.rounds=1"] for part in ("--set", override)]
+    settings = [part for override in quickly("federation.rounds=1") for part in ("--set", override)]
     command = [sys.executable, "-m", "fedrec.cli.main", "run", "--out", "run", *settings]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     lines = result.stdout.splitlines()

@@ -175,7 +175,7 @@ def test_what_the_disk_says_to_one_of_several_is_passed_on(synthetic: Path, tmp_
     settings = [*SETTINGS, "federation.rounds=1"]
     for jobs in (1, 2):
         with pytest.raises(NotADirectoryError) as error:
-            list(sweep_grid("fecosr", ["loss.lam=0,1"], 1, settings, synthetic, tmp_path, quiet, jobs=jobs))
+            list(sweep_grid("fecosr", ["loss.lam=0,0.3"], 1, settings, synthetic, tmp_path, quiet, jobs=jobs))
         assert str(error.value.filename).startswith(str(tmp_path / "runs"))
 
 
@@ -183,7 +183,7 @@ def test_what_the_disk_says_to_one_of_several_is_passed_on(synthetic: Path, tmp_
 def test_a_damaged_sweep_is_named(content: str, synthetic: Path, tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_text(content)
     with pytest.raises(UserError, match=r"sweep\.json"):
-        list(sweep_grid("fecosr", ["loss.lam=0,1"], 1, SETTINGS, synthetic, tmp_path, quiet))
+        list(sweep_grid("fecosr", ["loss.lam=0,0.3"], 1, SETTINGS, synthetic, tmp_path, quiet))
 
 
 def test_points_of_a_grid() -> None:

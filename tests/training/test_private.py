@@ -26,6 +26,7 @@ from fedrec.training.sequential import SequentialTrainer
 from tests.conftest import QUICK
 
 ITEMS, USERS = 12, 7
+PEOPLE = [f"user {number}" for number in range(USERS)]
 NOISE = SecretNoise(bytes(range(32)), "run")
 
 
@@ -37,11 +38,11 @@ def histories(seed: int = 0, least: int = 2) -> Sequences:
     return Sequences(offsets.astype(np.int64), items, np.arange(offsets[-1]), ITEMS)
 
 
-def make_model(codes: bool = False, train: str = "encoder") -> SequentialModel:
+def make_model(codes: bool = False, train: str = "encoder", dropout: float = 0.0) -> SequentialModel:
     generator = torch.Generator().manual_seed(3)
     semantics = torch.nn.functional.normalize(torch.randn(ITEMS, 6, generator=generator), dim=1)
     made = ItemCodes(torch.arange(ITEMS)[:, None] % 5, (5,), torch.zeros(ITEMS, 0, dtype=torch.int64), ())
-    small = ModelSettings(dimension=8, layers=2, heads=2, dropout=0.0, maximum_length=6, bottleneck=2)
+    small = ModelSettings(dimension=8, layers=2, heads=2, dropout=dropout, maximum_length=6, bottleneck=2)
     model = build_model(small, semantics, 0.1, 0, made if codes else None)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -147,7 +148,7 @@ def test_a_gradient_that_is_no_number_is_nobodys():
 
 
 def steps_of(sampling: float = 1.0, noise: float = 0.0, count: int = 1, clip: float = 1e9) -> PrivateSteps:
-    return PrivateSteps(clip, Release("update", noise, sampling, count), USERS, NOISE, "update:1")
+    return PrivateSteps(clip, Release("update", noise, sampling, count), USERS, NOISE, "update:1", "asked")
 
 
 def test_without_noise_sampling_and_clipping_it_is_plain_training():
@@ -157,6 +158,7 @@ def test_without_noise_sampling_and_clipping_it_is_plain_training():
     private_round(
         model,
         sequences,
+        PEOPLE,
         torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1),
         None,
         0.0,
@@ -173,7 +175,7 @@ def test_without_noise_sampling_and_clipping_it_is_plain_training():
 @pytest.mark.parametrize("multiplier", [0.5, 3.0])
 def test_noise_has_the_deviation_that_was_accounted_for(multiplier):
     """Over 20,000 numbers of a sum of nobody, an untouched table among them: sigma C over the expected users."""
-    steps = PrivateSteps(2.5, Release("update", multiplier, 0.25, 1), 400, NOISE, "update:1")
+    steps = PrivateSteps(2.5, Release("update", multiplier, 0.25, 1), 400, NOISE, "update:1", "asked")
     noised = steps.noised({"table": torch.zeros(1000, 20), "bias": torch.zeros(7)}, 0)
     expected = multiplier * 2.5 / (0.25 * 400)
     values = noised["table"].double()
@@ -185,21 +187,67 @@ def test_noise_has_the_deviation_that_was_accounted_for(multiplier):
 
 def test_users_are_drawn_by_poisson_sampling():
     """Each with the same chance, independently of others and of other steps; sizes vary like a binomial."""
-    steps = PrivateSteps(1.0, Release("update", 1.0, 0.3, 400), 200, NOISE, "update:1")
+    steps = PrivateSteps(1.0, Release("update", 1.0, 0.3, 400), 200, NOISE, "update:1", "asked")
+    people = [f"user {number}" for number in range(200)]
     drawn = np.zeros((400, 200))
     for step in range(400):
-        drawn[step, steps.sample(200, step)] = 1
+        drawn[step, steps.sample(people, step)] = 1
     assert drawn.mean() == pytest.approx(0.3, abs=0.01)
     assert drawn.sum(axis=1).std() == pytest.approx((200 * 0.3 * 0.7) ** 0.5, rel=0.15)
     assert np.abs(drawn.mean(axis=0) - 0.3).max() < 0.12
     assert len({row.tobytes() for row in drawn}) == 400
 
 
+def test_what_is_drawn_for_a_user_is_that_users_alone():
+    """Whoever else is there and in whatever order: who takes part, and what dropout leaves."""
+    steps = PrivateSteps(1.0, Release("update", 1.0, 0.5, 5), 9, NOISE, "update:1", "asked")
+    people = [f"user {number}" for number in range(60)]
+    model = make_model(dropout=0.3)
+    for step in range(3):
+        chosen = {people[index] for index in steps.sample(people, step)}
+        fewer = people[40:10:-3]
+        assert {fewer[index] for index in steps.sample(fewer, step)} == chosen & set(fewer)
+        whole = steps.masks(model.encoder, people, step, 6)
+        alone = steps.masks(model.encoder, [people[7]], step, 4)
+        assert torch.equal(whole.inputs[7, :4], alone.inputs[0])
+        for block, own in zip(whole.blocks, alone.blocks, strict=True):
+            assert torch.equal(block.attention[7, :, :4, :4], own.attention[0])
+            assert torch.equal(block.hidden[7, :4], own.hidden[0])
+    other = PrivateSteps(1.0, steps.release, 9, NOISE, "update:1", "asked again")
+    assert not torch.equal(
+        other.masks(model.encoder, people, 0, 6).inputs, steps.masks(model.encoder, people, 0, 6).inputs
+    )
+
+
+def test_handed_in_masks_drop_as_often_as_dropout_does():
+    """And make up for it, at every place where the encoder drops: 60 users of some 2,000 numbers each."""
+    steps = PrivateSteps(1.0, Release("update", 1.0), 9, NOISE, "update:1", "asked")
+    encoder = make_model(dropout=0.3).encoder
+    masks = steps.masks(encoder, [str(number) for number in range(60)], 0, 6)
+    parts = [masks.inputs, *(part for block in masks.blocks for part in block)]
+    assert [tuple(part.shape[1:]) for part in parts] == [(6, 8), *[(2, 6, 6), (6, 8), (6, 32), (6, 8)] * 2]
+    for part in parts:
+        assert float((part == 0).float().mean()) == pytest.approx(0.3, abs=5 * (0.21 / part.numel()) ** 0.5)
+        assert float(part.max()) == pytest.approx(1 / 0.7, rel=1e-4)
+        assert len(torch.unique(part)) == 2
+
+
+def test_masks_of_ones_are_no_dropout_at_all():
+    """The encoder with masks computes attention by itself: the same as the fused one."""
+    encoder = make_model(dropout=0.3).encoder.eval()
+    x = torch.randn(5, 6, 8, generator=torch.Generator().manual_seed(0))
+    ones = encoder.mask_shape._replace(chance=0.0).masks(torch.zeros(5, encoder.mask_shape.words, dtype=torch.int32), 6)
+    torch.testing.assert_close(encoder(x, (), ones), encoder(x), rtol=1e-5, atol=1e-6)
+    everything = encoder.mask_shape.masks(torch.zeros(5, encoder.mask_shape.words, dtype=torch.int32), 6)
+    assert float(everything.inputs.abs().max()) == 0
+
+
 def test_a_step_with_nobody_is_noise():
     model = make_model()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    steps = PrivateSteps(1.0, Release("update", 1.0, 1e-9, 1), USERS, NOISE, "update:1")
-    private_round(model, histories(), torch.optim.SGD([model.encoder.norm.weight], lr=1e-12), None, 0.0, steps)
+    steps = PrivateSteps(1.0, Release("update", 1.0, 1e-9, 1), USERS, NOISE, "update:1", "asked")
+    optimiser = torch.optim.SGD([model.encoder.norm.weight], lr=1e-12)
+    private_round(model, histories(), PEOPLE, optimiser, None, 0.0, steps)
     assert not torch.equal(model.encoder.norm.weight, before["encoder.norm.weight"])
 
 
@@ -216,7 +264,7 @@ def test_a_private_round_moves_what_it_says_and_repeats_to_the_bit(synthetic, tr
         trainer = trainer_of(synthetic, "privacy.epsilon=8", f"privacy.trains={trains}")
         before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
         users = len(trainer.market.train)
-        trainer.pretrain_privately(1, PrivateSteps(1.0, Release("update", 1.0, 0.3, 2), users, NOISE, purpose))
+        trainer.pretrain_privately(PrivateSteps(1.0, Release("update", 1.0, 0.3, 2), users, NOISE, purpose, "asked"))
         after = trainer.model.state_dict()
         moved = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
         assert moved == ({"encoder"} if trains == "encoder" else {"encoder", "adaptor"})
