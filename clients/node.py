@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 from flwr.app import Context
 
 from fedrec.data.catalogue import Vocabulary
+from fedrec.data.draws import UserDraws
 from fedrec.data.store import MarketStore, open_store
 from fedrec.errors import UserError
 from fedrec.files import market_name, run_name
+from fedrec.privacy.noise import kept_secret
 from fedrec.recipe import Recipe, recipe_json
 from fedrec.training.prepared import PreparedMarket
 
@@ -146,10 +148,17 @@ class MarketNode:
         received = recipe.ranks_union and self.vocabulary.is_file()
         vocabulary = self.vocabulary.read_text(encoding="utf-8") if received else ""
 
-        def prepare() -> PreparedMarket:
-            return PreparedMarket(self.store, recipe, Vocabulary(**json.loads(vocabulary)) if vocabulary else None)
+        draws = self.draws(recipe)
 
-        return self.remember("prepared", recipe_json(recipe) + vocabulary, prepare)
+        def prepare() -> PreparedMarket:
+            ranked = Vocabulary(**json.loads(vocabulary)) if vocabulary else None
+            return PreparedMarket(self.store, recipe, ranked, draws)
+
+        return self.remember("prepared", recipe_json(recipe) + vocabulary + (draws.name if draws else ""), prepare)
+
+    def draws(self, recipe: Recipe) -> UserDraws | None:
+        """What chance says of the market's users, of its secret; None without privacy, where the seed says it."""
+        return UserDraws(kept_secret(self.secret)) if recipe.privacy.on else None
 
     def remember(self, kind: str, made_of: str, make: Callable[[], Value]) -> Value:
         """What was made of the same things before in this process, for this run; else make it now."""

@@ -44,7 +44,7 @@ def hello(node: MarketNode, instruction: Instruction) -> Payload:
     return Payload(
         scalars={
             "users": store.users,
-            "items": store.items,
+            "items": store.catalogue.height if instruction.recipe.privacy.on else store.items,
             "interactions": store.count,
             "has_text": float(store.has_text),
             "has_families": float(store.families is not None),
@@ -58,7 +58,7 @@ def vocabulary(node: MarketNode, instruction: Instruction) -> Payload:
     recipe = instruction.recipe
     if not (recipe.shares_vocabulary or recipe.releases_pairs):
         raise RunError("this recipe shares no item keys; none are sent")
-    own = own_vocabulary(node.store, recipe.evaluation, recipe.seed)
+    own = own_vocabulary(node.store, recipe.splitting, recipe.seed, node.draws(recipe))
     union = recipe.evaluation.catalogue == "union"  # of which validation ranks a part
     return Payload(texts={"items": own.items, **({"learned": own.learned} if union else {})})
 
@@ -91,7 +91,8 @@ def install(node: MarketNode, instruction: Instruction) -> Payload:
     """Keep what the server made of all markets' answers: a vocabulary, semantic vectors [I, e], or summed counts."""
     arrays = instruction.arrays
     if "vocabulary" in instruction.texts:
-        own = own_vocabulary(node.store, instruction.recipe.evaluation, instruction.recipe.seed)
+        recipe = instruction.recipe
+        own = own_vocabulary(node.store, recipe.splitting, recipe.seed, node.draws(recipe))
         received = _sound(lambda: read_keys(instruction.texts, "vocabulary"))
         learned = (
             _sound(lambda: read_keys(instruction.texts, "learned")) if "learned" in instruction.texts else received

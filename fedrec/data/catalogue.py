@@ -4,6 +4,9 @@ An item that only a held-out row mentions would give that row away to whoever as
 market's catalogue holds the items of its train rows at validation, and of its train and validation rows at the test,
 whoever made them; it is the same for every method of a run. What other markets sell never decides which of a market's
 own items are in it, for that leaks again: the union of all markets' catalogues is a setting of its own.
+
+Under privacy what leaves must not be numbered by what users bought, for a user who brings a new item would change
+everything. There models and statistics go over a list that the operator declares, and what is ranked is a part of it.
 """
 
 from collections.abc import Iterable
@@ -11,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedrec.data.market_rows import MarketRows, label_rows, read_rows
+from fedrec.data.draws import UserDraws
+from fedrec.data.market_rows import MarketRows, declared_items, label_rows, read_rows
 from fedrec.data.protocols import LEARN, TRAIN, VALIDATION, Labels
 from fedrec.data.store import MarketStore
 from fedrec.recipe import EvaluationSettings
@@ -21,8 +25,9 @@ from fedrec.recipe import EvaluationSettings
 class Vocabulary:
     """Sorted keys of the items that are ranked."""
 
-    items: list[str]  # at the test
-    learned: list[str]  # at validation; some of ``items``
+    items: list[str]  # all that models know
+    learned: list[str]  # ranked at validation; some of ``items``
+    tested: list[str] | None = None  # ranked at the test; some of ``items``, or None for all
 
     @classmethod
     def union(cls, parts: Iterable["Vocabulary"]) -> "Vocabulary":
@@ -34,7 +39,7 @@ class Vocabulary:
         )
 
 
-def known_items(market: MarketRows, labels: Labels, settings: EvaluationSettings) -> Vocabulary:
+def known_items(store: MarketStore, market: MarketRows, labels: Labels, settings: EvaluationSettings) -> Vocabulary:
     """What one market ranks under the settings, its rows being labelled so.
 
     Everything that its rows mention, held-out ones too, where the settings ask for that, under ``acmr``, which ranks
@@ -42,7 +47,8 @@ def known_items(market: MarketRows, labels: Labels, settings: EvaluationSettings
     where all is asked for.
     """
     if settings.protocol in {"acmr", "ctr"}:
-        return Vocabulary(market.items, market.items)
+        every = declared_items(store, settings) if settings.catalogue == "declared" else market.items
+        return Vocabulary(every, every)
     rows, items = market.rows, np.array(market.items, dtype=object)
     if settings.catalogue == "all":
         there = labels >= TRAIN if settings.protocol == "global-time" else np.ones(len(labels), dtype=bool)
@@ -52,13 +58,17 @@ def known_items(market: MarketRows, labels: Labels, settings: EvaluationSettings
         items[np.unique(rows.items[np.isin(labels, kinds)])].tolist()
         for kinds in ((TRAIN, LEARN), (TRAIN, LEARN, VALIDATION))
     )
+    if settings.catalogue == "declared":
+        return Vocabulary(declared_items(store, settings), learned, known)
     return Vocabulary(known, learned)
 
 
-def own_vocabulary(store: MarketStore, settings: EvaluationSettings, seed: int = 0) -> Vocabulary:
+def own_vocabulary(
+    store: MarketStore, settings: EvaluationSettings, seed: int = 0, draws: UserDraws | None = None
+) -> Vocabulary:
     """What a market ranks by itself; see :func:`known_items`."""
-    market = read_rows(store, settings, seed)
-    return known_items(market, label_rows(store.name, market.rows, settings, seed), settings)
+    market = read_rows(store, settings, draws or UserDraws.of_seed(seed, store.name))
+    return known_items(store, market, label_rows(store.name, market.rows, settings, seed), settings)
 
 
 def union_vocabulary(stores: Iterable[MarketStore], settings: EvaluationSettings, seed: int = 0) -> Vocabulary:

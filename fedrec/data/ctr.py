@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedrec.data.market_rows import read_rows
+from fedrec.data.draws import UserDraws
+from fedrec.data.market_rows import declared_items, read_rows
 from fedrec.data.protocols import LEARN, TEST, TRAIN, VALIDATION, days_apart, days_begin
 from fedrec.data.sequences import Sequences
 from fedrec.data.splits import members
@@ -69,18 +70,27 @@ class CtrSplit:
 
 
 def split_ctr(
-    store: MarketStore, settings: EvaluationSettings, ctr: CtrSettings, user_share: float = 1.0, seed: int = 0
+    store: MarketStore,
+    settings: EvaluationSettings,
+    ctr: CtrSettings,
+    user_share: float = 1.0,
+    seed: int = 0,
+    draws: UserDraws | None = None,
 ) -> CtrSplit:
     """Split one market; users outside ``user_share`` train nothing, choose nothing, and are tested.
 
-    ``seed`` draws negatives and members. It is not the recipe's: runs of all seeds are tested on the same instances.
+    ``seed`` draws negatives. It is not the recipe's: runs of all seeds are tested on the same instances. ``draws``
+    decide who is known so far; default: those of the seed.
 
     Raises :class:`UserError` when a part is empty, or ratings are of one kind only.
     """
-    market = read_rows(store, settings, seed)
+    draws = draws or UserDraws.of_seed(seed, store.name)
+    market = read_rows(store, settings, draws)
+    if settings.catalogue == "declared":
+        market = market.renumbered(declared_items(store, settings))
     rows = market.rows
     labels = days_apart(rows)
-    member = members(store, len(market.users), seed, user_share)[rows.users]
+    member = members(market.users, draws, user_share)[rows.users]
     everything = Sequences(rows.offsets, rows.items, rows.times, len(market.items))
     day_starts = np.maximum.accumulate(np.where(days_begin(rows), np.arange(len(rows.items)), 0))
     maker = _InstanceMaker(everything, day_starts, market.values, ctr, store.name, seed)

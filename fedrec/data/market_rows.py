@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fedrec.data import protocols
 from fedrec.data.columns import Columns
+from fedrec.data.draws import UserDraws
 from fedrec.data.protocols import DAY_SECONDS, Labels, Rows
 from fedrec.data.store import MarketStore
 from fedrec.errors import UserError
@@ -41,12 +42,13 @@ class MarketRows:
         return replace(self, items=items, rows=replace(self.rows, items=numbers[self.rows.items]))
 
 
-def read_rows(store: MarketStore, settings: EvaluationSettings, seed: int) -> MarketRows:
+def read_rows(store: MarketStore, settings: EvaluationSettings, draws: UserDraws) -> MarketRows:
     """The rows a protocol keeps, by user, each user's oldest first, over every item of theirs.
 
-    ``seed`` decides random ties. Raises :class:`UserError` when the family map is missing.
+    ``draws`` decide random ties. Where the catalogue is a declared list, rows of other items do not count. Raises
+    :class:`UserError` when the family map is missing.
     """
-    frame = _clean(store, settings, seed)
+    frame = _clean(store, settings, draws)
     users, items = frame[Columns.USER].unique().sort(), frame[Columns.ITEM].unique().sort()
     row = users.search_sorted(frame[Columns.USER]).to_numpy()
     order = np.argsort(row, kind="stable")
@@ -72,37 +74,61 @@ def label_rows(market: str, rows: Rows, settings: EvaluationSettings, seed: int)
 
 
 def user_history(
-    store: MarketStore, settings: EvaluationSettings, user: str, seed: int = 0
+    store: MarketStore, settings: EvaluationSettings, user: str, draws: UserDraws | None = None
 ) -> tuple[list[str], list[int]]:
-    """All items of one user under a protocol, oldest first, with their times; empty for an unknown user."""
-    rows = _clean(store, settings, seed).filter(pl.col(Columns.USER) == user)
+    """All items of one user under a protocol, oldest first, with their times; empty for an unknown user.
+
+    ``draws`` decide random ties; default: those of seed 0.
+    """
+    rows = _clean(store, settings, draws or UserDraws.of_seed(0, store.name)).filter(pl.col(Columns.USER) == user)
     rows = rows.unique(Columns.ITEM, keep="last", maintain_order=True)
     return rows[Columns.ITEM].to_list(), rows[Columns.TIMESTAMP].to_list()
 
 
-def _clean(store: MarketStore, settings: EvaluationSettings, seed: int) -> pl.DataFrame:
+def declared_items(store: MarketStore, settings: EvaluationSettings) -> list[str]:
+    """The list that the market's operator declares: the store's items file, by family where the protocol knows them."""
+    return _named(store.catalogue, store, settings)[Columns.ITEM].unique().sort().to_list()
+
+
+def _clean(store: MarketStore, settings: EvaluationSettings, draws: UserDraws) -> pl.DataFrame:
     """The market's rows, oldest first. Only then are repeats dropped: the first is the earliest in time."""
     frame = store.interactions
     if settings.ties == "random":
-        order = numpy_generator(seed, store.name, "ties").permutation(frame.height)
-        frame = frame[order]
+        frame = _shuffled(frame, draws)
     frame = frame.sort(Columns.TIMESTAMP, maintain_order=True)
+    if settings.catalogue == "declared":
+        frame = frame.filter(pl.col(Columns.ITEM).is_in(store.catalogue[Columns.ITEM].implode()))
+    frame = _named(frame, store, settings)
+    if settings.protocol == "acmr":
+        return frame
+    return frame.unique(_PAIR, keep="first", maintain_order=True)
+
+
+def _shuffled(frame: pl.DataFrame, draws: UserDraws) -> pl.DataFrame:
+    """With each user's rows in an order of that user's own chance."""
+    key = np.empty(frame.height)
+    numbered = frame.with_row_index("row").group_by(Columns.USER, maintain_order=True).agg("row")
+    for user, rows in numbered.iter_rows():
+        key[rows] = draws.generator(user, "ties").permutation(len(rows))
+    return frame[np.argsort(key, kind="stable")]
+
+
+def _named(frame: pl.DataFrame, store: MarketStore, settings: EvaluationSettings) -> pl.DataFrame:
+    """With items called by their family, where the protocol knows families."""
     if settings.protocol == "family" and store.families is None:
         raise UserError(
             f"{store.path}: protocol 'family' needs families.csv; run `fedrec data families "
             f"{store.path.parent}` or set evaluation.protocol=temporal"
         )
-    if settings.protocol in {"family", "global-time", "ctr"} and store.families is not None:
-        families = pl.DataFrame(
-            {Columns.ITEM: list(store.families), Columns.FAMILY: list(store.families.values())},
-            schema={Columns.ITEM: pl.String, Columns.FAMILY: pl.String},
-        )
-        frame = frame.join(families, on=Columns.ITEM, how="left", maintain_order="left").with_columns(
-            pl.coalesce(Columns.FAMILY, Columns.ITEM).alias(Columns.ITEM)
-        )
-    if settings.protocol == "acmr":
+    if settings.protocol not in {"family", "global-time", "ctr"} or store.families is None:
         return frame
-    return frame.unique(_PAIR, keep="first", maintain_order=True)
+    families = pl.DataFrame(
+        {Columns.ITEM: list(store.families), Columns.FAMILY: list(store.families.values())},
+        schema={Columns.ITEM: pl.String, Columns.FAMILY: pl.String},
+    )
+    return frame.join(families, on=Columns.ITEM, how="left", maintain_order="left").with_columns(
+        pl.coalesce(Columns.FAMILY, Columns.ITEM).alias(Columns.ITEM)
+    )
 
 
 def _cut(settings: EvaluationSettings) -> int:

@@ -8,6 +8,7 @@ held out of the rows: :mod:`fedrec.data.protocols`; what is ranked: :mod:`fedrec
 for: ``docs/protocols.md``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from fedrec.data import protocols
 from fedrec.data.catalogue import Vocabulary, known_items
+from fedrec.data.draws import UserDraws
 from fedrec.data.market_rows import MarketRows, label_rows, read_rows
 from fedrec.data.protocols import TEST, TRAIN, VALIDATION, Rows
 from fedrec.data.sequences import Sequences
@@ -93,27 +95,33 @@ def split_market(
     seed: int = 0,
     vocabulary: Vocabulary | None = None,
     user_share: float = 1.0,
+    draws: UserDraws | None = None,
 ) -> Split:
     """Split one market.
 
     Args:
         store: the market.
         settings: protocol, holdout and catalogue; ``auto`` must be resolved.
-        seed: decides random ties, the random holdout and negatives of ``acmr``, and which users ``user_share`` keeps.
+        seed: decides the random holdout and negatives of ``acmr``.
         vocabulary: of the federation, where its union is ranked; default: the market's own catalogue.
         user_share: share of the users known so far. The others train nothing and choose nothing; they are tested,
             with their histories as input, as those who come next.
+        draws: decide random ties and which users ``user_share`` keeps; default: those of the seed.
 
     Raises :class:`UserError` when no user is left, the family map is missing, or keys of the recipe contradict.
     """
-    market = read_rows(store, settings, seed)
+    draws = draws or UserDraws.of_seed(seed, store.name)
+    market = read_rows(store, settings, draws)
     labels = label_rows(store.name, market.rows, settings, seed)
-    known = vocabulary or known_items(market, labels, settings)
+    known = vocabulary or known_items(store, market, labels, settings)
     market = market.renumbered(known.items)
     rows = market.rows
-    member = members(store, len(market.users), seed, user_share)
-    learned = None if len(known.learned) == len(known.items) else np.isin(known.items, known.learned)
-    split = _assemble(market, labels, member, learned)
+    member = members(market.users, draws, user_share)
+    learned, tested = (
+        None if part is None or len(part) == len(known.items) else np.isin(known.items, part)
+        for part in (known.learned, known.tested)
+    )
+    split = _assemble(market, labels, member, learned, tested)
     if not len(split.train) or not len(split.validation) or not len(split.test):
         raise UserError(f"{store.path}: {_why_empty(settings, user_share)}; leave this market out with data.markets")
     if settings.protocol == "acmr":
@@ -131,9 +139,9 @@ def _why_empty(settings: EvaluationSettings, user_share: float) -> str:
     return f"no user has {protocols.LEAST_HISTORY} {_STEP[settings.holdout]} under protocol {settings.protocol!r}"
 
 
-def members(store: MarketStore, users: int, seed: int, user_share: float) -> NDArray[np.bool_]:
-    """Which of the users are known so far, [U]."""
-    return numpy_generator(seed, store.name, "members").random(users) < user_share
+def members(users: Sequence[str], draws: UserDraws, user_share: float) -> NDArray[np.bool_]:
+    """Which of the users are known so far, [U]; a larger share contains the smaller."""
+    return draws.chances(users, "members") < user_share
 
 
 _STEP = {"item": "items", "untied": "items", "basket": "baskets"}
@@ -144,8 +152,9 @@ def _assemble(
     labels: protocols.Labels,
     member: NDArray[np.bool_],
     learned: NDArray[np.bool_] | None,
+    tested: NDArray[np.bool_] | None,
 ) -> Split:
-    """``learned`` [I]: what is ranked at validation, where that is less than at the test."""
+    """``learned``, ``tested`` [I]: what is ranked at validation and at the test, where that is not all."""
     rows, users, items = market.rows, market.users, market.items
     belongs = member[rows.users]
 
@@ -181,7 +190,7 @@ def _assemble(
         train=sequences(trained, learners),
         learners=learners,
         validation=holdout(VALIDATION, (TRAIN,), belongs, learned),
-        test=holdout(TEST, (TRAIN, VALIDATION), np.ones(len(labels), dtype=bool), None),
+        test=holdout(TEST, (TRAIN, VALIDATION), np.ones(len(labels), dtype=bool), tested),
     )
 
 

@@ -50,6 +50,11 @@ def _privacy(recipe: Recipe) -> str | None:
             f"codes.alignment {recipe.codes.alignment!r} makes codes of single users' vectors, which is not private; "
             "set it to gram or layered"
         )
+    if recipe.evaluation.catalogue in {"union", "all"} or recipe.evaluation.protocol == "acmr":
+        return (
+            "privacy: what leaves goes over the catalogue that a market declares, and chance follows each user; leave "
+            "out evaluation.catalogue 'union' and 'all', and protocol 'acmr'"
+        )
     if recipe.training.proximal:
         return "training.proximal: a private step has no such term; set it to 0"
     if recipe.fedease.restrict == "after" and recipe.sums_counts:

@@ -97,6 +97,16 @@ class Recipe(Section):
         return bool({"federated", "local_shared_semantics", "pooled"} & methods)
 
     @property
+    def splitting(self) -> EvaluationSettings:
+        """How a market's rows are split, and over which items.
+
+        Under privacy over those that its operator declares, for what users bought must not number what leaves.
+        """
+        if not self.privacy.on:
+            return self.evaluation
+        return self.evaluation.model_copy(update={"catalogue": "declared"})
+
+    @property
     def ranks_union(self) -> bool:
         """Whether every market ranks what any market sells."""
         return self.evaluation.protocol == "acmr" or self.evaluation.catalogue == "union"

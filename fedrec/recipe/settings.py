@@ -213,9 +213,10 @@ class EvaluationSettings(Section):
     cut_date: date | None = Field(default=None, description="of protocol global-time: train before, test after")
     holdout: Literal["item", "untied", "basket"] = Field(default="item", description="what is held out of each user")
     ties: Literal["source", "random"] = Field(default="source", description="order of rows of one moment")
-    catalogue: Literal["known", "union", "all"] = Field(
+    catalogue: Literal["known", "union", "all", "declared"] = Field(
         default="known",
-        description="what is ranked: items known before the held-out row, those of all markets, or held-out ones too",
+        description="what is ranked: items known before the held-out row (declared: models know the whole items file), "
+        "those of all markets, or held-out ones too",
     )
     methods: list[Method] = Field(default=["federated", "local", "popularity", "ease"], min_length=1)
     resamples: int = Field(default=1000, ge=10, le=100000, description="bootstrap draws of the paired intervals")

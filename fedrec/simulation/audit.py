@@ -80,7 +80,7 @@ def _everyone(replay: Replay, name: str) -> PreparedMarket:
     node = replay.nodes[name]
     vocabulary = node.prepare(replay.recipe).vocabulary
     whole = replay.recipe.model_copy(update={"data": replay.recipe.data.model_copy(update={"user_share": 1.0})})
-    return PreparedMarket(node.store, whole, vocabulary)
+    return PreparedMarket(node.store, whole, vocabulary, node.draws(whole))
 
 
 def _mechanism(recipe: Recipe, finished: FinishedRun) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from fedrec.attacks import inversion, items, membership, reconstruction
 from fedrec.attacks.observation import PEER, SUMS, UPLOADS, Arrays, Observation, ObserverName
 from fedrec.attacks.scores import epsilon_at_least, precision_at, recall_at, separation
 from fedrec.data.batches import pad
+from fedrec.data.draws import UserDraws
 from fedrec.data.sequences import Sequences
 from fedrec.data.splits import members
 from fedrec.exchange.codebook import COUNT, LEVEL, SUM
@@ -108,8 +109,9 @@ class MarketAttacks:
         market, share = self.everyone[self.name], self.recipe.data.user_share
         clicks = self.recipe.task == "ctr"
         ids = np.arange(len(market.train)) if clicks else market.split.learners
-        users = len(market.ctr.users) if clicks else len(market.split.users)
-        took_part = members(market.store, users, 0 if clicks else self.recipe.seed, share)[ids]
+        users = market.ctr.users if clicks else market.split.users
+        draws = market.draws or UserDraws.of_seed(0 if clicks else self.recipe.seed, market.store.name)
+        took_part = members(users, draws, share)[ids]
         generator = self.generator("subjects")
         keep = np.where(took_part, min(1, (1 - share) / share), min(1, share / (1 - share)))
         chosen = np.flatnonzero((generator.random(len(ids)) < keep) & (market.train.lengths >= 2))

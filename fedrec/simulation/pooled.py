@@ -77,7 +77,7 @@ def _maker(
 ) -> Callable[[], list[LocalTrainer[Any]]]:
     """Makes an untrained model for every market."""
     if recipe.model.kind == "acmr":
-        vocabulary = union_vocabulary(stores, recipe.evaluation, recipe.seed).items
+        vocabulary = union_vocabulary(stores, recipe.splitting, recipe.seed).items
         return lambda: [AcmrTrainer(recipe, market, vocabulary) for market in markets]
     semantics = pooled_semantics(recipe, markets)
     nodes = [MarketNode(store, run.markets / store.name) for store in stores]
@@ -86,7 +86,7 @@ def _maker(
 
 
 def _prepare(recipe: Recipe, stores: Sequence[MarketStore]) -> list[PreparedMarket]:
-    vocabulary = union_vocabulary(stores, recipe.evaluation, recipe.seed) if recipe.ranks_union else None
+    vocabulary = union_vocabulary(stores, recipe.splitting, recipe.seed) if recipe.ranks_union else None
     return [PreparedMarket(store, recipe, vocabulary) for store in stores]
 
 

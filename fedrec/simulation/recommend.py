@@ -11,6 +11,7 @@ import numpy as np
 from clients.contenders import finished_contenders
 from clients.node import MarketNode
 from clients.seal import check_seal
+from fedrec.data.draws import UserDraws
 from fedrec.data.market_rows import user_history
 from fedrec.data.sequences import Sequences
 from fedrec.data.splits import Holdout, Split
@@ -187,7 +188,8 @@ def _history(prepared: PreparedMarket, user: str | None, history: Sequence[str])
     store = prepared.store
     if user is not None:
         user = unicodedata.normalize("NFC", user)  # as importers write ids
-        keys, times = user_history(store, prepared.recipe.evaluation, user, prepared.recipe.seed)
+        draws = prepared.draws or UserDraws.of_seed(prepared.recipe.seed, store.name)
+        keys, times = user_history(store, prepared.recipe.splitting, user, draws)
         if not keys:
             raise UserError(f"--user {user!r}: not in market {store.name!r}; `fedrec data describe` counts its users")
         return keys, times

@@ -177,7 +177,7 @@ def _resolved(recipe: Recipe, stores: list[MarketStore]) -> Recipe:
 def _check_splits(recipe: Recipe, stores: list[MarketStore]) -> None:
     """Split every market once, so that what is wrong is said at the start."""
     resolved = _resolved(recipe, stores)
-    evaluation = resolved.evaluation
+    evaluation = resolved.splitting
     vocabulary = union_vocabulary(stores, evaluation, recipe.seed) if resolved.ranks_union else None
     for store in stores:
         if recipe.task == "ctr":

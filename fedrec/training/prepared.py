@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fedrec.data.catalogue import Vocabulary, own_vocabulary
 from fedrec.data.columns import Columns
 from fedrec.data.ctr import CtrSplit, split_ctr
+from fedrec.data.draws import UserDraws
 from fedrec.data.sequences import Sequences
 from fedrec.data.splits import Holdout, Split, split_market
 from fedrec.data.store import MarketStore
@@ -28,18 +29,20 @@ class PreparedMarket:
     store: MarketStore
     recipe: Recipe
     vocabulary: Vocabulary | None = None
+    draws: UserDraws | None = None  # of the market's secret, under privacy; default: of the recipe's seed
 
     @cached_property
     def split(self) -> Split:
         """Train, validation and test."""
         recipe = self.recipe
-        return split_market(self.store, recipe.evaluation, recipe.seed, self.vocabulary, recipe.data.user_share)
+        share = recipe.data.user_share
+        return split_market(self.store, recipe.splitting, recipe.seed, self.vocabulary, share, self.draws)
 
     @cached_property
     def ctr(self) -> CtrSplit:
         """Rows for collaborative vectors, and labelled instances, of a click-through recipe."""
         recipe = self.recipe
-        return split_ctr(self.store, recipe.evaluation, recipe.ctr, recipe.data.user_share)
+        return split_ctr(self.store, recipe.splitting, recipe.ctr, recipe.data.user_share, draws=self.draws)
 
     @property
     def train(self) -> Sequences:
@@ -59,8 +62,8 @@ class PreparedMarket:
     @cached_property
     def sold(self) -> NDArray[np.bool_]:
         """Which of the items are of the market's own catalogue, [I]; where the union is ranked, not all."""
-        own = own_vocabulary(self.store, self.recipe.evaluation, self.recipe.seed)
-        return np.isin(self.items, own.items)
+        own = own_vocabulary(self.store, self.recipe.splitting, self.recipe.seed, self.draws)
+        return np.isin(self.items, own.items if own.tested is None else own.tested)
 
     @property
     def validation(self) -> Holdout:

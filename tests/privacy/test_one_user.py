@@ -1,0 +1,161 @@
+"""One user more or less, on the real path: what a market's app releases changes by no more than is accounted for.
+
+The secret stays, so that what is drawn for the others stays too; everybody takes part in every step. Measured is the
+sum before noise: of a step's clipped gradients, and of item pairs.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
+
+from clients.app import app
+from fedrec.data.store import open_store, write_store
+from fedrec.exchange import noised_pairs
+from fedrec.models.sequential import build_model
+from fedrec.recipe import Recipe, load_recipe, recipe_json
+from fedrec.simulation.nodes import set_identity
+from fedrec.training.private import PrivateSteps
+from tests.conftest import QUICK
+
+DAY, BEGIN = 86400, 1_577_836_800  # 2020-01-01
+Measured = dict[str, np.ndarray]
+
+
+def private(*overrides: str) -> Recipe:
+    own = [
+        "privacy.epsilon=4",
+        "privacy.batch_size=60000",
+        "evaluation.methods=[federated, fedease]",
+        "evaluation.protocol=temporal",
+        "semantics.kind=hashing",
+        "codes.alignment=layered",
+        "federation.rounds=1",
+    ]
+    return load_recipe("fecosr", [*QUICK, *own, *overrides])
+
+
+def user(name: str, items: list[str], step: int = DAY, start: int = BEGIN) -> pl.DataFrame:
+    times = [start + step * number for number in range(len(items))]
+    return pl.DataFrame(
+        {"user_id": [name] * len(items), "item_id": items, "timestamp": times, "value": [1.0] * len(items)}
+    )
+
+
+def extremes(items: list[str]) -> dict[str, pl.DataFrame]:
+    """Users who are first, last, short, long, repetitive, all at once, and many at random."""
+    generator = np.random.default_rng(5)
+    found = {
+        "one item": user("000", items[:1]),
+        "two items": user("000", items[:2]),
+        "three items": user("000", items[:3]),
+        "every item": user("000", items),
+        "sorts last": user("zzz", items[:9]),
+        "one item often": user("000", items[:1] * 500, 60),
+        "every item often": user("000", items * 9, 60),
+        "at one moment": user("000", items[:20], 0),
+        "long ago": user("000", items[:9], DAY, 700_000_000),
+        "a name in the middle": user("alfa-00020x", items[:12]),
+    }
+    for number in range(40):
+        chosen = generator.choice(items, generator.integers(1, 60)).tolist()
+        found[f"random {number}"] = user(
+            f"{generator.integers(10**6):06d}", chosen, int(generator.choice([0, 60, DAY]))
+        )
+    return found
+
+
+@pytest.fixture(scope="module")
+def base(synthetic: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Forty users' rows, of coarse dates, so that some tie; and the declared items."""
+    set_identity()
+    store = open_store(synthetic / "alfa")
+    frame = store.interactions.drop("utc_offset")
+    frame = frame.filter(pl.col("user_id").is_in(frame["user_id"].unique().sort().head(40).implode()))
+    return frame.with_columns(pl.col("timestamp") // (10 * DAY) * (10 * DAY)), store.catalogue
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> Measured:
+    """The sums of the last question before noise."""
+    found: Measured = {}
+    noised, pairs = PrivateSteps.noised, noised_pairs.noised_statistic
+
+    def step(self: PrivateSteps, total: dict[str, torch.Tensor], number: int) -> dict[str, torch.Tensor]:
+        found[f"step {number}"] = np.concatenate([value.double().numpy().ravel() for _, value in sorted(total.items())])
+        return noised(self, total, number)
+
+    def statistic(values: np.ndarray, *rest: object) -> np.ndarray:
+        found["pairs"] = values
+        return pairs(values, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(PrivateSteps, "noised", step)
+    monkeypatch.setattr("clients.privacy.noised_statistic", statistic)
+    return found
+
+
+class Market:
+    """A market's app as a coordinator sees it; every market here has one secret."""
+
+    def __init__(self, folder: Path, frame: pl.DataFrame, items: pl.DataFrame) -> None:
+        write_store(folder / "data" / "alfa", "alfa", frame, source="test", time_resolution="day", items=items)
+        self.folder = folder
+        secret = folder / "state" / "run" / "markets" / "alfa" / "secret"
+        secret.parent.mkdir(parents=True)
+        secret.write_bytes(bytes(range(32)))
+
+    def ask(self, action: str, recipe: Recipe, arrays: dict[str, np.ndarray] | None = None) -> None:
+        config = {"market": "alfa", "data-path": str(self.folder / "data"), "state-path": str(self.folder / "state")}
+        content = RecordDict({"config": ConfigRecord({"run": "run", "recipe": recipe_json(recipe), "round": "1"})})
+        if arrays is not None:
+            content["arrays"] = ArrayRecord({name: Array(value) for name, value in arrays.items()})
+        message = Message(content, dst_node_id=1, message_type=action, group_id="1")
+        message.metadata.__dict__["_message_id"] = f"test {self.folder.name} {action}"
+        reply = app(message, Context(1, 1, config, RecordDict(), {}))
+        assert not reply.has_error(), reply.error.reason
+
+
+def shared(recipe: Recipe) -> dict[str, np.ndarray]:
+    model = build_model(recipe.model, torch.zeros(0, recipe.semantics.dimension), recipe.loss.tau, recipe.seed)
+    return {name: value.numpy().copy() for name, value in model.shared_state().items()}
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["model.dropout=0.5", "privacy.trains=everything"],
+        ["evaluation.ties=random"],
+        ["data.user_share=0.6"],
+        ["evaluation.holdout=basket"],
+        ["evaluation.protocol=global-time", "evaluation.cut_date=2020-03-01"],
+    ],
+    ids=["default", "dropout", "ties", "share", "baskets", "cut"],
+)
+def test_no_release_moves_by_more_than_one_users_share(
+    overrides: list[str], base: tuple[pl.DataFrame, pl.DataFrame], measured: Measured, tmp_path: Path
+) -> None:
+    frame, items = base
+    recipe = private(*overrides)
+    start = shared(recipe)
+
+    def sums(name: str, rows: pl.DataFrame) -> Measured:
+        market = Market(tmp_path / name, rows, items)
+        measured.clear()
+        market.ask("query.gram", recipe)
+        market.ask("train.pretrain", recipe, start)
+        return dict(measured)
+
+    before = sums("before", frame)
+    assert set(before) == {"pairs", "step 0"}
+    moved = {}
+    for number, (label, more) in enumerate(extremes(items["item_id"].to_list()).items()):
+        after = sums(str(number), pl.concat([frame, more.cast(dict(frame.schema))]))
+        moved[label] = {name: float(np.linalg.norm(after[name] - before[name])) for name in before}
+    largest = {name: max(one[name] for one in moved.values()) for name in before}
+    assert largest["pairs"] <= 1 + 1e-6, moved
+    assert largest["step 0"] <= recipe.privacy.clip_norm * (1 + 1e-3), moved
+    assert largest["step 0"] > 0.5 * recipe.privacy.clip_norm  # somebody is clipped: the test has something to see
