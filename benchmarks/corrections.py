@@ -52,7 +52,7 @@ def main() -> None:
 
 def drop_later_rows(store: MarketStore, path: Path) -> None:
     """A copy of a market in which the row of every user and item that stands first in the file is the only one."""
-    kept = store.interactions.unique([Columns.USER, Columns.ITEM], keep="first", maintain_order=True)
+    kept = store.rows.unique([Columns.USER, Columns.ITEM], keep="first", maintain_order=True)
     copy_store(store, path, kept)
 
 

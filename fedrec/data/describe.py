@@ -29,7 +29,7 @@ class MarketDescription:
 
 def describe_market(store: MarketStore) -> MarketDescription:
     """Counts and shares of one market."""
-    frame = store.interactions
+    frame = store.rows
     pairs = frame.select(Columns.USER, Columns.ITEM).n_unique()
     days = pl.from_epoch(frame[Columns.TIMESTAMP] + frame[Columns.UTC_OFFSET]).dt.date().sort()
     together = frame.select((pl.len().over(Columns.USER, Columns.TIMESTAMP) > 1).mean()).item()

@@ -16,7 +16,7 @@ def erase_user(store: MarketStore, user: str, path: Path) -> int:
     Texts of items that nobody else met stay: they are the shop's. Raises :class:`UserError` for an unknown user.
     """
     user = unicodedata.normalize("NFC", user)  # as importers write ids
-    kept = store.interactions.filter(pl.col(Columns.USER) != user)
+    kept = store.rows.filter(pl.col(Columns.USER) != user)
     erased = store.count - kept.height
     if not erased:
         raise UserError(f"--user {user!r}: not in market {store.name!r}; nothing to forget")

@@ -92,7 +92,7 @@ def declared_items(store: MarketStore, settings: EvaluationSettings) -> list[str
 
 def _clean(store: MarketStore, settings: EvaluationSettings, draws: UserDraws) -> pl.DataFrame:
     """The market's rows, oldest first. Only then are repeats dropped: the first is the earliest in time."""
-    frame = store.interactions
+    frame = store.rows
     if settings.ties == "random":
         frame = _shuffled(frame, draws)
     frame = frame.sort(Columns.TIMESTAMP, maintain_order=True)

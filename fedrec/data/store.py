@@ -56,9 +56,14 @@ class MarketStore:
     content_hash: str
     source: str
 
-    @cached_property
+    @property
     def interactions(self) -> pl.DataFrame:
-        """All interactions in the source's row order; verified against the hash in ``market.yaml``."""
+        """All interactions in the source's row order: user, item, moment, value."""
+        return self.rows.drop(Columns.UTC_OFFSET)
+
+    @cached_property
+    def rows(self) -> pl.DataFrame:
+        """The interactions, and the offset that each was written with; verified against the hash in ``market.yaml``."""
         frame = _read_parquet(self.path / "interactions.parquet", _INTERACTIONS)
         if content_hash(frame) != self.content_hash or not self._describes(frame):
             raise UserError(f"{self.path}: interactions differ from market.yaml; import the data again")

@@ -44,7 +44,7 @@ def test_the_knobs_do_what_they_say(tmp_path: Path) -> None:
 
 
 def test_changed_interactions_are_noticed(tmp_path: Path, synthetic: Path) -> None:
-    frame = open_store(synthetic / "alfa").interactions
+    frame = open_store(synthetic / "alfa").rows
     write_store(tmp_path / "alfa", "alfa", frame, source="test", time_resolution="second")
     frame.with_columns(pl.lit(1.0).alias("value")).write_parquet(tmp_path / "alfa" / "interactions.parquet")
     with pytest.raises(UserError, match="differ from market"):

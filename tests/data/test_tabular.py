@@ -36,7 +36,7 @@ def test_a_table_becomes_markets_in_its_own_row_order(tmp_path: Path) -> None:
     report = run_import("csv", csv(tmp_path / "t.csv", LINES), tmp_path / "data", options())
     assert report.markets == ("fiji", "new-zealand")
     store = open_store(tmp_path / "data" / "new-zealand")
-    assert store.interactions.rows() == [
+    assert store.rows.rows() == [
         ("u1", "b", 1577959200, 5.0, 0),
         ("u1", "a", 1577836800, 4.0, 0),
         ("u2", "a", 1577836800, 3.0, 0),
@@ -177,7 +177,7 @@ def test_online_retail_counts_what_it_drops(tmp_path: Path) -> None:
         "times without an offset are taken for UTC, days are as written; --timezone ZONE says otherwise",
     )
     kingdom = open_store(tmp_path / "data" / "united-kingdom")
-    assert kingdom.interactions.rows() == [("17850", "85123A", 1291191960, 6.0, 0)]
+    assert kingdom.rows.rows() == [("17850", "85123A", 1291191960, 6.0, 0)]
     assert kingdom.catalogue["title"].to_list() == ["LAMP"]
     with pytest.raises(UserError, match="'CustomerID' is missing"):
         run_import("online-retail", csv(tmp_path / "t.csv", LINES), tmp_path / "other")

@@ -60,6 +60,8 @@ def extremes(items: list[str]) -> dict[str, pl.DataFrame]:
         "long ago": user("000", items[:9], DAY, 700_000_000),
         "a name in the middle": user("alfa-00020x", items[:12]),
     }
+    found["undeclared items"] = user("000", [f"new-{number}" for number in range(9)])
+    found["some undeclared items"] = user("000", ["new-1", items[3], "new-2", items[4], items[5], "aaa", items[6]])
     for number in range(40):
         chosen = generator.choice(items, generator.integers(1, 60)).tolist()
         found[f"random {number}"] = user(
@@ -73,7 +75,7 @@ def base(synthetic: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Forty users' rows, of coarse dates, so that some tie; and the declared items."""
     set_identity()
     store = open_store(synthetic / "alfa")
-    frame = store.interactions.drop("utc_offset")
+    frame = store.interactions
     frame = frame.filter(pl.col("user_id").is_in(frame["user_id"].unique().sort().head(40).implode()))
     return frame.with_columns(pl.col("timestamp") // (10 * DAY) * (10 * DAY)), store.catalogue
 
