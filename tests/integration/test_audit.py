@@ -74,7 +74,7 @@ def test_what_must_be_caught_is_caught(audited: tuple[Path, dict]) -> None:
         "all item pairs, not noised",
         "rows of a table that moved",
     }
-    assert min(found["figures"]["auc"] for found in caught) > 0.75
+    assert min(found["figures"]["auc"] for found in caught) > 0.7  # some fifteen people on either side
     (table,) = figures(result, TABLE)
     assert table["auc"] == 1.0 > table["auc by popularity"]
     assert 0 < table["rows changed"] < table["rows"]  # what the ledger says of it
