@@ -28,6 +28,7 @@ def admit(node: MarketNode, recipe: Recipe, action: str) -> None:
     _allowed(node, recipe)
     if action != HELLO:
         _same(node, recipe, began.get("recipe"))
+        _crowded(node, recipe)
 
 
 def _allowed(node: MarketNode, recipe: Recipe) -> None:
@@ -48,6 +49,20 @@ def _allowed(node: MarketNode, recipe: Recipe) -> None:
         )
     if epsilon > node.most_epsilon:
         raise RunError(f"privacy.epsilon {epsilon:g} is above {node.most_epsilon:g}, all that this node ever spends")
+
+
+def _crowded(node: MarketNode, recipe: Recipe) -> None:
+    """Refuse a recipe that leaves too few users: to train, to choose by, or to be tested.
+
+    What leaves may then be one user's history. A small ``data.user_share``, a cut date or a holdout can do that.
+    """
+    if node.min_users <= 1:
+        return
+    if min(node.prepare(recipe).crowds) < node.min_users:
+        raise RunError(
+            f"this recipe leaves fewer than {node.min_users} users to train, validate or test on, and this node's "
+            "operator lets nothing leave that fewer are behind (min-users)"
+        )
 
 
 def _same(node: MarketNode, recipe: Recipe, began: dict[str, Any] | None) -> None:

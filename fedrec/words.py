@@ -4,6 +4,16 @@ import unicodedata
 from collections.abc import Iterable
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # control, invisible, lone surrogates, line ends
+# Of other categories, and yet ignored or blank wherever they stand (Unicode's Default_Ignorable_Code_Point; U+2800).
+_IGNORED = frozenset(
+    map(
+        chr,
+        (
+            0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), 0x2800, 0x3164, *range(0xFE00, 0xFE10),
+            0xFFA0, *range(0xE0100, 0xE01F0),
+        ),
+    )
+)  # fmt: skip
 _HIDDEN = _UNSEEN | {"Co", "Cn"}  # of private use, or unknown to this machine's Unicode
 
 
@@ -30,11 +40,11 @@ def _visible(character: str) -> str:
 
 
 def unseen(texts: Iterable[str]) -> list[str]:
-    """The characters among ``texts`` that nobody sees: control, direction, joiners, line separators.
+    """The characters among ``texts`` that nobody sees: control, direction, joiners, fillers, selectors, line ends.
 
     Two texts that differ by them look the same, and some of them change how what follows is shown.
 
     >>> unseen(["a\u200bb", "c"])
     ['\u200b']
     """
-    return sorted(one for one in set("".join(texts)) if unicodedata.category(one) in _UNSEEN)
+    return sorted(one for one in set("".join(texts)) if unicodedata.category(one) in _UNSEEN or one in _IGNORED)

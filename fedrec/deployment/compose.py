@@ -37,6 +37,7 @@ def market_compose(part: str, market: str, masks: bool) -> str:
 
 def _market(part: str, name: str, masks: bool, suffix: str) -> dict[str, str]:
     config = {"market": name, "data-path": "/data", "state-path": "/state", "most-epsilon": "${FEDREC_MOST_EPSILON:-}"}
+    config |= {"min-users": "${FEDREC_MIN_USERS:-20}"}
     if masks:
         config |= {"identity-key": "/run/secrets/node.key", "market-keys": "/keys"}
         config |= {"least-markets": "${FEDREC_LEAST_MARKETS:-2}"}

@@ -54,6 +54,15 @@ class PreparedMarket:
         """Whose the histories of ``train`` are, of a sequential recipe. Private."""
         return [self.split.users[user] for user in self.split.learners]
 
+    @cached_property
+    def crowds(self) -> tuple[int, int, int]:
+        """How many users are trained on, choose, and are tested."""
+        if self.recipe.task == "ctr":
+            parts = (self.ctr.learn, self.ctr.validation, self.ctr.test)
+            learn, validation, test = (len(np.unique(part.users)) for part in parts)
+            return min(learn, int(np.count_nonzero(self.ctr.collaborative.lengths))), validation, test
+        return len(self.split.train), len(self.split.validation), len(self.split.test)
+
     @property
     def items(self) -> list[str]:
         """Keys of the catalogue, sorted."""

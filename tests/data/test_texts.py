@@ -65,6 +65,8 @@ WRONG = {
     "wide row after lines in quotes": (b'who,what,when\nu,"a\n\nb",2020-01-01\nu,a,b,c\n', "line 5: 4 fields"),
     "header twice": (b"who,what,when,who\n" + b"u,a,2020-01-01,v\n", "line 1: columns 1 and 4 have the same name"),
     "no header": (PLAIN.partition(b"\n")[2], "line 1 of {path} holds values, not names of columns"),
+    "time over lines": (PLAIN + b'u3,a,"2020-01-04\nSECRET-3,b,2020-01-05"\n', "row 5: time (with a separator, quote"),
+    "numbers for names": (b"1,SECRET,2020-01-03,4\n1,SECRET,2020-01-03,4\n", "line 1 of {path} holds values"),
     "value over lines": (
         PLAIN + b'u3,"a\nu4,SECRET-3",2020-01-01\n',
         "nobody sees, U+000A; is a quote unbalanced there?",
@@ -92,24 +94,34 @@ WORDS = st.text(st.sampled_from("abcdefghijkl é-_"), min_size=4, max_size=9).ma
     row=st.lists(st.one_of(WORDS, st.just("2020-01-02"), st.just("417")), min_size=1, max_size=5),
     separator=st.sampled_from([",", ";", "\t", "|"]),
     expected=st.sampled_from([",", ";", "tab"]),
-    columns=st.sampled_from([{}, OPTIONS.columns, {"user": "userid"}]),
+    columns=st.sampled_from([{}, OPTIONS.columns, {"user": "userid"}, {"user": "417"}, {"item": "2020-01-02"}]),
+    named=st.booleans(),
 )
 def test_a_first_row_is_never_shown(
-    tmp_path_factory: pytest.TempPathFactory, row: list[str], separator: str, expected: str, columns: dict[str, str]
+    tmp_path_factory: pytest.TempPathFactory,
+    row: list[str],
+    separator: str,
+    expected: str,
+    columns: dict[str, str],
+    named: bool,
 ) -> None:
-    """Without a header, whatever it holds, however it is separated, and repeats too."""
+    """Without a header, whatever it holds, however it is separated; with repeats, and where it holds a wanted name."""
+    if named:
+        columns = {**columns, "market": row[0]}
     folder = tmp_path_factory.mktemp("rows")
     (folder / "t.csv").write_text(f"{separator.join(row)}\n{separator.join(reversed(row))}\n")
     with pytest.raises(UserError) as error:
         run_import("csv", folder / "t.csv", folder / "data", ImportOptions(columns, market="fr", separator=expected))
     text = str(error.value).replace(str(folder), "")
-    assert not any(cell in text for cell in row if len(cell) > 3)
+    asked = set(columns.values())
+    assert not any(cell in text for cell in row if len(cell) > 3 and cell not in asked)
 
 
 def test_names_are_shown_where_they_are_names(tmp_path: Path) -> None:
-    """One of those that were asked for is there; or one is close, and that one alone is shown."""
+    """Two of those that were asked for are there; or one is close, and that one alone is shown."""
     for header, said in (
-        ("who,thing,moment", "--map item=what: no such column; {} has who, thing, moment"),
+        ("who,thing,when", "--map item=what: no such column; {} has who, thing, when"),
+        ("who,thing,moment", "--map item=what: no such column; line 1 of {} must hold the names of its 3 columns"),
         ("whoo,thing,moment", "--map user=who: no such column; line 1 of {} has whoo"),
         ("thing,moment,person", "--map user=who: no such column; line 1 of {} must hold the names of its 3 columns"),
         ("thing;moment;person", "--map user=who: no such column; line 1 of {} has other separators than expected"),

@@ -170,9 +170,45 @@ def test_baskets_are_the_same_however_the_same_clock_is_written(
     assert found == found[:1] * 3
 
 
+def test_a_day_that_a_zone_never_had(tmp_path: Path) -> None:
+    """Samoa went from 29 to 31 December 2011."""
+    times = read(["2011-12-30T08:00:00", "1993-08-21T08:00:00"], zone="Pacific/Apia")
+    assert times.seconds.null_count() == 0
+    (tmp_path / "t.csv").write_text("who,what,when\nu,a,2011-12-30T08:00:00\nu,b,2011-12-31T08:00:00\n")
+    columns = {"user": "who", "item": "what", "time": "when"}
+    run_import("csv", tmp_path / "t.csv", tmp_path / "d", ImportOptions(columns, market="ws", timezone="Pacific/Apia"))
+    assert open_store(tmp_path / "d" / "ws").interactions.height == 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 999)), min_size=2, max_size=12, unique=True),
+    st.sampled_from(["milliseconds", "fraction", "text", "column"]),
+)
+def test_the_earliest_within_a_second_is_kept(
+    tmp_path_factory: pytest.TempPathFactory, moments: list[tuple[int, int]], form: str
+) -> None:
+    """Stores keep seconds; of one second's rows the first is the earliest all the same."""
+    folder = tmp_path_factory.mktemp("fractions")
+    begin = 1_700_000_000
+    exact = [(begin + second) * 1000 + milli for second, milli in moments]
+    values: list[Any] = {
+        "milliseconds": exact,
+        "fraction": [f"{one // 1000}.{one % 1000:03d}" for one in exact],
+        "text": [datetime.fromtimestamp(one / 1000, UTC).isoformat(timespec="milliseconds") for one in exact],
+        "column": [datetime.fromtimestamp(one / 1000, UTC) for one in exact],
+    }[form]
+    frame = pl.DataFrame({"who": ["u"] * len(exact), "what": [f"i{n}" for n in range(len(exact))], "when": values})
+    frame.write_parquet(folder / "t.parquet")
+    columns = {"user": "who", "item": "what", "time": "when"}
+    run_import("parquet", folder / "t.parquet", folder / "d", ImportOptions(columns, market="fr"))
+    wanted = [f"i{number}" for number in sorted(range(len(exact)), key=lambda number: exact[number])]
+    assert open_store(folder / "d" / "fr").interactions["item_id"].to_list() == wanted
+
+
 def test_zones_and_formats_that_are_none() -> None:
     assert check_zone("Asia/Tokyo") == "Asia/Tokyo"
-    for name in ("Mars/Olympus", "../etc/passwd", "", "Asia"):
+    for name in ("Mars/Olympus", "../etc/passwd", "", "Asia", "Factory", "posixrules", "right/UTC", "localtime"):
         with pytest.raises(UserError, match="--timezone"):
             check_zone(name)
     with pytest.raises(UserError, match="--time-format '%H': no format"):

@@ -15,7 +15,7 @@ from clients.app import app as client_app
 from fedrec.data.columns import Columns
 from fedrec.data.store import open_store, write_store
 from fedrec.errors import RunError, UserError
-from fedrec.exchange.declaration import CATALOGUE, FINETUNE, GRAM, HELLO, INSTALL, PRETRAIN, VOCABULARY
+from fedrec.exchange.declaration import CATALOGUE, FINETUNE, GRAM, HELLO, INSTALL, PRETRAIN, REPORT, VOCABULARY
 from fedrec.exchange.payload import Array
 from fedrec.files import read_json_lines
 from fedrec.models.sequential import build_model
@@ -24,6 +24,7 @@ from fedrec.runs.folder import RunFolder
 from fedrec.simulation.inline import FIRST_NODE, InlineGrid
 from fedrec.simulation.nodes import Seat
 from fedrec.simulation.run import prepare_simulation
+from fedrec.training.prepared import PreparedMarket
 from server.coordinator import Coordinator
 from strategies.records import Answer, array_record, instruction, read_answer
 from tests.conftest import QUICK
@@ -169,6 +170,30 @@ def test_an_operator_bounds_what_all_runs_spend(synthetic: Path, tmp_path: Path)
     assert market.ask(CATALOGUE, four, run="third").error is None
     assert market.ask(CATALOGUE, six, run="first").error is None  # goes on
     assert "0 is left" in str(market.ask(CATALOGUE, private("privacy.epsilon=0.5", withheld), run="fourth").error)
+
+
+@pytest.mark.parametrize("action", [CATALOGUE, PRETRAIN, REPORT])
+def test_nothing_leaves_that_fewer_users_are_behind(action: str, synthetic: Path, tmp_path: Path) -> None:
+    """Of sixty users a recipe leaves one or two, of a seed that was searched: any answer would be theirs."""
+    for seed in range(40):
+        recipe = plain("data.user_share=0.02", f"seed={seed}")
+        try:
+            crowd = min(PreparedMarket(open_store(synthetic / "alfa"), recipe).crowds)
+        except UserError:
+            continue  # it leaves nobody
+        if crowd < 20:
+            break
+    answer = Market(synthetic, tmp_path / "floor", **{"min-users": "20"}).ask(action, recipe)
+    assert "fewer than 20 users to train, validate or test on" in str(answer.error)
+    assert not answer.payload.arrays
+    whole = Market(synthetic, tmp_path / "whole", **{"min-users": "20"}).ask(CATALOGUE, plain())
+    assert whole.error is None
+
+
+@pytest.mark.parametrize("value", ["-1", "many", "1.5", "٣"])
+def test_a_floor_that_is_none(synthetic: Path, tmp_path: Path, value: str) -> None:
+    answer = Market(synthetic, tmp_path, **{"min-users": value}).ask(HELLO, plain())
+    assert "UserError" in str(answer.error)
 
 
 def test_deltas_add_up_too(synthetic: Path, tmp_path: Path) -> None:

@@ -8,8 +8,11 @@ from fedrec.words import unseen
 
 # What programs write where nothing is, in lower case.
 _MISSING = frozenset(
-    {"nan", "-nan", "null", "(null)", "none", "nil", "nat", "<na>", "#n/a", "#na", "n/a", "\\n", "undefined"}
-)
+    (
+        "nan", "-nan", "1.#qnan", "-1.#qnan", "1.#ind", "-1.#ind", "null", "(null)", "none", "nil", "nat", "<na>",
+        "#n/a", "#n/a n/a", "#na", "n/a", "\\n", "undefined", ".",
+    )
+)  # fmt: skip
 _NAMIBIA = frozenset({"na"})  # what R writes for nothing is a country among markets
 _WHOLE = r"^-?(0|[1-9]\d*)(\.0*)?$"
 _SCIENTIFIC = r"^[+-]?\d+(\.\d+[eE][+-]?|[eE]\+)\d+$"
@@ -44,6 +47,8 @@ def read_ids(column: pl.Series, rows: Rows, what: str, markets: bool = False) ->
             note = f"{what}: numbers written as floats are taken for whole numbers, such as {whole[0]}"
             notes.append(note + _merged(texts, whole))
             texts = whole
+        else:
+            notes += _apart(texts, what)
     composed = texts.str.normalize("NFC")
     changed = texts.filter(composed != texts).n_unique()
     if changed:
@@ -57,6 +62,16 @@ def read_ids(column: pl.Series, rows: Rows, what: str, markets: bool = False) ->
 def _merged(before: pl.Series, after: pl.Series) -> str:
     merged = before.n_unique() - after.n_unique()
     return f"; {merged} of them became one with another" if merged else ""
+
+
+def _apart(texts: pl.Series, what: str) -> list[str]:
+    """What to say of ids such as ``12.0`` that stand beside ``12``, in a column that is not of numbers alone."""
+    floats = texts.filter(texts.str.contains(_WHOLE) & texts.str.contains(".", literal=True)).unique()
+    both = floats.filter(floats.str.replace(r"\.0*$", "").is_in(texts.unique().implode()))
+    if both.is_empty():
+        return []
+    example = both.sort()[0]
+    return [f"{what}: {len(both)} ids such as {example} stand beside {example.partition('.')[0]} and are others"]
 
 
 def _refuse_unseen(texts: pl.Series, rows: Rows, what: str) -> None:

@@ -40,6 +40,10 @@ def checked(frame: pl.DataFrame, origin: str, options: ImportOptions) -> tuple[p
     times = read_times(frame[Columns.TIMESTAMP], rows, options.time_format, options.timezone)
     frame = frame.with_columns(times.seconds.alias(Columns.TIMESTAMP), times.offsets.alias(Columns.UTC_OFFSET))
     notes += times.notes
+    if (times.fractions != 0).any():  # stores keep seconds, and break ties by the order of rows
+        exact = [pl.col(Columns.TIMESTAMP), times.fractions.alias("fraction")]
+        frame = frame[frame.select(pl.arg_sort_by(exact, maintain_order=True)).to_series()]
+        rows = Rows(origin, frame[ROW])
     if Columns.VALUE not in frame.columns:
         return frame.with_columns(pl.lit(1.0).alias(Columns.VALUE)), notes
     values = frame[Columns.VALUE]

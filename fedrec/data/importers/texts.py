@@ -22,6 +22,7 @@ _STARTS = {
     b"\xfd7zXZ": "compressed with xz; unpack it",
     b"(\xb5/\xfd": "compressed with zstd; unpack it",
 }
+_EVIDENCE = 2  # names that were asked for and are there: one may be a value by chance
 _VALUE = re.compile(r"[-+]?\d[\d.,:TZ+/ -]*")  # a number, a date or a time: no name of a column
 
 
@@ -81,15 +82,17 @@ def column_name(text: str) -> str:
 def header_in_words(source: Path, names: list[str], wanted: Collection[str]) -> str:
     """What a file's first line has, when the columns ``wanted`` are not all there.
 
-    Names are shown where one that was wanted is among them, so that they are names. Otherwise the line may be a row,
-    of which nothing is shown but what is close to a wanted name.
+    Names are shown where two that were wanted are among them, and no values, so that they are names. Otherwise the line
+    may be a row, of which nothing is shown but what is close to a wanted name.
     """
-    if set(wanted) & set(names):
-        return f"{source} has {cleaned(', '.join(names), 300)}"
     pieces = [piece.strip() for name in names for piece in re.split(r"[,;\t|]", name)]
     if any(_VALUE.fullmatch(piece) for piece in pieces):
         return f"line 1 of {source} holds values, not names of columns; put a header above the rows"
-    close = sorted({one for name in wanted for one in difflib.get_close_matches(name, names, n=2, cutoff=0.75)})
+    if len(set(wanted) & set(names)) >= _EVIDENCE:
+        return f"{source} has {cleaned(', '.join(names), 300)}"
+    close = sorted(
+        {one for name in wanted for one in difflib.get_close_matches(name, names, n=2, cutoff=0.75)} - set(wanted)
+    )
     if close:
         return f"line 1 of {source} has {cleaned(' and '.join(close), 120)}"
     if len(pieces) > len(names):

@@ -12,7 +12,7 @@ from fedrec.data.store import EARLIEST
 from fedrec.errors import UserError
 
 _MILLISECONDS = 100_000_000_000  # a later second would lie in the year 5138
-_NANOSECONDS = 10**9  # in a second
+_MICRO, _NANOSECONDS = 10**6, 10**9  # in a second
 _UTC = ("UTC", "Etc/UTC", "Etc/UCT", "Zulu")
 _CLOCKS = ("%H:%M", "%H:%M:%S%.f")
 _NAIVE = ("%Y-%m-%d", *(f"%Y-%m-%d{between}{clock}" for between in " T" for clock in _CLOCKS))
@@ -24,6 +24,7 @@ class Times:
     """When the rows happened."""
 
     seconds: pl.Series  # int64, since 1970-01-01 UTC
+    fractions: pl.Series  # int64, microseconds within the second: they order rows, and are not kept
     offsets: pl.Series  # int32, seconds east of UTC: calendar days are those of seconds + offsets
     notes: list[str]
 
@@ -31,8 +32,10 @@ class Times:
 def check_zone(name: str) -> str:
     """Return the name of a time zone; raises :class:`UserError` for one that is none."""
     try:
-        return zoneinfo.ZoneInfo(name).key
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        key = zoneinfo.ZoneInfo(name).key
+        pl.Series([0]).cast(pl.Datetime("us", "UTC")).dt.convert_time_zone(key)  # some that Python has, polars has not
+        return key
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError, pl.exceptions.PolarsError):
         raise UserError(f"--timezone {name!r}: no such time zone; write one such as Asia/Tokyo or UTC") from None
 
 
@@ -59,7 +62,7 @@ def read_times(column: pl.Series, rows: Rows, time_format: str | None, timezone:
     latest = int(datetime.now(UTC).timestamp()) + DAY_SECONDS  # a day of grace: somewhere it is already tomorrow
     outside = (seconds < EARLIEST) | (seconds > latest)
     rows.refuse(outside, column, "time", "lies before 1990 or in the future", "correct or remove the row")
-    return Times(seconds.cast(pl.Int64), offsets.cast(pl.Int32), _notes(written, timezone))
+    return Times(seconds.cast(pl.Int64), written.fractions, offsets.cast(pl.Int32), _notes(written, timezone))
 
 
 @dataclass(frozen=True)
@@ -67,31 +70,35 @@ class _Written:
     seconds: pl.Series  # since 1970, a clock's as if it stood in UTC; null where a value is no time
     offsets: pl.Series  # as written; null where none is, or UTC itself
     clock: pl.Series  # whether it is a time of the clock without any place
+    fractions: pl.Series  # microseconds within the second
 
     def filled(self, other: "_Written") -> "_Written":
         """With what ``other`` read where this read nothing."""
         gone = self.seconds.is_null()
         offsets = pl.select(pl.when(gone).then(other.offsets).otherwise(self.offsets)).to_series()
-        return _Written(self.seconds.fill_null(other.seconds), offsets, self.clock | (gone & other.clock))
+        fractions = pl.select(pl.when(gone).then(other.fractions).otherwise(self.fractions)).to_series()
+        return _Written(self.seconds.fill_null(other.seconds), offsets, self.clock | (gone & other.clock), fractions)
 
 
 def _parse(column: pl.Series, time_format: str | None) -> _Written:
     nothing = pl.Series([None], dtype=pl.Int64).new_from_index(0, len(column))
     if column.dtype.is_temporal():
         zone = getattr(column.dtype, "time_zone", None)
-        seconds = column.cast(pl.Datetime("us", zone)).dt.epoch("s")
+        exact = column.cast(pl.Datetime("us", zone)).dt.epoch("us")
+        seconds, fractions = exact // _MICRO, exact % _MICRO
         if zone is None:
-            return _Written(seconds, nothing, seconds.is_not_null())
+            return _Written(seconds, nothing, seconds.is_not_null(), fractions)
         moments = column.cast(pl.Datetime("us", zone))
         offsets = (moments.dt.base_utc_offset() + moments.dt.dst_offset()).dt.total_seconds()
-        return _Written(seconds, nothing if zone in _UTC else offsets, seconds.is_null())
+        return _Written(seconds, nothing if zone in _UTC else offsets, seconds.is_null(), fractions)
     texts = column.cast(pl.String).str.strip_chars()
     if time_format is not None:
         return _read(texts, time_format)
     numbers = (column if column.dtype.is_numeric() else texts).cast(pl.Float64, strict=False)
-    exact = pl.when(numbers.abs() >= _MILLISECONDS).then(numbers / 1000).otherwise(numbers).floor()
-    seconds = pl.select(exact.cast(pl.Int64, strict=False)).to_series()
-    found = _Written(seconds, nothing, pl.Series([False]).new_from_index(0, len(column)))
+    exact = pl.select(pl.when(numbers.abs() >= _MILLISECONDS).then(numbers / 1000).otherwise(numbers)).to_series()
+    seconds = exact.floor().cast(pl.Int64, strict=False)
+    fractions = ((exact - exact.floor()) * _MICRO).round().cast(pl.Int64, strict=False)
+    found = _Written(seconds, nothing, pl.Series([False]).new_from_index(0, len(column)), fractions)
     for form in (*_NAIVE, *_AWARE):
         found = found.filled(_read(texts, form))
     return found
@@ -109,11 +116,12 @@ def _read(texts: pl.Series, form: str) -> _Written:
         days, clocks = texts.str.to_date(form, strict=False), texts.str.to_time(form, strict=False)
     except pl.exceptions.PolarsError:
         raise UserError(f"--time-format {form!r}: no format of times; write one such as %d/%m/%Y %H:%M") from None
-    seconds = read.dt.epoch("s")
+    exact = read.dt.epoch("us")
+    seconds = exact // _MICRO
     shown = days.cast(pl.Datetime("us")).dt.epoch("s") + (clocks.cast(pl.Int64) // _NANOSECONDS).fill_null(0)
     clock = seconds.is_not_null() & shown.is_not_null() & (getattr(read.dtype, "time_zone", None) is None)
     offsets = shown - seconds
-    return _Written(seconds, pl.select(pl.when(offsets != 0).then(offsets)).to_series(), clock)
+    return _Written(seconds, pl.select(pl.when(offsets != 0).then(offsets)).to_series(), clock, exact % _MICRO)
 
 
 def _offset(seconds: pl.Series, timezone: str) -> pl.Series:
@@ -125,14 +133,15 @@ def _offset(seconds: pl.Series, timezone: str) -> pl.Series:
 def _at_clock(seconds: pl.Series, timezone: str) -> pl.Series:
     """Seconds east of UTC of a zone when its clocks show these seconds; what an hour has twice is the first time.
 
-    An hour that a zone's clocks skip counts as the hour after it does.
+    An hour that a zone's clocks skip counts as the hour after it does, and a day (Apia, 30 December 2011) as the day
+    after it.
     """
 
     def at(shift: int) -> pl.Series:
         local = pl.from_epoch(seconds + shift).dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
         return (local.dt.base_utc_offset() + local.dt.dst_offset()).dt.total_seconds()
 
-    return at(0).fill_null(at(3600))
+    return at(0).fill_null(at(3600)).fill_null(at(DAY_SECONDS))
 
 
 def _notes(written: _Written, timezone: str | None) -> list[str]:
