@@ -16,6 +16,7 @@ from fedrec.errors import UserError
 from fedrec.files import market_name, run_name
 from fedrec.privacy.noise import kept_secret
 from fedrec.recipe import Recipe, recipe_json
+from fedrec.runs.seal import SEAL
 from fedrec.training.prepared import PreparedMarket
 
 Value = TypeVar("Value")
@@ -113,7 +114,7 @@ class MarketNode:
     @property
     def seal(self) -> Path:
         """Hashes of all that the methods are made of, written when they were evaluated."""
-        return self.folder / "seal.json"
+        return self.folder / SEAL
 
     @property
     def finished(self) -> bool:

@@ -128,6 +128,7 @@ class JsonLines:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.unreadable = 0  # whole lines that were no object
         self._position = 0  # bytes read, all of whole lines
 
     def read(self) -> list[dict[str, Any]]:
@@ -140,10 +141,13 @@ class JsonLines:
         self._position += len(whole + newline)
         found = []
         for line in whole.decode(errors="replace").splitlines():
+            value: object = None
             with suppress(ValueError, RecursionError):
                 value = json.loads(line, parse_constant=_no_number, parse_float=_finite)
-                if isinstance(value, dict):
-                    found.append(value)
+            if isinstance(value, dict):
+                found.append(value)
+            else:
+                self.unreadable += 1
         return found
 
 

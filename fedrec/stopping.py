@@ -61,6 +61,29 @@ def over_markets(values: Iterable[float]) -> float:
     return math.fsum(kept) / len(kept)
 
 
+def is_better(figures: Mapping[str, float], best: Mapping[str, float]) -> bool:
+    """Whether a model is better than the best so far, by the figures of the markets that judged both.
+
+    A market that is silent about one of two models says nothing of which is better: it cannot choose by keeping silent.
+
+    >>> is_better({"a": 0.2, "b": 0.3}, {"b": 0.2, "c": 0.9})
+    True
+    """
+    common = sorted(set(figures) & set(best))
+    if not common:
+        return False
+    return over_markets(figures[one] for one in common) > over_markets(best[one] for one in common)
+
+
+def best_of(offers: Sequence[Mapping[str, float]]) -> int:
+    """Which of the offers, judged one after the other, is kept; of none, -1."""
+    best = -1
+    for place, figures in enumerate(offers):
+        if figures and (best < 0 or is_better(figures, offers[best])):
+            best = place
+    return best
+
+
 def decided_by(offers: Sequence[Mapping[str, float]], chosen: int) -> str | None:
     """The one market without whose figures another of the ``offers`` (figures by market) would have been chosen.
 
@@ -72,8 +95,7 @@ def decided_by(offers: Sequence[Mapping[str, float]], chosen: int) -> str | None
     markets = sorted({market for figures in offers for market in figures})
     found = []
     for market in markets:
-        others = [[value for name, value in figures.items() if name != market] for figures in offers]
-        scores = [over_markets(values) if values else -math.inf for values in others]
-        if scores and scores.index(max(scores)) != chosen:
+        others = [{name: value for name, value in figures.items() if name != market} for figures in offers]
+        if any(others) and best_of(others) != chosen:
             found.append(market)
     return found[0] if len(found) == 1 else None

@@ -4,6 +4,7 @@ Flower's own loop cannot stop early, cannot tell a failed round from a good one,
 cannot be resumed.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from flwr.serverapp import Grid
 from fedrec.errors import RunError
 from fedrec.exchange.payload import TEXTS, Array
 from fedrec.runs.folder import Checkpoint, RunFolder
-from fedrec.stopping import EarlyStopping, decided_by, over_markets
+from fedrec.stopping import EarlyStopping, decided_by, is_better, over_markets
 from server.federation import Federation, Traffic
 from server.masks import MaskedSum
 from strategies.masked import MaskedRound
@@ -58,8 +59,13 @@ class Rounds:
         """Take note of how good ``shared`` is to each market; True when it is time to stop."""
         if not validations:
             return False
+        score = over_markets(validations.values())
+        if self.watch.best is not None and not is_better(validations, self.offers[self.watch.best_index]):
+            score = min(score, self.watch.score)  # whatever the markets say that did not judge both
+        elif self.watch.best is not None:
+            self.watch.score = -math.inf
         self.offers.append(dict(validations))
-        stop = self.watch.offer(over_markets(validations.values()), self.shared)
+        stop = self.watch.offer(score, self.shared)
         if self.watch.best is self.shared:
             self.best_round = self.made_in
         return stop

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedrec.exchange.weights import relative_weights
-from fedrec.stopping import decided_by, over_markets
+from fedrec.stopping import decided_by, is_better, over_markets
 from fedrec.words import cleaned
 
 
@@ -63,6 +63,20 @@ def test_a_close_choice_is_nobodys() -> None:
     """Without either market the other model wins: none of them decided it alone."""
     close = [{"a": 0.4, "b": 0.4, "c": 0.0}, {"a": 0.2, "b": 0.2, "c": 0.38}]
     assert decided_by(close, 0) is None
+
+
+FIGURES = st.dictionaries(st.sampled_from("abcd"), st.floats(0, 1), min_size=1)
+
+
+@given(FIGURES, FIGURES, st.sampled_from("abcd"), st.floats(0, 1))
+def test_a_market_that_is_silent_about_one_of_two_decides_nothing(
+    figures: dict[str, float], best: dict[str, float], liar: str, says: float
+) -> None:
+    """Whatever it says of the other."""
+    best = {name: value for name, value in best.items() if name != liar}
+    without = {name: value for name, value in figures.items() if name != liar}
+    assert is_better({**without, liar: says}, best) == is_better(without, best)
+    assert is_better(best, {**without, liar: says}) == is_better(best, without)
 
 
 SIZES = st.lists(st.floats(1, 1e9), min_size=1, max_size=10)

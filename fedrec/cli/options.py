@@ -13,8 +13,11 @@ def _once_each(overrides: list[str] | None) -> list[str] | None:
     seen: set[str] = set()
     for override in overrides or ():
         key = override.partition("=")[0].strip()
-        if key in seen:
-            raise UserError(f"--set {cleaned(override, 80)!r}: the key is given twice; leave one out")
+        for other in seen:
+            if key == other:
+                raise UserError(f"--set {cleaned(override, 80)!r}: the key is given twice; leave one out")
+            if f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}."):
+                raise UserError(f"--set {cleaned(override, 80)!r}: {other} is given too; write them as one")
         seen.add(key)
     return overrides
 

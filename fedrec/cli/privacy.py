@@ -45,7 +45,15 @@ def ledger(
     private = sorted(path.glob("markets/*/recipe.json"))
     own = bool(private) and not (path / "recipe.yaml").is_file()  # a market's private state, on its own host
     run = RunFolder(path) if own else RunFolder.open(path)
-    run.gather_ledgers()
+    missing = run.gather_ledgers()
+    if not own and run.read_manifest()["deployment"] is None:
+        expected = sorted(run.read_manifest()["data"]["hashes"])
+        there = {entry.parent.name for entry in path.glob("markets/*/ledger.jsonl")}
+        missing += [
+            f"{path}/markets/{name}: no ledger; what left {name} is missing here"
+            for name in expected
+            if name not in there
+        ]
     recipe = parse_recipe(read_json(private[0]), str(private[0])) if own else load_recipe(str(path / "recipe.yaml"))
     with reading(path / "ledger.jsonl"):
         lines = collect(read_json_lines(path / "ledger.jsonl"), recipe.model.kind)
@@ -56,7 +64,7 @@ def ledger(
     console = Console(markup=False)
     print_table(console, "What left the markets, by question", ["in answer to", *markets], rows)
     found = flags(lines, recipe.privacy.on) or ["nothing to look at: all of it was declared"]
-    print_lines(console, [*found, f"the whole page: {path}/ledger.html"])
+    print_lines(console, [*missing, *found, f"the whole page: {path}/ledger.html"])
 
 
 def forget(

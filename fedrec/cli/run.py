@@ -68,6 +68,9 @@ def run(
             _lead(resume_deployment(resume), telling)
         return
     changes = list(overrides or [])
+    for option, key, value in (("--engine", "engine.kind", engine), ("--seed", "seed", seed)):
+        if value is not None and key in [change.partition("=")[0].strip() for change in changes]:
+            raise UserError(f"{option} {value}: {key} is given with --set too; leave one out")
     changes += [f"engine.kind={engine}"] if engine is not None else []
     changes += [f"seed={seed}"] if seed is not None else []
     resolved = load_recipe(recipe or "fecosr", changes)

@@ -57,9 +57,19 @@ def read_rows(store: MarketStore, settings: EvaluationSettings, draws: UserDraws
         offsets=np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(users)))]).astype(np.int64),
         items=items.search_sorted(frame[Columns.ITEM]).to_numpy().astype(np.int64)[order],
         times=frame[Columns.TIMESTAMP].to_numpy()[order],
-        days=local[order] // DAY_SECONDS,
+        days=_days(row[order], local[order] // DAY_SECONDS),
     )
     return MarketRows(users.to_list(), items.to_list(), rows, frame[Columns.VALUE].to_numpy()[order])
+
+
+def _days(users: NDArray[np.int64], days: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The days of rows by user, oldest first, so that none comes twice.
+
+    Where offsets differ within a user's rows, a later moment may have an earlier day: it then counts to the latest day
+    that has begun.
+    """
+    far = 10**7  # more days than calendars have
+    return np.maximum.accumulate(users * far + days) - users * far
 
 
 def label_rows(market: str, rows: Rows, settings: EvaluationSettings, seed: int) -> Labels:

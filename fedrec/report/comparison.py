@@ -26,6 +26,7 @@ from fedrec.recipe import load_recipe
 from fedrec.report.words import best, headline_method, headline_metric, lower_is_better
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.manifest import leaves
+from fedrec.runs.seal import check_sealed
 
 MEAN = "mean"
 _IGNORED = ("seed", "engine.", "training.device")  # beginnings of keys that do not make a recipe another one
@@ -54,7 +55,10 @@ class FinishedRun:
         Click-through metrics are of instances: there it is what each user adds to them.
         """
         path = RunFolder(self.path).markets / market / "per_user.safetensors"
-        arrays = read_arrays(path) if path.is_file() else {}
+        if not path.is_file():
+            return None
+        check_sealed(path)
+        arrays = read_arrays(path)
         with reading(path):
             if f"{method}.{metric}" in arrays:
                 return dict(zip(arrays["users"].tolist(), arrays[f"{method}.{metric}"].tolist(), strict=True))

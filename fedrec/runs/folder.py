@@ -17,7 +17,7 @@ from safetensors.numpy import save as save_arrays
 
 from fedrec.errors import UserError
 from fedrec.exchange.payload import Array
-from fedrec.files import append_json_line, read_json, read_json_lines, refuse_occupied, write_atomic, write_json
+from fedrec.files import JsonLines, append_json_line, read_json, refuse_occupied, write_atomic, write_json
 from fedrec.recipe import Recipe
 from fedrec.runs import forms
 from fedrec.runs.journal import Journal
@@ -184,12 +184,19 @@ class RunFolder:
         forms.check_form(forms.Summary, summary, str(self.summary))
         return summary
 
-    def gather_ledgers(self) -> None:
-        """Copy the markets' ledgers into one ``ledger.jsonl``, market by market (where they lie on this machine)."""
-        lines = [
-            json.dumps(entry) for path in sorted(self.markets.glob("*/ledger.jsonl")) for entry in read_json_lines(path)
-        ]
+    def gather_ledgers(self) -> list[str]:
+        """Copy the markets' ledgers into one ``ledger.jsonl``, market by market (where they lie on this machine).
+
+        Returns what is missing in it: lines that cannot be read. One is torn where a market was stopped as it wrote.
+        """
+        lines, missing = [], []
+        for path in sorted(self.markets.glob("*/ledger.jsonl")):
+            ledger = JsonLines(path)
+            lines += [json.dumps(entry) for entry in ledger.read()]
+            if ledger.unreadable:
+                missing.append(f"{path}: {ledger.unreadable} lines cannot be read; what they recorded is missing here")
         write_atomic(self.path / "ledger.jsonl", "".join(f"{line}\n" for line in lines).encode())
+        return missing
 
     @contextmanager
     def locked(self, patience: float = 0.0) -> Iterator[None]:

@@ -225,6 +225,11 @@ MISTAKES = {
         ["run", "--set", "evaluation.protocol=global-time", "--set", "evaluation.cut_date=20200101"],
         "a date is written YYYY-MM-DD",
     ),
+    "a key and its section": (
+        ["run", "--set", "federation.rounds=1", "--set", "federation={{patience: 7}}"],
+        "federation.rounds is given too",
+    ),
+    "a seed twice": (["run", "--seed", "5", "--set", "seed=7"], "--seed 5: seed is given with --set too"),
     "a key twice": (
         ["run", "--set", "seed=1", "--set", "loss.lam=0", "--set", "seed=2"],
         "'seed=2': the key is given twice",

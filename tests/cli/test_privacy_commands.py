@@ -1,5 +1,6 @@
 """``fedrec ledger``, ``audit``, ``sweep`` at the command line: what is printed, and mistakes in two lines."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,20 @@ def test_the_ledger_is_printed_and_written(run: Path, capsys: pytest.CaptureFixt
     page = (run / "ledger.html").read_text()
     assert "what left the markets" in page
     assert page.count("<details") == 3
+
+
+def test_a_ledger_that_is_not_whole_says_so(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines that cannot be read, and a market without any."""
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+    path = copied / "markets" / "alfa" / "ledger.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], *(line[:20] for line in lines[1:])]) + "\n")
+    shutil.rmtree(copied / "markets" / "bravo")
+    assert call("ledger", str(copied)) == 0
+    printed = capsys.readouterr().out
+    assert f"alfa/ledger.jsonl: {len(lines) - 1} lines cannot be read; what they recorded is missing here" in printed
+    assert "bravo: no ledger; what left bravo is missing here" in printed
 
 
 def test_the_audit_prints_attacks_and_controls(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

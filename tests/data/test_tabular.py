@@ -218,3 +218,39 @@ def test_keys_longer_than_a_round_would_take_are_refused_at_once(tmp_path: Path,
     source = csv(tmp_path / "t.csv", [*LINES, ",".join(line)])
     with pytest.raises(UserError, match="row 7: .*k{40}.* has over 512 characters; shorten it"):
         run_import("csv", source, tmp_path / "data", options())
+
+
+def test_of_two_columns_that_differ_by_a_blank_the_one_that_was_named_is_read(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"user": ["u1"], "user ": ["X"], "what": ["a"], "when": ["2020-01-01"]})
+    frame.write_parquet(tmp_path / "t.parquet")
+    columns = {"user": "user", "item": "what", "time": "when"}
+    run_import("parquet", tmp_path / "t.parquet", tmp_path / "d", ImportOptions(columns, market="fr"))
+    assert open_store(tmp_path / "d" / "fr").interactions["user_id"].to_list() == ["u1"]
+    with pytest.raises(UserError, match="2 columns have that name but for blanks or accents"):
+        run_import(
+            "parquet", tmp_path / "t.parquet", tmp_path / "e", ImportOptions({**columns, "user": " user"}, market="fr")
+        )
+
+
+def test_texts_that_say_nothing_are_none_and_equal_texts_are_one(tmp_path: Path) -> None:
+    titles = ["nan", "NULL", "Cafe\u0301", "Caf\u00e9", "N/A"]
+    frame = pl.DataFrame({"who": ["u"] * 5, "what": list("abcde"), "when": ["2020-01-01"] * 5, "name": titles})
+    frame.write_parquet(tmp_path / "t.parquet")
+    columns = {"user": "who", "item": "what", "time": "when", "title": "name"}
+    run_import("parquet", tmp_path / "t.parquet", tmp_path / "d", ImportOptions(columns, market="fr"))
+    assert open_store(tmp_path / "d" / "fr").catalogue["title"].to_list() == [
+        None,
+        None,
+        "Caf\u00e9",
+        "Caf\u00e9",
+        None,
+    ]
+
+
+def test_a_time_out_of_all_bounds_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    times = pl.Series([2**62], dtype=pl.Int64).cast(pl.Datetime("ms"))
+    pl.DataFrame({"who": ["u"], "what": ["a"], "when": times}).write_parquet(tmp_path / "t.parquet")
+    columns = {"user": "who", "item": "what", "time": "when"}
+    with pytest.raises(UserError, match="time"):
+        run_import("parquet", tmp_path / "t.parquet", tmp_path / "d", ImportOptions(columns, market="fr"))
+    assert capfd.readouterr().err == ""

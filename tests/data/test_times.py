@@ -5,17 +5,20 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedrec.data.draws import UserDraws
 from fedrec.data.importers import run_import
 from fedrec.data.importers.options import ImportOptions
 from fedrec.data.importers.refusal import Rows
 from fedrec.data.importers.times import Times, check_zone, read_times
+from fedrec.data.market_rows import read_rows
 from fedrec.data.splits import split_market
-from fedrec.data.store import open_store
+from fedrec.data.store import open_store, write_store
 from fedrec.errors import DataError, UserError
 from tests.data.test_protocols import asked
 from tests.data.test_splits import listed, under
@@ -221,3 +224,30 @@ def test_zones_and_formats_that_are_none() -> None:
 def test_other_times_are_refused(value: str) -> None:
     with pytest.raises(DataError, match="row 0: time"):
         read([value])
+
+
+def test_a_leap_second_is_no_offset() -> None:
+    times = read(["2016-12-31T23:59:60Z"], zone="Asia/Tokyo")
+    assert times.offsets.to_list() == [9 * 3600]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 96), st.integers(-12, 14)), min_size=3, max_size=12))
+def test_a_day_is_one_stretch_of_a_users_rows(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int]]
+) -> None:
+    """Whatever offsets a user's rows were written with: no day is both learned from and held out."""
+    folder = tmp_path_factory.mktemp("days")
+    frame = pl.DataFrame(
+        {
+            "user_id": ["u"] * len(rows),
+            "item_id": [f"i{number}" for number in range(len(rows))],
+            "timestamp": [1_700_000_000 + 1800 * moment for moment, _ in rows],
+            "value": [1.0] * len(rows),
+            "utc_offset": [3600 * offset for _, offset in rows],
+        }
+    )
+    write_store(folder / "jp", "jp", frame, source="test", time_resolution="minute")
+    found = read_rows(open_store(folder / "jp"), under("temporal"), UserDraws.of_seed(0, "jp")).rows.days
+    assert (np.diff(found) >= 0).all()
+    assert set(found) <= {(1_700_000_000 + 1800 * m + 3600 * o) // 86400 for m, o in rows}

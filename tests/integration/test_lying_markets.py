@@ -239,6 +239,29 @@ def test_of_four_markets_one_cannot(tmp_path: Path) -> None:
     assert first["validation_before"] == pytest.approx((others[1] + others[2]) / 2)
 
 
+def silent_about_the_first(question: Message, reply: Message) -> Message:
+    """Says nothing of the first model, and that every later one is useless."""
+    first = question.metadata.group_id in ({"1"} if question.metadata.message_type == "train.pretrain" else {"0"})
+    if question.metadata.message_type not in {"train.pretrain", "evaluate.validate"}:
+        return reply
+    if not first:
+        return scalars(question.metadata.message_type, validation=0.0)(question, reply)
+    known = {name: value for name, value in reply.content.metric_records["scalars"].items() if name != "validation"}
+    reply.content["scalars"] = MetricRecord(known)
+    return reply
+
+
+def test_of_four_markets_one_cannot_by_silence_either(tmp_path: Path) -> None:
+    """Models are compared by the markets that judged both."""
+    from fedrec.data.synth import SynthSettings, write_synthetic_markets
+
+    names = ("alfa", "bravo", "charlie", "delta")
+    write_synthetic_markets(tmp_path / "data", SynthSettings(names, users=60, items=80, topics=8, skew=0.9, seed=3))
+    recipe = quick("evaluation.methods=[federated]", "training.learning_rate=0.02", "federation.rounds=4")
+    lied = run_with(WatchedApp("bravo", silent_about_the_first), recipe, tmp_path / "data", tmp_path / "lied")
+    assert lied["best_round"] > 0
+
+
 # verdicts
 
 

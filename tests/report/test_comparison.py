@@ -1,6 +1,7 @@
 """Comparisons against computations of their own: other formulas, other ways of reading the run folders."""
 
 import csv
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -158,6 +159,11 @@ def test_users_are_paired_by_their_numbers(runs: dict[tuple[str, int], Path], tm
     arrays = load_file(path)
     order = np.random.default_rng(0).permutation(len(arrays["users"]))
     save_file({name: np.ascontiguousarray(values[order]) for name, values in arrays.items()}, path)
+    with pytest.raises(UserError, match=r"alfa/per_user\.safetensors: not what the run left"):
+        compare([shuffled, runs["0", 0]])
+    sealed = json.loads((path.parent / "seal.json").read_text())
+    sealed[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (path.parent / "seal.json").write_text(json.dumps(sealed))
     straight, turned = (compare([left, runs["0", 0]]).differences[0] for left in (runs["0.3", 0], shuffled))
     assert turned.p == pytest.approx(straight.p)
 

@@ -7,7 +7,7 @@ from fedrec.exchange.keys import LONGEST_KEY
 from fedrec.words import unseen
 
 # What programs write where nothing is, in lower case.
-_MISSING = frozenset(
+MISSING = frozenset(
     (
         "nan", "-nan", "1.#qnan", "-1.#qnan", "1.#ind", "-1.#ind", "null", "(null)", "none", "nil", "nat", "<na>",
         "#n/a", "#n/a n/a", "#na", "n/a", "\\n", "undefined", ".",
@@ -35,7 +35,7 @@ def read_ids(column: pl.Series, rows: Rows, what: str, markets: bool = False) ->
         rows.refuse(texts.str.contains(".", literal=True), column, what, "is no whole number", _REMEDY)
     else:
         texts = column.cast(pl.String).str.strip_chars()
-    words = sorted(_MISSING if markets else _MISSING | _NAMIBIA)
+    words = sorted(MISSING if markets else MISSING | _NAMIBIA)
     missing = texts.is_null() | (texts == "") | texts.str.to_lowercase().is_in(words)
     rows.refuse(missing, column, what, "is missing", "supply it or remove the row")
     _refuse_unseen(texts, rows, what)

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from fedrec.data.columns import Columns
-from fedrec.data.importers.ids import read_ids
+from fedrec.data.importers.ids import MISSING, read_ids
 from fedrec.data.importers.options import ImportOptions
 from fedrec.data.importers.refusal import Rows
 from fedrec.data.importers.report import ImportReport, shared_user_note
@@ -91,11 +91,15 @@ def write_markets(frame: pl.DataFrame, directory: Path, source: str, options: Im
 def item_table(frame: pl.DataFrame) -> pl.DataFrame:
     """One row an item with the text that most of its rows have (ties: the first in the alphabet); null where none.
 
-    What a terminal would obey, line ends and marks of direction among it, becomes a blank.
+    What programs write for nothing is none. Texts are in Unicode's composed form (NFC), and what a terminal would obey,
+    line ends and marks of direction among it, is a blank in them.
     """
     texts = [name for name in Columns.TEXT if name in frame.columns]
     cleaned = frame.with_columns(
-        pl.col(name).cast(pl.String).str.replace_all(_NO_TEXT, " ").str.strip_chars().replace("", None).alias(name)
+        pl.col(name).cast(pl.String).str.normalize("NFC").str.replace_all(_NO_TEXT, " ").str.strip_chars().alias(name)
+        for name in texts
+    ).with_columns(
+        pl.when(pl.col(name).str.to_lowercase().is_in(["", *sorted(MISSING)]).not_()).then(name).alias(name)
         for name in texts
     )
     table = cleaned.group_by(Columns.ITEM).agg(pl.col(name).drop_nulls().mode().sort().first() for name in texts)

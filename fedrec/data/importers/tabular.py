@@ -51,8 +51,7 @@ def import_table(source: Path, frame: pl.DataFrame, directory: Path, options: Im
     naming column or row, value and remedy; nothing is left behind in that case.
     ``has``: what errors say of the columns.
     """
-    found = {column_name(name): name for name in frame.columns}
-    columns = {role: found.get(column_name(column), column) for role, column in options.columns.items()}
+    columns = {role: _named(frame, role, column) for role, column in options.columns.items()}
     missing = [role for role in REQUIRED if role not in columns]
     if missing:
         raise UserError(f"--map: {missing[0]} is missing; write --map {missing[0]}=COLUMN ({has})")
@@ -98,3 +97,15 @@ def read_csv(source: Path, separator: str = ",") -> pl.DataFrame:
             csv_records(text, separator, len(header)), schema=dict.fromkeys(header, pl.String), orient="row"
         )
     return frame.rename({name: column_name(name) for name in header})
+
+
+def _named(frame: pl.DataFrame, role: str, column: str) -> str:
+    """The frame's own spelling of a column; raises :class:`UserError` where several would do."""
+    alike = [name for name in frame.columns if column_name(name) == column_name(column)]
+    if column in alike or not alike:
+        return column
+    if len(alike) > 1:
+        raise UserError(
+            f"--map {role}={column}: {len(alike)} columns have that name but for blanks or accents; rename one"
+        )
+    return alike[0]

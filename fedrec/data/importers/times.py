@@ -8,10 +8,11 @@ import polars as pl
 
 from fedrec.data.importers.refusal import Rows
 from fedrec.data.protocols import DAY_SECONDS
-from fedrec.data.store import EARLIEST
-from fedrec.errors import UserError
+from fedrec.data.store import EARLIEST, UNREADABLE, without_panics
+from fedrec.errors import DataError, UserError
 
 _MILLISECONDS = 100_000_000_000  # a later second would lie in the year 5138
+_FARTHEST = 18 * 3600  # seconds from UTC that a place can be
 _MICRO, _NANOSECONDS = 10**6, 10**9  # in a second
 _UTC = ("UTC", "Etc/UTC", "Etc/UCT", "Zulu")
 _CLOCKS = ("%H:%M", "%H:%M:%S%.f")
@@ -49,7 +50,11 @@ def read_times(column: pl.Series, rows: Rows, time_format: str | None, timezone:
 
     Raises :class:`fedrec.errors.DataError` naming the first row that is no time, or lies before 1990 or in the future.
     """
-    written = _parse(column, time_format)
+    try:
+        with without_panics():
+            written = _parse(column, time_format)
+    except UNREADABLE:
+        raise DataError(f"{rows.origin}: time: a value of the column is out of all bounds; correct it") from None
     remedy = "write ISO 8601 or seconds since 1970, or give --time-format"
     rows.refuse(written.seconds.is_null(), column, "time", "is no time", remedy)
     seconds, offsets = written.seconds, written.offsets.fill_null(0)
@@ -121,6 +126,7 @@ def _read(texts: pl.Series, form: str) -> _Written:
     shown = days.cast(pl.Datetime("us")).dt.epoch("s") + (clocks.cast(pl.Int64) // _NANOSECONDS).fill_null(0)
     clock = seconds.is_not_null() & shown.is_not_null() & (getattr(read.dtype, "time_zone", None) is None)
     offsets = shown - seconds
+    offsets = pl.select(pl.when(offsets.abs() <= _FARTHEST).then(offsets)).to_series()  # a leap second is no offset
     return _Written(seconds, pl.select(pl.when(offsets != 0).then(offsets)).to_series(), clock, exact % _MICRO)
 
 
