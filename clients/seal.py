@@ -18,7 +18,7 @@ def check_seal(node: MarketNode, recipe: Recipe) -> None:
 
 
 def _files(node: MarketNode, recipe: Recipe) -> list[Path]:
-    made_of = [node.recipe, node.mixing, node.semantics, node.gram, node.vocabulary, node.collaborative]
+    made_of = [node.secret, node.recipe, node.mixing, node.semantics, node.gram, node.vocabulary, node.collaborative]
     methods = [
         path
         for method in recipe.evaluation.methods

@@ -189,13 +189,19 @@ class RunFolder:
 
         Returns what is missing in it: lines that cannot be read. One is torn where a market was stopped as it wrote.
         """
-        lines, missing = [], []
+        lines: list[str] = []
+        missing: list[str] = []
         for path in sorted(self.markets.glob("*/ledger.jsonl")):
             ledger = JsonLines(path)
             lines += [json.dumps(entry) for entry in ledger.read()]
             if ledger.unreadable:
                 missing.append(f"{path}: {ledger.unreadable} lines cannot be read; what they recorded is missing here")
-        write_atomic(self.path / "ledger.jsonl", "".join(f"{line}\n" for line in lines).encode())
+        gathered = self.path / "ledger.jsonl"
+        if len(JsonLines(gathered).read()) > len(
+            lines
+        ):  # the markets' own are gone, or damaged: what was gathered stays
+            return [*missing, f"{gathered}: kept as it was gathered; the markets' own ledgers hold less"]
+        write_atomic(gathered, "".join(f"{line}\n" for line in lines).encode())
         return missing
 
     @contextmanager

@@ -71,6 +71,12 @@ def what_differs(
     return None
 
 
+def refuse_changed(path: Path, recipe: Recipe, evaluated: Recipe) -> None:
+    """Raise :class:`UserError` where the recipe that stands in ``path`` is not what a market was evaluated with."""
+    for key, was, now in changes(evaluated.model_dump(mode="json"), recipe.model_dump(mode="json")):
+        raise UserError(f"{path}: {key} is {now!r}, it was {was!r}; restore it, or run again")
+
+
 def changes(was: Any, now: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
     """The keys of two nested mappings that differ, dots between, with what stands in each."""
     if isinstance(was, Mapping) and isinstance(now, Mapping):

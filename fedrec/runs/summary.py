@@ -10,6 +10,7 @@ from fedrec.recipe import Recipe
 SCHEMA = 2
 CTR_METRICS = ("auc", "gauc", "logloss", "ece")
 VOLATILE = ("engine", "device", "seconds", "train_seconds", "peak_rss_mb")  # may differ between equal runs
+_WITHOUT_PRIOR = "_without_prior"
 SIZES = ("users", "items", "interactions")
 
 
@@ -35,8 +36,10 @@ def build_summary(
     finish; ``other_bytes`` are (up, down) outside the rounds; ``privacy`` is each market's plan, empty without any;
     ``chosen`` says which round's model was taken (0: the untrained one), and which market decided that alone.
     """
+    named = _named(recipe, results.values())
     markets = {
-        name: _market(member, results.get(name, {})) | ({"privacy": dict(privacy[name])} if name in privacy else {})
+        name: _market(member, results.get(name, {}), named)
+        | ({"privacy": dict(privacy[name])} if name in privacy else {})
         for name, member in sorted(members.items())
     }
     return {
@@ -73,7 +76,19 @@ def comparable(value: Any) -> Any:
     return value
 
 
-def _market(member: Mapping[str, Any], scalars: Mapping[str, float]) -> dict[str, Any]:
+def _named(recipe: Recipe, results: Iterable[Mapping[str, float]]) -> set[str]:
+    """The methods whose figures are taken: those of the recipe, and variants of them that most markets report.
+
+    A method that one market adds would be in nobody else's figures, and means are over markets that have all methods.
+    """
+    reported = [{name.partition(".")[0] for name in scalars} for scalars in results if scalars]
+    wanted = set(recipe.evaluation.methods)
+    variants = {name for names in reported for name in names if name == "prior" or name.endswith(_WITHOUT_PRIOR)}
+    usual = {name for name in variants if 2 * sum(name in names for names in reported) > len(reported)}
+    return wanted | {name for name in usual if name == "prior" or name.removesuffix(_WITHOUT_PRIOR) in wanted}
+
+
+def _market(member: Mapping[str, Any], scalars: Mapping[str, float], named: set[str]) -> dict[str, Any]:
     results: defaultdict[str, dict[str, float]] = defaultdict(dict)
     differences: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
     chosen: dict[str, float] = {}
@@ -81,8 +96,12 @@ def _market(member: Mapping[str, Any], scalars: Mapping[str, float]) -> dict[str
         first, _, rest = name.partition(".")
         if first == "difference":
             method, other, metric, part = rest.split(".")
+            if not {method, other} <= named:
+                continue
             differences.setdefault(method, {}).setdefault(other, {}).setdefault(metric, {})[part] = value
         elif "@" in rest or rest in CTR_METRICS:
+            if first not in named:
+                continue
             results[first][rest] = value
         elif rest:
             chosen[name] = value

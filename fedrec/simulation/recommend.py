@@ -20,7 +20,7 @@ from fedrec.errors import UserError
 from fedrec.files import market_name, read_json, reading
 from fedrec.recipe import Recipe, load_recipe, override_recipe, parse_recipe
 from fedrec.runs.folder import RunFolder
-from fedrec.runs.manifest import changes, refuse_deployed
+from fedrec.runs.manifest import refuse_changed, refuse_deployed
 from fedrec.threads import single_threaded
 from fedrec.training.evaluation import excluded
 from fedrec.training.prepared import PreparedMarket, item_texts
@@ -147,9 +147,7 @@ def _open(path: Path, market: str) -> tuple[MarketNode, Recipe]:
     if not node.finished:
         raise UserError(f"--market {market!r}: its evaluation failed in {path}, nothing there to recommend with")
     recipe = _sealed(node)
-    written = load_recipe(str(path / "recipe.yaml"))
-    for key, was, now in changes(recipe.model_dump(mode="json"), written.model_dump(mode="json")):
-        raise UserError(f"{path / 'recipe.yaml'}: {key} is {now!r}, it was {was!r}; restore it, or run again")
+    refuse_changed(path / "recipe.yaml", load_recipe(str(path / "recipe.yaml")), recipe)
     return node, _as_chosen(node, recipe)
 
 

@@ -11,12 +11,12 @@ from fedrec.data.splits import split_market
 from fedrec.data.store import MarketStore, open_stores
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
 from fedrec.errors import UserError
-from fedrec.files import run_name
+from fedrec.files import read_json, run_name
 from fedrec.masking.identity import write_identity
 from fedrec.offline import go_offline
 from fedrec.recipe import Recipe, contradiction, load_recipe, parse_recipe, recipe_json
 from fedrec.runs.folder import RunFolder
-from fedrec.runs.manifest import build_manifest, refuse_deployed, what_differs
+from fedrec.runs.manifest import build_manifest, refuse_changed, refuse_deployed, what_differs
 from fedrec.semantics.factory import make_semantics
 from fedrec.tell import OnReply, ignore
 from fedrec.training.device import choose_device
@@ -161,7 +161,12 @@ def open_finished(path: Path) -> FinishedRun:
     for store in stores:
         if store.fingerprint != hashes[store.name]:
             raise UserError(f"{store.path}: not the data that {path} was trained on; import it again or run again")
-    return FinishedRun(run, load_recipe(str(path / "recipe.yaml")), stores, summary)
+    recipe = load_recipe(str(path / "recipe.yaml"))
+    for store in stores:
+        evaluated = run.markets / store.name / "recipe.json"
+        if evaluated.is_file():
+            refuse_changed(path / "recipe.yaml", recipe, parse_recipe(read_json(evaluated), str(evaluated)))
+    return FinishedRun(run, recipe, stores, summary)
 
 
 def _resolved(recipe: Recipe, stores: list[MarketStore]) -> Recipe:

@@ -1,5 +1,6 @@
 """``fedrec ledger``, ``audit``, ``sweep`` at the command line: what is printed, and mistakes in two lines."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -45,6 +46,31 @@ def test_a_ledger_that_is_not_whole_says_so(run: Path, tmp_path: Path, capsys: p
     printed = capsys.readouterr().out
     assert f"alfa/ledger.jsonl: {len(lines) - 1} lines cannot be read; what they recorded is missing here" in printed
     assert "bravo: no ledger; what left bravo is missing here" in printed
+
+
+def test_what_was_gathered_is_not_lost_with_the_markets(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run folder without its private part still says what left."""
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+    gathered = (copied / "ledger.jsonl").read_bytes()
+    shutil.rmtree(copied / "markets")
+    assert call("ledger", str(copied)) == 0
+    printed = capsys.readouterr().out
+    assert "kept as it was gathered" in printed
+    assert "train.pretrain" in printed
+    assert (copied / "ledger.jsonl").read_bytes() == gathered
+
+
+def test_an_audit_of_another_recipe_than_the_runs_is_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+    (copied / "recipe.yaml").write_text("{}")
+    assert call("audit", str(copied)) == 2
+    assert re.search(r"recipe\.yaml: [a-z_.]+ is .*, it was ", capsys.readouterr().err)
 
 
 def test_the_audit_prints_attacks_and_controls(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -262,7 +262,34 @@ def test_of_four_markets_one_cannot_by_silence_either(tmp_path: Path) -> None:
     assert lied["best_round"] > 0
 
 
+def test_a_method_that_nobody_else_has_moves_no_mean(synthetic: Path, tmp_path: Path) -> None:
+    """Means are over the markets that have all methods: one that a market adds would leave it alone in them."""
+    recipe = quick("evaluation.methods=[federated, local]")
+    lie = {"itemknn.ndcg@10": 0.01, "prior.ndcg@10": 0.01, "federated.ndcg@10": 0.99, "local.ndcg@10": 0.5}
+    lied = run_with(WatchedApp("bravo", scalars("evaluate.report", **lie)), recipe, synthetic, tmp_path / "lied")
+    assert not {"itemknn"} & set(lied["mean"])
+    assert not {"itemknn"} & set(lied["markets"]["bravo"]["results"])
+    figures = [found["results"]["federated"]["ndcg@10"] for found in lied["markets"].values()]
+    assert "Over 3 markets" in answer(lied, "ndcg@10")
+    assert lied["mean"]["federated"]["ndcg@10"] == pytest.approx(sum(figures) / 3)
+
+
 # verdicts
+
+
+def test_noise_alone_is_no_learning(synthetic: Path, tmp_path: Path) -> None:
+    """Where the server adds noise a round may ask nobody: if that is all that was accepted, nothing was learned."""
+    recipe = quick(
+        "evaluation.methods=[federated]",
+        "semantics.kind=hashing",
+        "market_privacy.noise_multiplier=1",
+        "market_privacy.delta=0.1",
+        "federation.participation=0.02",  # nobody is asked in any round, in four runs of five
+        "federation.weights=uniform",
+        "federation.norm_bound=1e-9",
+    )
+    with pytest.raises(RunError, match="no round was accepted|below quorum"):
+        run_with(WatchedApp(), recipe, synthetic, tmp_path / "run")
 
 
 @pytest.mark.parametrize("rounds", [1, 2])

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from fedrec.data.columns import Columns
+from fedrec.data.importers.ids import MISSING
 from fedrec.data.importers.options import ImportOptions
 from fedrec.data.importers.report import ImportReport
 from fedrec.data.importers.table import MARKET, ROW, checked, write_markets
@@ -24,6 +25,7 @@ COLUMNS = {
     "Country": MARKET,
     "InvoiceNo": "invoice",
 }
+_WHOLE = r"^(\d+)\.0*$"  # 85123.0, where a program took codes for numbers
 _PRODUCT = r"^(\d{5}[A-Za-z]{0,2}|DCGS.*)$"  # others are postage, fees, vouchers, corrections
 
 
@@ -37,11 +39,14 @@ def import_online_retail(source: Path, directory: Path, options: ImportOptions) 
         if column not in frame.columns:
             raise UserError(f"{source}: column {column!r} is missing; is this the UCI table as CSV?")
     frame = frame.select(pl.col(column).alias(name) for column, name in COLUMNS.items())
-    frame = frame.with_columns(pl.int_range(2, pl.len() + 2).alias(ROW), pl.col(Columns.ITEM).str.to_uppercase())
+    code = pl.col(Columns.ITEM).str.strip_chars().str.replace(_WHOLE, "$1")
+    frame = frame.with_columns(
+        pl.int_range(2, pl.len() + 2).alias(ROW), code.str.to_uppercase(), pl.col(Columns.USER).str.strip_chars()
+    )
     notes = []
     drops = {
         "rows of cancelled invoices": pl.col("invoice").str.starts_with("C"),
-        "rows without a customer": pl.col(Columns.USER).fill_null("") == "",
+        "rows without a customer": pl.col(Columns.USER).fill_null("").str.to_lowercase().is_in(["", *sorted(MISSING)]),
         "rows of non-products (postage, fees, vouchers)": ~pl.col(Columns.ITEM).fill_null("").str.contains(_PRODUCT),
         "rows of no or negative quantity": pl.col(Columns.VALUE).cast(pl.Float64, strict=False) <= 0,
     }

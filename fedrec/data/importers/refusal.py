@@ -23,11 +23,11 @@ class Rows:
     def refuse(self, wrong: pl.Series, values: pl.Series | None, what: str, why: str, remedy: str) -> None:
         """Raise :class:`DataError` for the first row that is ``wrong``; ``values``: which of its values to quote."""
         for index in wrong.fill_null(False).arg_true()[:1]:
-            value = "" if values is None else _quoted(values[index])
+            value = "" if values is None else quoted(values[index])
             raise DataError(f"{self.origin}: {self.unit} {self.places[index]}: {what}{value} {why}; {remedy}")
 
 
-def _quoted(value: object) -> str:
+def quoted(value: object) -> str:
     """A value as errors show it; what may have swallowed others, where quotes are unbalanced, is not shown."""
     if isinstance(value, str) and _MORE_THAN_ONE.search(value):
         return " (with a separator, quote or line break in it)"

@@ -13,7 +13,7 @@ import polars as pl
 from fedrec.data.columns import Columns
 from fedrec.data.importers.ids import read_ids
 from fedrec.data.importers.options import ImportOptions
-from fedrec.data.importers.refusal import Rows
+from fedrec.data.importers.refusal import Rows, quoted
 from fedrec.data.importers.report import ImportReport, shared_user_note
 from fedrec.data.importers.table import resolution
 from fedrec.data.importers.texts import read_text
@@ -120,7 +120,7 @@ def _check_header(fields: list[str], where: str) -> None:
 def _rating(text: str, where: str) -> float:
     value = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(value):
-        raise DataError(f"{where}: rate {text!r} is not a finite number; correct or remove the line")
+        raise DataError(f"{where}: rate{quoted(text)} is not a finite number; correct or remove the line")
     return value
 
 
@@ -130,7 +130,7 @@ def _seconds(text: str, latest: int, where: str) -> int:
             raise ValueError
         seconds = (date.fromisoformat(text) - date(1970, 1, 1)).days * _DAY
     except ValueError:
-        raise DataError(f"{where}: date {text!r} is not YYYY-MM-DD; correct or remove the line") from None
+        raise DataError(f"{where}: date{quoted(text)} is not YYYY-MM-DD; correct or remove the line") from None
     if not EARLIEST <= seconds <= latest:
-        raise DataError(f"{where}: date {text!r} lies before 1990 or in the future; correct or remove the line")
+        raise DataError(f"{where}: date{quoted(text)} lies before 1990 or in the future; correct or remove the line")
     return seconds
