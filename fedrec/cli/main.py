@@ -77,6 +77,8 @@ def exit_code(command: Callable[[], Any]) -> int:
 
 
 def _terminate(_number: int, _frame: object) -> None:
+    if _told_to_end:  # it is on its way: to be told again must not interrupt that
+        return
     _told_to_end.append(True)
     raise KeyboardInterrupt
 

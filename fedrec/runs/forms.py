@@ -2,11 +2,13 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 from pydantic.types import FiniteFloat
 
 from fedrec.errors import UserError
 from fedrec.words import cleaned
+
+_FIGURES = TypeAdapter(dict[str, dict[str, FiniteFloat]])  # by market and name
 
 
 class _Form(BaseModel):
@@ -156,6 +158,13 @@ class Steps(_Form):
 
     pretrain: list[Round] = []
     codebook: list[Round] = []
+
+    @model_validator(mode="after")
+    def _figures(self) -> "Steps":
+        for name, markets in (self.model_extra or {}).items():
+            if name.startswith(("train.", "evaluate.")):
+                _FIGURES.validate_python(markets, strict=True)
+        return self
 
 
 class Journal(_Form):

@@ -12,6 +12,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -203,12 +204,13 @@ def _serve(connection: Connection, parent: int, seats: Mapping[int, Seat], app: 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interruption means
     set_identity()
     client_app = load_app(app)
-    connection.send_bytes(_READY)
+    with suppress(OSError):  # the parent may be gone by now; then the pipe is closed, and the next line says so
+        connection.send_bytes(_READY)
     contexts = {node: seat.context(node) for node, seat in seats.items()}
     while True:
         try:
             message = decode(connection.recv_bytes())
-        except EOFError:
+        except (EOFError, OSError):
             return
         try:
             reply = client_app(message, contexts[message.metadata.dst_node_id])
