@@ -238,7 +238,7 @@ class Coordinator:
         rounds = run_rounds(self.grid, self.federation, strategy, initial, self.run, schedule)
         best = rounds.watch.best or initial
         write_shared_model(self.run.shared, recipe, best, rounds.best_round)
-        self._pretrained(rounds)
+        self._pretrained(rounds, "pretrain")
         return rounds.records
 
     def _untrained(self) -> FederatedModel:
@@ -278,14 +278,21 @@ class Coordinator:
         rounds = codebook_rounds(self.grid, self.federation, self.run, items)
         best = rounds.watch.best or rounds.shared
         write_shared_model(self.run.codebook, recipe, best, rounds.best_round)
-        self._pretrained(rounds)
+        self._pretrained(rounds, "codebook")
         return rounds.records
 
-    def _pretrained(self, rounds: Rounds) -> None:
+    def _pretrained(self, rounds: Rounds, stage: str) -> None:
+        """Take note of what was chosen. A run with codes may have two stages: what is said of the first one stays."""
         self.run.event(
             "pretrained", best_round=rounds.best_round, rounds=len(rounds.records), decided_by=rounds.decided_by
         )
-        self.journal.chosen = {"best_round": rounds.best_round, "decided_by": rounds.decided_by}
+        before = self.journal.chosen
+        first = [*before.get("kept_first", []), *([stage] if rounds.best_round == 0 else [])]
+        self.journal.chosen = {
+            "best_round": rounds.best_round,
+            "decided_by": before.get("decided_by") or rounds.decided_by,
+            "kept_first": first,
+        }
 
     def _for_all(self, shared: SharedModel) -> dict[str, ArrayRecord]:
         """The same parameters for every market."""

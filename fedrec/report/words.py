@@ -109,6 +109,8 @@ def remarks(summary: Summary, metric: str) -> list[str]:
                 "With all histories in one place, which no federation may have, the same model reaches "
                 f"{figures['pooled']:.4f}."
             )
+    if "codebook" in summary["kept_first"] and not kept_untrained(summary):
+        found.append("The rounds of the codebook won nothing: validation kept the first one.")
     if summary["decided_by"] is not None:
         found.append(
             f"One market decided which round's model was kept: without the validation figures of "

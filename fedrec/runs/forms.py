@@ -119,6 +119,7 @@ class Summary(_Form):
     rounds: list[Round]
     best_round: int | None
     decided_by: str | None
+    kept_first: list[str]
     bytes: Bytes
     seconds: Seconds
     peak_rss_mb: FiniteFloat

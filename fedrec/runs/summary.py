@@ -34,7 +34,8 @@ def build_summary(
     ``results`` maps market to ``{method}.{metric}`` and ``difference.{method}.{other}.{metric}.{mean,low,high}``, of
     which federated minus local is the ``gain``; ``failed`` lists the stages that a market could not
     finish; ``other_bytes`` are (up, down) outside the rounds; ``privacy`` is each market's plan, empty without any;
-    ``chosen`` says which round's model was taken (0: the untrained one), and which market decided that alone.
+    ``chosen`` says which round's model was taken (0: the untrained one), which market decided that alone, and in which
+    stages the first one was kept.
     """
     named = _named(recipe, results.values())
     markets = {
@@ -57,6 +58,7 @@ def build_summary(
         "rounds": [dict(record) for record in rounds],
         "best_round": chosen.get("best_round"),
         "decided_by": chosen.get("decided_by"),
+        "kept_first": list(chosen.get("kept_first", [])),
         "bytes": {
             "up": other_bytes[0] + sum(record["bytes_up"] for record in rounds),
             "down": other_bytes[1] + sum(record["bytes_down"] for record in rounds),

@@ -15,6 +15,7 @@ from fedrec.exchange.declaration import CTR, FINETUNE
 from fedrec.files import write_atomic
 from fedrec.recipe import load_recipe
 from fedrec.report.figures import csv_text
+from fedrec.report.tables import common_means
 from fedrec.runs.folder import RunFolder
 from fedrec.simulation.sweep import Done, Point, sweep
 from fedrec.strict_yaml import dump_yaml
@@ -171,13 +172,9 @@ def write_best(out: Path, reference: str, overrides: Sequence[str], point: Point
 
 
 def figures_on_test(best: Tried, metric: str) -> dict[str, float]:
-    """Mean test figure of every method, over the seeds of the best point."""
-    methods = best.done[0].summary["mean"]
-    return {
-        name: fmean(done.summary["mean"][name][metric] for done in best.done)
-        for name in methods
-        if all(metric in done.summary["mean"].get(name, {}) for done in best.done)
-    }
+    """Mean test figure of every method over the markets that have all, and over the seeds of the best point."""
+    figures = [common_means(done.summary, metric)[0] for done in best.done]
+    return {name: fmean(one[name] for one in figures) for name in figures[0] if all(name in one for one in figures)}
 
 
 def _label(pairs: Sequence[tuple[str, str]]) -> str:

@@ -274,6 +274,27 @@ def test_a_method_that_nobody_else_has_moves_no_mean(synthetic: Path, tmp_path: 
     assert lied["mean"]["federated"]["ndcg@10"] == pytest.approx(sum(figures) / 3)
 
 
+def first_codebook_is_best(question: Message, reply: Message) -> Message:
+    """The first codebook explained all, every later one nothing: so says one market, silent about nothing else."""
+    kind = question.metadata.message_type
+    if kind == "train.codebook":
+        return scalars(kind, validation=1.0 if question.metadata.group_id == "1" else 0.0)(question, reply)
+    return scalars(kind, validation=0.0)(question, reply) if kind == "evaluate.codebook" else reply
+
+
+def test_a_codebook_that_was_kept_as_it_came_is_said(synthetic: Path, tmp_path: Path) -> None:
+    """Of a run with two stages, what the first one came to is not lost with the second."""
+    codes = ["codes.rounds=2", "codes.epochs=1", "codes.refine=0", "collaborative.epochs=1", "model.items=codes"]
+    recipe = quick(
+        *codes, "semantics.kind=cooccurrence", "evaluation.methods=[federated]", "training.learning_rate=0.02"
+    )
+    summary = run_with(WatchedApp("bravo", first_codebook_is_best), recipe, synthetic, tmp_path / "run")
+    assert "codebook" in summary["kept_first"]
+    assert any("rounds of the codebook won nothing" in remark for remark in remarks(summary, "ndcg@10")) or (
+        summary["best_round"] == 0
+    )
+
+
 # verdicts
 
 

@@ -167,6 +167,7 @@ def summary_of(
         "rounds": [],
         "best_round": None,
         "decided_by": None,
+        "kept_first": [],
     }
 
 
