@@ -15,21 +15,20 @@ import pytest
 from fedrec.data.synth import write_synthetic_markets
 from fedrec.deployment.layout import MarketPart
 from fedrec.runs.summary import comparable
-from tests.conftest import QUICK, TINY
+from tests.conftest import TINY, quickly
 from tests.deployment.bundles import HOLDS, VICTIM, holdable, write
 from tests.deployment.hosts import COORDINATOR, ROOT, Deployment, deployment
 
 pytestmark = pytest.mark.deploy
 
 DEADLINE = 25
-SETTINGS = [
-    *QUICK,
+SETTINGS = quickly(
     "federation.rounds=4",
     f"federation.deadline_seconds={DEADLINE}",
     f"federation.stage_deadline_seconds={3 * DEADLINE}",
     "federation.optimiser.kind=adam",
     "evaluation.methods=[federated, popularity]",
-]
+)
 WORDS = [word for setting in SETTINGS for word in ("--set", setting)]
 PHASES = ("configure", "train", "aggregate", "checkpoint", "evaluate")
 VICTIMS = ("client", "node", "superlink")

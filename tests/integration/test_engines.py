@@ -22,7 +22,7 @@ from fedrec.simulation.run import prepare_simulation, resume_simulation
 from fedrec.simulation.wire import OffWireGrid
 from fedrec.simulation.workers import deal
 from server.relay import RelayGrid
-from tests.conftest import QUICK
+from tests.conftest import QUICK, quickly
 from tests.integration.harness import quick
 
 SETTINGS = ("semantics.kind=cooccurrence", "evaluation.methods=[federated, local, popularity, itemknn, ease, fedease]")
@@ -95,7 +95,7 @@ def test_a_process_that_cannot_start_is_named(synthetic: Path, tmp_path: Path) -
 @pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
 def test_an_interruption_ends_the_run(engine: str, synthetic: Path, tmp_path: Path) -> None:
     """Ctrl-C in the rounds: exit code 130, one line, no process left, and the run can be resumed."""
-    settings = [*QUICK, "federation.rounds=500", "federation.patience=500", "evaluation.methods=[federated]", engine]
+    settings = quickly("federation.rounds=500", "federation.patience=500", "evaluation.methods=[federated]", engine)
     command = [sys.executable, "-m", "fedrec.cli.main", "run", "--data", str(synthetic), "--out", "run"]
     command += [part for override in settings for part in ("--set", override)]
     process = subprocess.Popen(
