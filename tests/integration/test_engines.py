@@ -22,7 +22,7 @@ from fedrec.simulation.run import prepare_simulation, resume_simulation
 from fedrec.simulation.wire import OffWireGrid
 from fedrec.simulation.workers import deal
 from server.relay import RelayGrid
-from tests.conftest import QUICK, quickly
+from tests.conftest import quickly
 from tests.integration.harness import quick
 
 SETTINGS = ("semantics.kind=cooccurrence", "evaluation.methods=[federated, local, popularity, itemknn, ease, fedease]")
