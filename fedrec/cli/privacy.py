@@ -46,8 +46,9 @@ def ledger(
     own = bool(private) and not (path / "recipe.yaml").is_file()  # a market's private state, on its own host
     run = RunFolder(path) if own else RunFolder.open(path)
     missing = run.gather_ledgers()
-    if not own and run.read_manifest()["deployment"] is None:
-        expected = sorted(run.read_manifest()["data"]["hashes"])
+    manifest = None if own else run.read_manifest()
+    if manifest is not None and manifest["deployment"] is None:
+        expected = sorted(manifest["data"]["hashes"])
         there = {entry.parent.name for entry in path.glob("markets/*/ledger.jsonl")}
         missing += [
             f"{path}/markets/{name}: no ledger; what left {name} is missing here"

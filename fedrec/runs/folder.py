@@ -197,9 +197,8 @@ class RunFolder:
             if ledger.unreadable:
                 missing.append(f"{path}: {ledger.unreadable} lines cannot be read; what they recorded is missing here")
         gathered = self.path / "ledger.jsonl"
-        if len(JsonLines(gathered).read()) > len(
-            lines
-        ):  # the markets' own are gone, or damaged: what was gathered stays
+        before = len(JsonLines(gathered).read())
+        if before > len(lines):  # the markets' own are gone, or damaged: what was gathered stays
             return [*missing, f"{gathered}: kept as it was gathered; the markets' own ledgers hold less"]
         write_atomic(gathered, "".join(f"{line}\n" for line in lines).encode())
         return missing
