@@ -43,9 +43,9 @@ def _allowed(node: MarketNode, recipe: Recipe) -> None:
     if node.most_epsilon is None:
         return
     epsilon = recipe.privacy.epsilon
-    if not recipe.privacy.on or epsilon is None or recipe.privacy.reports != "withheld":
+    if not recipe.privacy.on or epsilon is None or recipe.privacy.reports == "outside":
         raise RunError(
-            "this node answers private recipes alone: set privacy.epsilon, and privacy.reports=withheld for its figures"
+            "this node answers private recipes alone: set privacy.epsilon, and privacy.reports to withheld or noised"
         )
     if epsilon > node.most_epsilon:
         raise RunError(f"privacy.epsilon {epsilon:g} is above {node.most_epsilon:g}, all that this node ever spends")

@@ -7,7 +7,7 @@ from safetensors.numpy import save as save_arrays
 from safetensors.torch import save as save_tensors
 
 from clients.contenders import codes_of
-from clients.instruction import Instruction
+from clients.instruction import Instruction, refuse_unjudged
 from clients.memory import FileMemory, tensors
 from clients.node import MarketNode
 from clients.privacy import derived
@@ -60,6 +60,7 @@ def codebook(node: MarketNode, instruction: Instruction) -> Payload:
 
 def judge_codebook(node: MarketNode, instruction: Instruction) -> Payload:
     """How much of the market's items the common codes explain."""
+    refuse_unjudged(instruction.recipe)
     trainer = _start(_trainer(node, instruction.recipe), instruction)
     trainer.load_private(FileMemory(node.folder, "private").load(instruction.recipe.codes.rounds + 1))
     return Payload(scalars={"validation": trainer.explained()})

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from fedrec.errors import RunError
 from fedrec.exchange.payload import Array
 from fedrec.recipe import Recipe
 
@@ -14,3 +15,9 @@ class Instruction:
     round: int
     arrays: dict[str, Array]
     texts: dict[str, list[str]]
+
+
+def refuse_unjudged(recipe: Recipe) -> None:
+    """Raise :class:`RunError` for a question how good a model is, where no round is judged: it may be any model."""
+    if not recipe.judged:
+        raise RunError("rounds of a private recipe are not judged; no validation is told")

@@ -1,24 +1,25 @@
 """What a market needs for privacy: its secret, its account, its plan, and the statistics that it noises."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 from clients.node import MarketNode
 from fedrec.errors import RunError
 from fedrec.exchange.guard import GuardStage
 from fedrec.exchange.noised_pairs import PAIRS, noised_statistic, pair_statistic
-from fedrec.exchange.payload import DERIVED, Payload, Provenance
+from fedrec.exchange.payload import DERIVED, Origin, Payload, Provenance
 from fedrec.files import exclusively, read_json
 from fedrec.privacy.budget import PrivacyBudget
 from fedrec.privacy.noise import SecretNoise, digest, kept_secret
-from fedrec.privacy.plan import PrivacyPlan, plan_market
+from fedrec.privacy.plan import PrivacyPlan, largest_delta, plan_market
 from fedrec.privacy.release import Release
 from fedrec.recipe import Recipe
 from fedrec.training.private import PrivateSteps
 
 
-def guard_stage(node: MarketNode, recipe: Recipe) -> GuardStage:
-    """The stage that every payload of a private run passes."""
+def guard_stage(node: MarketNode, recipe: Recipe, tells: Callable[[Origin], bool]) -> GuardStage:
+    """The stage that every payload of a private run passes. ``tells``: whether figures outside epsilon may leave."""
     budget = PrivacyBudget(node.budget, recipe.privacy)
 
     def charge(key: str, release: Release) -> None:
@@ -30,7 +31,7 @@ def guard_stage(node: MarketNode, recipe: Recipe) -> GuardStage:
             _leave_room(node, recipe, node.most_epsilon)
             budget.charge(key, release)
 
-    return GuardStage(charge, recipe.privacy.reports == "outside")
+    return GuardStage(charge, tells)
 
 
 def secret_noise(node: MarketNode) -> SecretNoise:
@@ -42,11 +43,11 @@ def noised_pairs(node: MarketNode, recipe: Recipe) -> Payload:
     """Item keys, and the market's item pairs under noise: the same numbers as long as its histories are the same."""
     market = node.prepare(recipe)
     plan = market_plan(node, recipe)
-    release = _planned(plan.pairs, "item pairs")
+    release = planned(plan.pairs, "item pairs")
     statistic = pair_statistic(market.train.matrix())
     purpose = f"{release.what}:{digest({'statistic': statistic})}"
     noised = noised_statistic(statistic, release, secret_noise(node), purpose)
-    return Payload({PAIRS: noised}, texts={"items": market.items}, provenance={PAIRS: _charged(purpose, release)})
+    return Payload({PAIRS: noised}, texts={"items": market.items}, provenance={PAIRS: released(purpose, release)})
 
 
 def private_steps(
@@ -56,11 +57,11 @@ def private_steps(
 
     ``asked`` stands for the question, ``made_of`` for all that the answer is made of, the market's data among it.
     """
-    release = _planned(market_plan(node, recipe).update, "an update")
+    release = planned(market_plan(node, recipe).update, "an update")
     key = f"{release.what}:{number}:{made_of}"
     clip_norm, users = recipe.privacy.clip_norm, node.store.users
     steps = PrivateSteps(clip_norm, release, users, secret_noise(node), key, f"{release.what}:{number}:{asked}")
-    return steps, _charged(key, release)
+    return steps, released(key, release)
 
 
 def derived(payload: Payload) -> Payload:
@@ -78,17 +79,17 @@ def _leave_room(node: MarketNode, recipe: Recipe, most: float) -> None:
     """Refuse to begin what, with all that was promised in other runs, is more than this market ever spends.
 
     A run counts with its limit, or with what it has spent where that is more: epsilons add, and so do deltas (basic
-    composition), which together must stay below one in the users.
+    composition), which together may be a tenth of one in the users.
     """
     others = set(_runs(node).glob(f"*/markets/{node.store.name}/{node.budget.name}")) - {node.budget}
     accounts = [read_json(path) for path in sorted(others)]
     spent = sum(max(account["limit"] or 0.0, account["epsilon"]) for account in accounts)
     asked = recipe.privacy.epsilon or math.inf
     delta = sum(account["delta"] for account in accounts) + recipe.privacy.delta
-    if delta >= 1 / node.store.users:
+    if delta > largest_delta(node.store.users):
         raise RunError(
-            f"privacy.delta {recipe.privacy.delta:g}: with those of other runs here {delta:g}, one user in "
-            f"{node.store.users} or more; lower it"
+            f"privacy.delta {recipe.privacy.delta:g}: with those of other runs here {delta:g}, more than a tenth of "
+            f"one in {node.store.users} users; lower it"
         )
     if spent + asked > most * (1 + 1e-9):
         raise RunError(
@@ -101,11 +102,13 @@ def _runs(node: MarketNode) -> Path:
     return node.folder.parents[2]
 
 
-def _planned(release: Release | None, what: str) -> Release:
+def planned(release: Release | None, what: str) -> Release:
+    """A release of the plan; raises :class:`RunError` where it has none of the kind."""
     if release is None:
         raise RunError(f"the privacy plan of this recipe has no room for {what}; none is sent")
     return release
 
 
-def _charged(key: str, release: Release) -> Provenance:
+def released(key: str, release: Release) -> Provenance:
+    """What was noised as ``release`` says, charged once for each ``key``."""
     return Provenance("released", release, key)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,12 +14,14 @@ from safetensors.torch import save as save_tensors
 from clients.carried import carried, carry
 from clients.codes import report_ctr
 from clients.contenders import finished_contenders, make_sequential_trainer, make_trainer
-from clients.instruction import Instruction
+from clients.figures import shared_figures
+from clients.instruction import Instruction, refuse_unjudged
 from clients.masks import forget_masks
 from clients.memory import arrays_of, tensors
 from clients.node import MarketNode
 from clients.pacer import pacer_of
 from clients.privacy import noised_pairs, private_steps
+from clients.question import asked, made_of, received
 from clients.seal import seal
 from fedrec.data.catalogue import own_vocabulary
 from fedrec.errors import RunError
@@ -27,15 +30,16 @@ from fedrec.exchange.noised_pairs import PAIRS, read_ridged
 from fedrec.exchange.pairs import count_pairs, read_summed
 from fedrec.exchange.payload import Payload
 from fedrec.files import write_atomic, write_json
-from fedrec.privacy.noise import digest
 from fedrec.recipe import Recipe, recipe_json
 from fedrec.semantics.cooccurrence import CooccurrenceSemantics
 from fedrec.semantics.factory import make_semantics
 from fedrec.training.device import choose_device
 from fedrec.training.report import evaluate_market
+from fedrec.training.sequential import SequentialTrainer
 from fedrec.training.stages import Finished, LocalTrainer, State
 
 Value = TypeVar("Value")
+Trainer = TypeVar("Trainer", bound=LocalTrainer[Any])
 
 
 def hello(node: MarketNode, instruction: Instruction) -> Payload:
@@ -155,14 +159,9 @@ def pretrain(node: MarketNode, instruction: Instruction) -> Payload:
 def _pretrain_privately(node: MarketNode, instruction: Instruction) -> Payload:
     """One federated round under noise. Nothing leaves but the update, and the market's public size."""
     recipe = instruction.recipe
-    trainer = node.remember(
-        "private pretrainer",
-        recipe_json(recipe) + _received(node, "federated"),
-        lambda: make_sequential_trainer(node, recipe, "federated"),
-    )
-    _start(trainer, instruction)
-    asked, made_of = (stands_for(node, "federated", instruction) for stands_for in (_asked, _made_of))
-    steps, provenance = private_steps(node, recipe, instruction.round, asked, made_of)
+    trainer = _start(_private_trainer(node, recipe), instruction)
+    question, whole = asked(node, "federated", instruction), made_of(node, "federated", instruction)
+    steps, provenance = private_steps(node, recipe, instruction.round, question, whole)
     trainer.pretrain_privately(steps)
     update = arrays_of(trainer.model.shared_state())
     scalars = {"weight": float(node.store.users)}
@@ -171,6 +170,7 @@ def _pretrain_privately(node: MarketNode, instruction: Instruction) -> Payload:
 
 def validate(node: MarketNode, instruction: Instruction) -> Payload:
     """Judge the shared model on the validation users."""
+    refuse_unjudged(instruction.recipe)
     trainer = _start(_pretrainer(node, instruction.recipe), instruction)
     trainer.carry_on(carried(node, instruction.round))
     return Payload(scalars={"validation": trainer.validation()})
@@ -184,7 +184,12 @@ def finetune(node: MarketNode, instruction: Instruction) -> Payload:
         trainer.carry_on(carried(node, instruction.round))
         return trainer.finetune()
 
-    return _once(node, "federated", instruction, train)
+    payload = _once(node, "federated", instruction, train)
+    if instruction.recipe.privacy.reports != "noised" or not instruction.recipe.privacy.on:
+        return payload
+    trainer = _start(_private_trainer(node, instruction.recipe), instruction)
+    noised = shared_figures(node, trainer, instruction.recipe, made_of(node, "federated", instruction))
+    return replace(noised, scalars=payload.scalars)
 
 
 def train_twin(node: MarketNode, instruction: Instruction, method: str) -> Payload:
@@ -227,7 +232,13 @@ def _rounds(instruction: Instruction) -> int | None:
     return int(instruction.arrays["rounds"][0]) if "rounds" in instruction.arrays else None
 
 
-def _start(trainer: LocalTrainer[Any], instruction: Instruction) -> LocalTrainer[Any]:
+def _private_trainer(node: MarketNode, recipe: Recipe) -> SequentialTrainer:
+    """That of private rounds, remembered within this process; nothing in it is made of this market's users."""
+    built_on = recipe_json(recipe) + received(node, "federated")
+    return node.remember("private pretrainer", built_on, lambda: make_sequential_trainer(node, recipe, "federated"))
+
+
+def _start(trainer: Trainer, instruction: Instruction) -> Trainer:
     """Load the shared parameters of the instruction: all of them, each of the right shape."""
     expected = trainer.model.shared_state()
     state: State = tensors(instruction.arrays)
@@ -239,31 +250,8 @@ def _start(trainer: LocalTrainer[Any], instruction: Instruction) -> LocalTrainer
 
 def _pretrainer(node: MarketNode, recipe: Recipe) -> LocalTrainer[Any]:
     """The trainer of stage one, remembered within this process: its rounds change only what ``_start`` sets."""
-    made_of = recipe_json(recipe) + _received(node, "federated")
-    return node.remember("pretrainer", made_of, lambda: make_trainer(node, recipe, "federated"))
-
-
-def _made_of(node: MarketNode, name: str, instruction: Instruction) -> str:
-    """What stands for everything that decides how ``name`` trains: the question, and the market's data."""
-    return hashlib.sha256((_asked(node, name, instruction) + node.store.fingerprint).encode()).hexdigest()
-
-
-def _asked(node: MarketNode, name: str, instruction: Instruction) -> str:
-    """What stands for a question: recipe, what came now and what came before.
-
-    Without what decides nothing of it: masks, engines, and which methods there are besides.
-    """
-    recipe = instruction.recipe.model_dump(mode="json", exclude={"masks", "engine", "ray", "name"})
-    del recipe["evaluation"]["methods"]
-    found = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())
-    found.update((digest(instruction.arrays) + _received(node, name)).encode())
-    return found.hexdigest()
-
-
-def _received(node: MarketNode, name: str) -> str:
-    """What stands for the item vectors, the list of items and the codes that a model of this market is built on."""
-    files = (node.semantics, node.vocabulary, node.codes(name))
-    return "".join(hashlib.sha256(path.read_bytes() if path.is_file() else b"").hexdigest() for path in files)
+    built_on = recipe_json(recipe) + received(node, "federated")
+    return node.remember("pretrainer", built_on, lambda: make_trainer(node, recipe, "federated"))
 
 
 def _once(node: MarketNode, name: str, instruction: Instruction, train: Callable[[], Finished]) -> Payload:
@@ -271,10 +259,10 @@ def _once(node: MarketNode, name: str, instruction: Instruction, train: Callable
 
     The note beside a model says what it was made of, so that nothing is taken for what it is not.
     """
-    made_of, path, note = _made_of(node, name, instruction), node.model(name), node.note(name)
+    whole, path, note = made_of(node, name, instruction), node.model(name), node.note(name)
     if note.is_file() and path.is_file():
         known = json.loads(note.read_text(encoding="utf-8"))
-        if known["made_of"] == made_of and known["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest():
+        if known["made_of"] == whole and known["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest():
             return Payload(scalars=known["scalars"])
     finished = train()
     data = save_tensors({key: value.contiguous() for key, value in finished.state.items()})
@@ -284,5 +272,5 @@ def _once(node: MarketNode, name: str, instruction: Instruction, train: Callable
         "seconds": finished.seconds,
     }
     write_atomic(path, data)
-    write_json(note, {"made_of": made_of, "sha256": hashlib.sha256(data).hexdigest(), "scalars": scalars})
+    write_json(note, {"made_of": whole, "sha256": hashlib.sha256(data).hexdigest(), "scalars": scalars})
     return Payload(scalars=scalars)

@@ -14,6 +14,7 @@ from flwr.serverapp import Grid
 
 from fedrec.errors import RunError
 from fedrec.exchange.declaration import CODES, COLLABORATIVE, CTR, FINETUNE, PRETRAIN, REPORT, TWINS
+from fedrec.exchange.figures import SHARED, read_figures
 from fedrec.exchange.payload import Array
 from fedrec.exchange.reply import reason_to_distrust
 from fedrec.models.adaptor import ItemCodes
@@ -90,7 +91,7 @@ class Coordinator:
         if recipe.sums_counts:
             self._step("gram", "setup", self._share_gram)
         records = self._clicks(methods) if recipe.task == "ctr" else self._sequences(methods)
-        results = self._step(REPORT, "evaluate", lambda: self._ask(REPORT))
+        results = self._with_noised(self._step(REPORT, "evaluate", lambda: self._ask(REPORT)))
         self.journal.seconds["total"] = sum(self.journal.seconds.values())
         summary = build_summary(
             recipe=recipe,
@@ -140,6 +141,15 @@ class Coordinator:
                 shared = self._for_all(read_shared_model(self.run.codebook))
             self._step(CODES, "finetune", lambda: self._ask(CODES, shared))
         return records
+
+    def _with_noised(self, reports: Scalars) -> Scalars:
+        """The markets' reports, and what they told of the shared model under noise when they had it."""
+        finished: Scalars = self.journal.steps.get(FINETUNE, {})
+        noised = {
+            market: {name: value for name, value in scalars.items() if name.startswith(f"{SHARED}.")}
+            for market, scalars in finished.items()
+        }
+        return {market: scalars | noised.get(market, {}) for market, scalars in reports.items()}
 
     def _resolve(self) -> None:
         """Replace every ``auto`` by what the markets allow, so that all of them do the same."""
@@ -324,7 +334,10 @@ class Coordinator:
             elif reason := reason_to_distrust(answer.payload, action):
                 problems[market] = reason
             else:
-                results[market] = dict(answer.payload.scalars)
+                try:
+                    results[market] = dict(answer.payload.scalars) | read_figures(answer.payload.arrays)
+                except ValueError as error:
+                    problems[market] = str(error)
         for market, reason in problems.items():
             self.journal.failed.append({"market": market, "action": action, "reason": reason})
             self.run.event("failed", action=action, market=market, reason=reason)

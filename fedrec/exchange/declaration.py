@@ -108,7 +108,7 @@ DECLARATIONS = {
     JUDGE_CODEBOOK: Declaration(scalars="validation"),
     CODES: Declaration(scalars=r"(federated|local)\.(explained|(perplexity|dead)\.\d+)|seconds"),
     CTR: Declaration(scalars=rf"({_METHOD})\.(epochs|validation)|seconds"),
-    FINETUNE: Declaration(scalars=_TRAINED),
+    FINETUNE: Declaration(scalars=_TRAINED, arrays="figures"),
     **{action: Declaration(scalars=_TRAINED) for action in TWINS.values()},
     REPORT: Declaration(
         scalars=rf"users|catalogue|outside|({_METHOD})\.({_METRIC})|{_CHOSEN}"

@@ -9,16 +9,18 @@ from fedrec.exchange.payload import PUBLIC, Origin, Payload, Provenance
 from fedrec.exchange.pipeline import Stage
 from fedrec.privacy.release import Release
 
+DECIMALS = 3  # of a figure outside epsilon
+
 
 @dataclass(frozen=True)
 class GuardStage(Stage):
     """Refuses arrays without a provenance, charges releases, and holds back figures that stand outside epsilon.
 
-    ``charge`` is the market's budget; ``outside`` says whether such figures may leave at all.
+    ``charge`` is the market's budget; ``tells`` says whether such figures may leave with an answer. They leave rounded.
     """
 
     charge: Callable[[str, Release], None]
-    outside: bool
+    tells: Callable[[Origin], bool]
 
     def outgoing(self, payload: Payload, origin: Origin) -> Payload:
         """Raise :class:`EgressError` for what is not private; nothing is charged then, and nothing sent."""
@@ -33,10 +35,16 @@ class GuardStage(Stage):
         for provenance in found.values():
             if provenance.release is not None:
                 self.charge(provenance.key, provenance.release)
-        kept = {name for name, provenance in words.items() if self.outside or provenance == PUBLIC}
+        public = {name for name, provenance in words.items() if provenance == PUBLIC}
+        kept = set(words) if public != set(words) and self.tells(origin) else public
+        scalars = {name: value if name in public else _rounded(value) for name, value in payload.scalars.items()}
         return replace(
             payload,
-            scalars={name: value for name, value in payload.scalars.items() if name in kept},
+            scalars={name: value for name, value in scalars.items() if name in kept},
             texts={name: value for name, value in payload.texts.items() if name in kept},
             provenance={**found, **words},
         )
+
+
+def _rounded(value: float) -> float:
+    return round(value, DECIMALS)

@@ -55,6 +55,11 @@ def _privacy(recipe: Recipe) -> str | None:
             "privacy: what leaves goes over the catalogue that a market declares, and chance follows each user; leave "
             "out evaluation.catalogue 'union' and 'all', and protocol 'acmr'"
         )
+    if recipe.privacy.reports == "noised" and not (recipe.trains and federated):
+        return (
+            "privacy.reports noised: figures are of the shared sequential model, and this recipe trains none; "
+            "set it to withheld or outside"
+        )
     if recipe.training.proximal:
         return "training.proximal: a private step has no such term; set it to 0"
     if recipe.fedease.restrict == "after" and recipe.sums_counts:

@@ -295,15 +295,17 @@ class PrivacySettings(Section):
 
     epsilon: Positive | None = Field(default=None, description="of everything that leaves a market; null is off")
     noise_multiplier: Positive | None = Field(default=None, description="of every release, instead of solving for it")
-    delta: float = Field(default=1e-5, gt=0, lt=1, description="must be below one in the users of every market")
+    delta: float = Field(default=1e-5, gt=0, lt=1, description="at most a tenth of one in the users of any market")
     accountant: Literal["pld", "rdp"] = "pld"
     clip_norm: Positive = Field(default=1.0, description="largest L2 norm of one user's gradient")
     batch_size: int = Field(default=256, ge=1, le=65536, description="users expected in a step, drawn by Poisson")
     trains: Literal["encoder", "everything"] = Field(default="encoder", description="what rounds train")
     pairs_share: float = Field(default=0.3, gt=0, lt=1, description="of epsilon, for the release of item pairs")
-    reports: Literal["outside", "withheld"] = Field(
-        default="outside", description="figures of validation and test leave outside epsilon, or stay"
+    reports: Literal["withheld", "noised", "outside"] = Field(
+        default="withheld",
+        description="figures of test stay, leave under noise (of the shared model alone), or once outside epsilon",
     )
+    reports_share: float = Field(default=0.1, gt=0, lt=1, description="of epsilon, for noised figures")
 
     @property
     def on(self) -> bool:
@@ -316,7 +318,7 @@ class MarketPrivacySettings(Section):
 
     epsilon: Positive | None = Field(default=None, description="of the shared model; null is off")
     noise_multiplier: Positive | None = Field(default=None, description="instead of solving for it")
-    delta: float = Field(default=1e-3, gt=0, lt=1, description="must be below one in the markets")
+    delta: float = Field(default=1e-3, gt=0, lt=1, description="at most a tenth of one in the markets")
     accountant: Literal["pld", "rdp"] = "pld"
     clip_norm: Positive = Field(default=1.0, description="largest L2 norm of one market's change")
 

@@ -22,6 +22,7 @@ METHODS = (
     "randomcodes",
     "local_without_prior",
     "local",
+    "shared",
     "local_shared_semantics_without_prior",
     "local_shared_semantics",
     "federated_without_prior",
@@ -29,6 +30,12 @@ METHODS = (
     "pooled_without_prior",
     "pooled",
 )
+_FIGURES = {  # privacy.reports: what became of figures of users
+    None: "figures of validation and test stand outside it",
+    "withheld": "figures of users stayed in the markets (privacy.reports withheld)",
+    "noised": "figures are of the shared model before anything was fitted, under noise (privacy.reports noised)",
+    "outside": "figures of test stand outside it, told once and rounded (privacy.reports outside)",
+}
 Row = Sequence[str]
 
 
@@ -108,10 +115,12 @@ def privacy_lines(summary: Mapping[str, Any]) -> list[str]:
     privacy = summary["privacy"]
     if privacy["epsilon"] is None:
         return []
-    figures = "figures of validation and test stand outside it" if summary["mean"] else "nothing stands outside it"
+    replaced = privacy["replace_one"]
     return [
         f"privacy: epsilon {privacy['epsilon']:.3g} at delta {privacy['delta']:g} for a {privacy['unit']}, "
-        f"{privacy['relation']}, {privacy['sampling']} sampling, by {privacy['accountant'].upper()}; {figures}"
+        f"{privacy['relation']}, {privacy['sampling']} sampling, by {privacy['accountant'].upper()}; "
+        f"{replaced['epsilon']:.3g} at {replaced['delta']:.2g} to replace one, because sizes are public; "
+        f"{_FIGURES[privacy['reports']]}"
     ]
 
 

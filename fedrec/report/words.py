@@ -15,6 +15,7 @@ _METHOD_WORDS = {
     "local_shared_semantics": "local on shared semantics",
     "nocodes": "no codes",
     "randomcodes": "random codes",
+    "shared": "the shared model under noise",
 }
 Summary = Mapping[str, Any]
 

@@ -1,6 +1,6 @@
 """The forms of a run's JSON files: what readers rely on is checked when a file is read, whoever wrote it."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 from pydantic.types import FiniteFloat
@@ -81,6 +81,8 @@ class Privacy(_Form):
 
     unit: str | None
     epsilon: FiniteFloat | None
+    replace_one: dict[str, FiniteFloat] | None
+    reports: Literal["withheld", "noised", "outside"] | None
     delta: FiniteFloat | None
     accountant: str | None
     relation: str | None
@@ -90,7 +92,7 @@ class Privacy(_Form):
     @model_validator(mode="after")
     def _whole(self) -> "Privacy":
         promise = (self.unit, self.delta, self.accountant, self.relation, self.sampling)
-        if self.epsilon is not None and None in promise:
+        if self.epsilon is not None and (None in promise or set(self.replace_one or {}) != {"epsilon", "delta"}):
             raise ValueError("an epsilon without all that it means")
         return self
 

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from fedrec.exchange.figures import SHARED
 from fedrec.recipe import Recipe
 
 SCHEMA = 2
@@ -65,7 +66,7 @@ def build_summary(
         },
         "seconds": dict(seconds),
         "peak_rss_mb": peak_rss_mb,
-        "privacy": _privacy(privacy),
+        "privacy": _privacy(recipe, privacy),
     }
 
 
@@ -84,9 +85,11 @@ def _named(recipe: Recipe, results: Iterable[Mapping[str, float]]) -> set[str]:
     A method that one market adds would be in nobody else's figures, and means are over markets that have all methods.
     """
     reported = [{name.partition(".")[0] for name in scalars} for scalars in results if scalars]
-    wanted = set(recipe.evaluation.methods)
+    wanted: set[str] = set(recipe.evaluation.methods)
     variants = {name for names in reported for name in names if name == "prior" or name.endswith(_WITHOUT_PRIOR)}
     usual = {name for name in variants if 2 * sum(name in names for names in reported) > len(reported)}
+    if recipe.privacy.on and recipe.privacy.reports == "noised":
+        wanted.add(SHARED)
     return wanted | {name for name in usual if name == "prior" or name.removesuffix(_WITHOUT_PRIOR) in wanted}
 
 
@@ -122,15 +125,21 @@ def _market(member: Mapping[str, Any], scalars: Mapping[str, float], named: set[
     }
 
 
-def _privacy(plans: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What holds for all markets, at the epsilon of the worst."""
+def _privacy(recipe: Recipe, plans: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What holds for all markets, at the epsilon of the worst; what became of figures of users."""
     names = ("unit", "delta", "accountant", "relation", "sampling")
     first: Mapping[str, Any] = next(iter(plans.values()), {})
     return {
         **{name: first.get(name) for name in names},
         "epsilon": max((plan["epsilon"] for plan in plans.values()), default=None),
+        "replace_one": max((plan["replace_one"] for plan in plans.values()), key=_loss, default=None),
+        "reports": recipe.privacy.reports if recipe.privacy.on else None,
         "mechanisms": sorted({name for plan in plans.values() for name in plan["releases"]}),
     }
+
+
+def _loss(promise: Mapping[str, float]) -> float:
+    return promise["epsilon"]
 
 
 def _means(results: Iterable[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:

@@ -44,8 +44,9 @@ def sweep_privacy(
     recipe = load_recipe(reference, overrides)
     if recipe.privacy.on:
         raise UserError("privacy.epsilon, privacy.noise_multiplier: are what the sweep sets; leave them out")
-    if recipe.privacy.reports == "withheld":
-        raise UserError("privacy.reports withheld: a sweep compares figures of test users; set it to outside")
+    if any(override.startswith("privacy.reports=") for override in overrides):
+        raise UserError("privacy.reports: a sweep compares figures of test users, so it sets outside; leave it out")
+    tell("privacy.reports is set to outside: a sweep compares figures of test users, rounded, beside epsilon")
     methods = recipe.evaluation.methods
     sending = [method for method in methods if method in _SENDING]
     if not sending:
@@ -57,7 +58,7 @@ def sweep_privacy(
         points.append(Point(_FLOORS, (f"evaluation.methods=[{', '.join(floors)}]", share)))
     for value in sorted(epsilons, reverse=True):
         changes = [f"evaluation.methods=[{', '.join(sending)}]", share]
-        changes += [f"privacy.epsilon={value:g}"] if math.isfinite(value) else []
+        changes += [f"privacy.epsilon={value:g}", "privacy.reports=outside"] if math.isfinite(value) else []
         points.append(Point(f"epsilon-{value:g}", tuple(changes)))
     rows: list[dict[str, Any]] = []
     known: dict[str, dict[str, float]] = {}

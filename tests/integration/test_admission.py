@@ -15,7 +15,17 @@ from clients.app import app as client_app
 from fedrec.data.columns import Columns
 from fedrec.data.store import open_store, write_store
 from fedrec.errors import RunError, UserError
-from fedrec.exchange.declaration import CATALOGUE, FINETUNE, GRAM, HELLO, INSTALL, PRETRAIN, REPORT, VOCABULARY
+from fedrec.exchange.declaration import (
+    CATALOGUE,
+    FINETUNE,
+    GRAM,
+    HELLO,
+    INSTALL,
+    PRETRAIN,
+    REPORT,
+    VALIDATE,
+    VOCABULARY,
+)
 from fedrec.exchange.payload import Array
 from fedrec.files import read_json_lines
 from fedrec.models.sequential import build_model
@@ -159,7 +169,11 @@ def test_a_private_update_is_new_where_anything_that_made_it_is(market: Market) 
 def test_an_operator_bounds_what_all_runs_spend(synthetic: Path, tmp_path: Path) -> None:
     market = Market(synthetic, tmp_path, **{"most-epsilon": "10"})
     withheld = "privacy.reports=withheld"
-    for recipe in (plain(), private(), private("privacy.epsilon=null", "privacy.noise_multiplier=1", withheld)):
+    for recipe in (
+        plain(),
+        private("privacy.reports=outside"),
+        private("privacy.epsilon=null", "privacy.noise_multiplier=1", withheld),
+    ):
         assert "private recipes alone" in str(market.ask(HELLO, recipe).error)
     assert "is above 10" in str(market.ask(HELLO, private("privacy.epsilon=11", withheld)).error)
     six, four = (private(f"privacy.epsilon={epsilon}", withheld) for epsilon in (6, 4))
@@ -197,12 +211,12 @@ def test_a_floor_that_is_none(synthetic: Path, tmp_path: Path, value: str) -> No
 
 
 def test_deltas_add_up_too(synthetic: Path, tmp_path: Path) -> None:
-    """Sixty users: three runs of a delta of .006 are more than one in sixty."""
+    """Sixty users: three runs of a delta of .0006 are more than a tenth of one in sixty."""
     market = Market(synthetic, tmp_path, **{"most-epsilon": "100"})
-    recipe = private("privacy.delta=0.006", "privacy.reports=withheld")
+    recipe = private("privacy.delta=0.0006", "privacy.reports=withheld")
     answers = [market.ask(CATALOGUE, recipe, run=run) for run in ("first", "second", "third")]
     assert [answer.error is None for answer in answers] == [True, True, False]
-    assert "with those of other runs here 0.018, one user in 60 or more" in str(answers[2].error)
+    assert "with those of other runs here 0.0018, more than a tenth of one in 60 users" in str(answers[2].error)
 
 
 @pytest.mark.parametrize("value", ["-1", "0", "many", "inf", "nan"])
@@ -287,3 +301,53 @@ def test_the_same_update_is_not_summed_by_other_weights(synthetic: Path, tmp_pat
     (record,) = [line for line in read_json_lines(other.run.events) if line["event"] == "round"]
     assert record["accepted"] == []
     assert "summed before over other markets or weights" in other.run.events.read_text()
+
+
+@pytest.mark.parametrize("reports", ["withheld", "outside"])
+def test_forged_questions_of_validation_tell_nothing(reports: str, market: Market) -> None:
+    """Forty models that each like one item would tell how many users bought it next."""
+    recipe = private(f"privacy.reports={reports}")
+    market.install(recipe, 0)
+    market.train(recipe)
+    for number in range(3):
+        answer = market.ask(VALIDATE, recipe, forged(recipe, number), number=number)
+        assert "not judged" in str(answer.error)
+        assert not answer.payload.scalars
+
+
+def test_figures_outside_epsilon_answer_one_question_after_training(market: Market) -> None:
+    """On a model that the market helped to make; the same again, and no other."""
+    recipe = private("privacy.reports=outside")
+    market.install(recipe, 0)
+    before = market.ask(FINETUNE, recipe, forged(recipe, 1))
+    assert before.error is None
+    assert not before.payload.scalars  # it has trained nothing yet
+    assert not market.ask(REPORT, recipe).payload.scalars
+    market.train(recipe)
+    told = market.ask(FINETUNE, recipe, forged(recipe, 2)).payload.scalars
+    assert 0 <= told["validation"] <= 1
+    assert round(told["validation"], 3) == told["validation"]
+    for number in range(3, 6):
+        assert not market.ask(FINETUNE, recipe, forged(recipe, number)).payload.scalars
+    assert market.ask(FINETUNE, recipe, forged(recipe, 2)).payload.scalars["validation"] == told["validation"]
+    assert market.ask(REPORT, recipe).payload.scalars
+
+
+def test_noised_figures_of_another_model_have_no_budget(market: Market) -> None:
+    recipe = private("privacy.reports=noised")
+    market.install(recipe, 0)
+    for number in range(recipe.federation.rounds):
+        market.ask(PRETRAIN, recipe, forged(recipe, number), number=number + 1)
+    first = market.ask(FINETUNE, recipe, forged(recipe, 8))
+    assert first.error is None
+    second = market.ask(FINETUNE, recipe, forged(recipe, 9))
+    assert "privacy budget spent: figures" in str(second.error)
+    again = market.ask(FINETUNE, recipe, forged(recipe, 8))
+    np.testing.assert_array_equal(again.payload.arrays["figures"], first.payload.arrays["figures"])
+    assert market.charges().count("figures") == 1
+
+
+def forged(recipe: Recipe, seed: int) -> dict[str, Array]:
+    """Parameters of the coordinator's choice."""
+    model = build_model(recipe.model, torch.zeros(0, recipe.semantics.dimension), recipe.loss.tau, seed)
+    return {name: value.numpy() for name, value in model.shared_state().items()}

@@ -191,7 +191,7 @@ def test_a_sweep_goes_on_where_it_stopped(synthetic: Path, tmp_path: Path) -> No
         ([4.0, 4.0], [], "each once"),
         ([0.0], [], "positive numbers"),
         ([1.0], ["privacy.epsilon=3"], "are what the sweep sets"),
-        ([1.0], ["privacy.reports=withheld"], "reports withheld"),
+        ([1.0], ["privacy.reports=withheld"], "leave it out"),
         ([1.0], ["evaluation.methods=[local]"], "none of them sends"),
     ],
 )

@@ -1,6 +1,7 @@
 """Plans and budgets: what a market may release, and that it never releases more."""
 
 import json
+import math
 
 import pytest
 
@@ -57,9 +58,33 @@ def test_given_noise_and_epsilon_say_when_to_stop():
         plan_market(recipe(*given, "privacy.epsilon=0.5"), 100)
 
 
-def test_delta_must_be_below_one_in_the_users():
-    with pytest.raises(UserError, match=r"privacy.delta 0.01 must be below one in 100 users"):
-        plan_market(recipe("privacy.epsilon=1", "privacy.delta=0.01"), 100)
+def test_delta_is_at_most_a_tenth_of_one_in_the_users():
+    with pytest.raises(
+        UserError, match=r"privacy.delta 0.0011 is more than a tenth of one in 100 users; set it to 0.001"
+    ):
+        plan_market(recipe("privacy.epsilon=1", "privacy.delta=0.0011"), 100)
+    assert plan_market(recipe("privacy.epsilon=1", "privacy.delta=0.001"), 100).epsilon <= 1
+
+
+def test_noised_figures_have_their_share_and_everything_together_the_epsilon():
+    noised = recipe("privacy.epsilon=4", "privacy.reports=noised", "privacy.reports_share=0.2", "privacy.batch_size=20")
+    plan = plan_market(noised, 100)
+    assert plan.figures is not None
+    assert epsilon([plan.figures], 1e-5) == pytest.approx(0.8, abs=0.01)
+    assert plan.releases.count(plan.figures) == 1
+    assert epsilon(plan.releases, 1e-5) == plan.epsilon == pytest.approx(4, rel=0.01)
+    given = plan_market(recipe("privacy.noise_multiplier=3", "privacy.reports=noised"), 100)
+    assert given.figures is not None
+    assert given.figures.noise_multiplier == 3
+
+
+def test_one_history_in_place_of_another_costs_more():
+    """Exact where nothing is sampled: twice the shift. Else by the rule for groups of two."""
+    whole = plan_market(load_recipe("fedease", ["privacy.epsilon=2"]), 100)
+    assert whole.replaced["delta"] == whole.delta
+    assert 2 * whole.epsilon < whole.replaced["epsilon"] < 2.5 * whole.epsilon
+    plan = plan_market(recipe("privacy.epsilon=2", "privacy.batch_size=20"), 100)
+    assert plan.replaced == {"epsilon": 2 * plan.epsilon, "delta": (1 + math.exp(plan.epsilon)) * plan.delta}
 
 
 def test_a_budget_is_charged_before_sending_once_a_key_and_never_above(tmp_path):

@@ -1,0 +1,64 @@
+"""What a private market says of how good models are: nothing, noised sums, or once, rounded, outside epsilon."""
+
+from typing import Any
+
+import numpy as np
+
+from clients.instruction import Instruction
+from clients.node import MarketNode
+from clients.privacy import market_plan, planned, released, secret_noise
+from fedrec.exchange.declaration import FINETUNE, HELLO, REPORT
+from fedrec.exchange.figures import FIGURES, METRICS, noised_figures
+from fedrec.exchange.payload import Payload
+from fedrec.files import read_json, write_json
+from fedrec.metrics.ranking import per_user_metrics
+from fedrec.privacy.plan import UPDATE
+from fedrec.recipe import Recipe
+from fedrec.training.evaluation import all_ranks
+from fedrec.training.stages import LocalTrainer
+
+
+def tells(node: MarketNode, instruction: Instruction, action: str, asked: str) -> bool:
+    """Whether figures that stand outside epsilon may leave with the answer to a question that ``asked`` stands for.
+
+    Only where the recipe says ``outside``; of each action for one question of a run, which may be asked again; and of
+    the federated model only after this market trained in it. More questions would be an oracle: how well a model of
+    the coordinator's choice does on a few users tells what they bought.
+    """
+    recipe = instruction.recipe
+    if recipe.privacy.reports != "outside":
+        return False
+    if action in {FINETUNE, REPORT} and _federates(recipe) and not _trained(node):
+        return False
+    path = node.folder / "told.json"
+    told = read_json(path) if path.is_file() else {}
+    if told.get(action, asked) != asked:
+        return False
+    if action != HELLO:
+        write_json(path, {**told, action: asked})
+    return True
+
+
+def shared_figures(node: MarketNode, trainer: LocalTrainer[Any], recipe: Recipe, made_of: str) -> Payload:
+    """Sums over the test users of the shared model, before anything is fitted here, under the noise of the plan.
+
+    The model is made of releases, and each user's figures of it and that user's own history: one user more adds one
+    vector of numbers in [0, 1]. A model that was fitted on these users is not so, and its figures stay.
+    """
+    release = planned(market_plan(node, recipe).figures, "figures")
+    test = node.prepare(recipe).test
+    figures = per_user_metrics(all_ranks(trainer.scorer(test), test), test.rows)
+    sums = np.array([*(figures[name].sum() for name in METRICS), len(test)], np.float64)
+    key = f"{release.what}:{made_of}"
+    noised = noised_figures(sums, release, secret_noise(node), key)
+    return Payload({FIGURES: noised}, provenance={FIGURES: released(key, release)})
+
+
+def _federates(recipe: Recipe) -> bool:
+    return recipe.trains and "federated" in recipe.evaluation.methods
+
+
+def _trained(node: MarketNode) -> bool:
+    """Whether this market released an update in this run."""
+    charges = read_json(node.budget)["charges"] if node.budget.is_file() else {}
+    return any(charge["what"] == UPDATE for charge in charges.values())
