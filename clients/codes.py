@@ -8,17 +8,19 @@ from safetensors.torch import save as save_tensors
 
 from clients.contenders import codes_of
 from clients.instruction import Instruction, refuse_unjudged
-from clients.memory import FileMemory, tensors
+from clients.masks import follow_sum
+from clients.memory import FileMemory, arrays_of, tensors
 from clients.node import MarketNode
 from clients.privacy import derived
 from fedrec.arrays import load_whole, read_arrays
 from fedrec.errors import RunError
 from fedrec.exchange.codebook import LEVEL, statistics_arrays
-from fedrec.exchange.payload import Payload
+from fedrec.exchange.declaration import CODEBOOK
+from fedrec.exchange.payload import Array, Payload
 from fedrec.files import write_atomic, write_json
 from fedrec.metrics.ctr import Predictions
 from fedrec.models.quantiser import usage
-from fedrec.models.rqvae import LAYERED
+from fedrec.models.rqvae import LAYERED, first_codebooks
 from fedrec.recipe import Recipe, recipe_json
 from fedrec.seeds import numpy_generator
 from fedrec.semantics.base import ItemVectors
@@ -41,6 +43,8 @@ def codebook(node: MarketNode, instruction: Instruction) -> Payload:
     """One round: counts and sums under the encoder that came, then train it with the codebook that came frozen."""
     started = time.perf_counter()
     recipe, number = instruction.recipe, instruction.round
+    if recipe.masks.enabled:
+        follow_sum(node, instruction, CODEBOOK, lambda: _untrained(node, recipe))
     trainer = _start(_trainer(node, recipe), instruction)
     private = FileMemory(node.folder, "private")
     trainer.load_private(private.load(number))
@@ -133,6 +137,14 @@ def _semantics(node: MarketNode, recipe: Recipe, alone: bool) -> ItemVectors:
 def _trainer(node: MarketNode, recipe: Recipe) -> CodeTrainer:
     """The federation's, remembered within this process: rounds change only what ``_start`` and the memory set."""
     return node.remember("codes", recipe_json(recipe), lambda: make_code_trainer(node, recipe, alone=False))
+
+
+def _untrained(node: MarketNode, recipe: Recipe) -> dict[str, Array]:
+    """What the first round begins with, as far as it depends on the recipe alone: under ``gram`` without codebooks."""
+    model = make_code_trainer(node, recipe, alone=False).model
+    codebooks = [] if recipe.alignment == "gram" else first_codebooks(model, None, recipe.seed)
+    levels: dict[str, Array] = {f"{LEVEL}{level}": codebook for level, codebook in enumerate(codebooks)}
+    return arrays_of(model.shared_state()) | levels
 
 
 def _start(trainer: CodeTrainer, instruction: Instruction) -> CodeTrainer:

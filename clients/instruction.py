@@ -1,6 +1,6 @@
 """What the server asks of a market, before any task sees it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fedrec.errors import RunError
 from fedrec.exchange.payload import Array
@@ -15,6 +15,7 @@ class Instruction:
     round: int
     arrays: dict[str, Array]
     texts: dict[str, list[str]]
+    opened: dict[str, Array] = field(default_factory=dict)  # of a masked round: the sum that the last one opened
 
 
 def refuse_unjudged(recipe: Recipe) -> None:

@@ -5,9 +5,10 @@ the sum is open. A market answers one message at a time (:func:`clients.messages
 same state would undo what it is there for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -15,7 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
 from clients.instruction import Instruction
+from clients.memory import FileMemory
 from clients.node import MarketNode
+from clients.question import stands_for
 from fedrec.errors import RunError
 from fedrec.exchange.declaration import CATALOGUE, CODEBOOK, GRAM, PRETRAIN
 from fedrec.exchange.keys import read_keys
@@ -24,6 +27,7 @@ from fedrec.exchange.payload import Array, Origin, Payload
 from fedrec.exchange.pipeline import Stage
 from fedrec.exchange.weights import weights_by_market
 from fedrec.files import append_json_line, exclusively, read_json_lines, write_atomic
+from fedrec.masking.following import OpenedSum, check_follows, follow, told_apart
 from fedrec.masking.protocol import (
     ANNOUNCED,
     Announcement,
@@ -38,13 +42,19 @@ from fedrec.privacy.noise import digest
 from fedrec.recipe import Recipe, recipe_json
 
 _LARGEST_UNION = 20_000  # items: two hundred million pairs
+_KEPT = 4  # rounds; a resumed run goes back two at most
+_BASE, _SERVER = "base.", "server."  # what a round began with, and the server's state then
 MASKED = frozenset({PRETRAIN, CODEBOOK, CATALOGUE, GRAM})  # actions whose arrays leave under masks
 
 
 def announce(node: MarketNode, instruction: Instruction) -> Payload:
-    """Begin: fresh keys and how much this market weighs in the sum, signed by the node's own key."""
+    """Begin: fresh keys and how much this market weighs in the sum, signed by the node's own key.
+
+    Asked again for the same sum, it goes on with the keys it has: what was masked once is masked the same again.
+    """
     terms = _terms(node, instruction)
-    masks = MarketMasks.begin(node.store.name, terms)
+    known = _known(node, terms.action).get(terms.round)
+    masks = known if known is not None and known.seed else MarketMasks.begin(node.store.name, terms)
     own = masks.announce(_identity(node), _weight(node, instruction.recipe, terms.action))
     _save(node, masks)
     return Payload(texts={name: getattr(own, name) for name in ANNOUNCED})
@@ -67,25 +77,66 @@ def share(node: MarketNode, instruction: Instruction) -> Payload:
 
 
 def open_shares(node: MarketNode, instruction: Instruction) -> Payload:
-    """The shares that the sum over those who came needs; and never another sum of the same.
+    """The shares that the sum over those who came needs; never of sums that are equations for one market's own.
 
-    What was summed over whom is remembered, on the operator's host over all runs: a round that is done again after an
-    interruption sends the same update, another run the same counts, and with other markets, or other weights, several
-    sums would be equations for somebody's own.
+    What was summed over whom is remembered, on the operator's host over all runs (see :func:`_remember`).
     """
     terms, survivors = _terms(node, instruction), sorted(instruction.texts.get("survivors", []))
     weights = "" if terms.action in {CATALOGUE, GRAM} else instruction.recipe.federation.weights
     masks = _load(node, terms)
-    opened = masks.open(survivors)
-    _remember(node.summed or node.folder / "summed.jsonl", {"what": masks.what, "over": survivors, "by": weights})
+    (total,) = instruction.texts.get("total", [""])[:1] or [""]
+    opened = masks.open(survivors, total)
+    line = {
+        "data": node.store.fingerprint,
+        "action": terms.action,
+        "round": terms.round,
+        "recipe": stands_for(instruction.recipe),
+        "what": masks.what,
+        "over": survivors,
+        "by": weights,
+    }
+    _remember(_memory(node), line)
     _save(node, masks)
     return Payload(texts={f"of.{name}": text for name, text in opened.items()})
 
 
 def forget_masks(node: MarketNode) -> None:
     """Remove what is left of masked sums when all of them are over, opened or not."""
-    for path in node.folder.glob("masks-*.json"):
+    for path in (*node.folder.glob("masks-*.json"), *node.folder.glob("base-*.safetensors")):
         path.unlink()
+
+
+def follow_sum(
+    node: MarketNode, instruction: Instruction, action: str, untrained: Callable[[], Mapping[str, Array]]
+) -> None:
+    """Raise :class:`RunError` unless a masked round begins with what follows from the sum before.
+
+    The first begins with the ``untrained`` parameters, which the recipe decides. So whoever asks chooses a recipe, and
+    nothing else: round r cannot be asked again as round r + 1. A round that is asked again is what it was (masks hide
+    one thing only).
+    """
+    known, number = _known(node, action), instruction.round
+    if number in known and known[number].used:
+        return
+    before = {n: masks for n, masks in known.items() if n < number and masks.used}
+    latest = max((n for n in _summed(node, instruction.recipe, action) if n < number), default=0)
+    opened, arrays = OpenedSum.of_texts(instruction.texts, instruction.opened), instruction.arrays
+    memory = FileMemory(node.folder, f"base-{action}")
+    state: dict[str, Array] = {}
+    if opened is None:
+        if latest:
+            raise RunError(f"masks: nothing came of the sum of round {latest}; this market goes on from it alone")
+        first = untrained()
+        check_follows(first, {name: arrays[name] for name in first if name in arrays}, "the recipe")
+    elif opened.round not in before or opened.round < latest:
+        raise RunError(f"masks: this market had no part in a last sum of round {opened.round}; it stays out of the run")
+    else:
+        kept = memory.load(opened.round + 1)
+        base, server = _with_prefix(kept, _BASE), _with_prefix(kept, _SERVER)
+        expected, state = follow(instruction.recipe, before[opened.round], opened, base, server)
+        check_follows(expected, arrays, f"the sum of round {opened.round}")
+    begins = {_BASE + name: array for name, array in arrays.items()}
+    memory.save(number, begins | {_SERVER + name: array for name, array in state.items()})
 
 
 def mask_stage(node: MarketNode, instruction: Instruction) -> "MaskStage":
@@ -199,35 +250,82 @@ def _number(instruction: Instruction, name: str) -> int:
     return int(text)
 
 
-def _remember(memory: Path, opened: dict[str, str | list[str]]) -> None:
-    """Note what is summed over whom, by which weights; raises :class:`RunError` where that was otherwise before."""
+def _memory(node: MarketNode) -> Path:
+    """Where it is written down what was summed over whom."""
+    return node.summed or node.folder / "summed.jsonl"
+
+
+def _summed(node: MarketNode, recipe: Recipe, action: str) -> set[int]:
+    """The rounds of this recipe whose sums were opened, whatever the run was called."""
+    own = {"data": node.store.fingerprint, "action": action, "recipe": stands_for(recipe)}
+    lines = read_json_lines(_memory(node)) if _memory(node).is_file() else []
+    return {int(line["round"]) for line in lines if _alike(line, own, *own)}
+
+
+def _remember(memory: Path, opened: dict[str, Any]) -> None:
+    """Note what is summed over whom, by which weights. Raises :class:`RunError` rather than let sums be compared:
+
+    the same was summed before over other markets or by other weights; the same round of the same recipe, whatever the
+    run is called, was another sum; or, of all sums of these data, one market would be in some that all others are not.
+    """
     with exclusively(memory.with_suffix(".lock")):  # other runs have it too
-        before = next((line for line in read_json_lines(memory) if line["what"] == opened["what"]), None)
-        if before is None:
-            append_json_line(memory, opened, mode=0o600, durable=True)
-        elif before != opened:
+        lines = read_json_lines(memory)
+        if opened in lines:
+            return
+        if any(line["what"] == opened["what"] and not _alike(line, opened, "over", "by") for line in lines):
             raise RunError("masks: the same was summed before over other markets or weights; this sum is not opened")
+        if any(_alike(line, opened, "data", "action", "round", "recipe") for line in lines):
+            raise RunError(
+                f"masks: round {opened['round']} of this recipe was another sum before, in this run or another; this "
+                "one is not opened (a new run needs another seed, or new data)"
+            )
+        sets = [line["over"] for line in lines if line.get("data") == opened["data"]]
+        alone = told_apart([*sets, opened["over"]])
+        if alone is not None:
+            raise RunError(
+                f"masks: with the sums before, this one would tell market {alone!r} from all others; it is not opened"
+            )
+        append_json_line(memory, opened, mode=0o600, durable=True)
+
+
+def _alike(left: Mapping[str, Any], right: Mapping[str, Any], *names: str) -> bool:
+    return all(left.get(name) == right.get(name) for name in names)
 
 
 def _path(node: MarketNode, terms: Terms) -> Path:
-    return node.folder / f"masks-{terms.action}-{terms.round}.json"
+    return node.folder / f"masks-{terms.action}-{terms.round:06d}.json"
 
 
 def _save(node: MarketNode, masks: MarketMasks) -> None:
-    path = _path(node, masks.terms)
-    for old in node.folder.glob("masks-*.json"):
-        if old != path:
-            old.unlink()  # of a sum that was never opened
-    write_atomic(path, masks.to_json().encode(), mode=0o600)
+    """Keep a sum's secrets as long as it is the last one, and of those before what the next must follow from."""
+    terms = masks.terms
+    for number, old in _known(node, terms.action).items():
+        if number <= terms.round - _KEPT or number > terms.round or not (old.used or number == terms.round):
+            _path(node, old.terms).unlink()  # nothing will be made of it
+        elif number < terms.round and old.seed:
+            write_atomic(_path(node, old.terms), old.over().to_json().encode(), mode=0o600)
+    for path in node.folder.glob("masks-*.json"):
+        if not path.name.startswith(f"masks-{terms.action}-"):
+            path.unlink()  # of another stage
+    write_atomic(_path(node, terms), masks.to_json().encode(), mode=0o600)
+
+
+def _known(node: MarketNode, action: str) -> dict[int, MarketMasks]:
+    """This market's part in the sums of an action that are kept here, by round."""
+    paths = node.folder.glob(f"masks-{action}-*.json")
+    parts = [MarketMasks.from_json(path.read_text(encoding="utf-8")) for path in paths]
+    return {masks.terms.round: masks for masks in parts}
 
 
 def _load(node: MarketNode, terms: Terms) -> MarketMasks:
-    path = _path(node, terms)
-    if not path.is_file():
-        raise RunError(
-            f"masks: nothing was begun here for {terms.action}, round {terms.round}, or it was opened before"
-        )
-    return MarketMasks.from_json(path.read_text(encoding="utf-8"))
+    masks = _known(node, terms.action).get(terms.round)
+    if masks is None or not masks.seed:
+        raise RunError(f"masks: nothing was begun here for {terms.action}, round {terms.round}, or it is over")
+    return masks
+
+
+def _with_prefix(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _identity(node: MarketNode) -> ec.EllipticCurvePrivateKey:

@@ -22,7 +22,7 @@ from clients.privacy import guard_stage
 from clients.question import asked
 from fedrec.errors import RunError
 from fedrec.exchange.ledger import CountStage
-from fedrec.exchange.payload import ARRAYS, CONFIG, SCALARS, TEXTS, Array, Origin, Payload
+from fedrec.exchange.payload import ARRAYS, CONFIG, OPENED, SCALARS, TEXTS, Array, Origin, Payload
 from fedrec.exchange.pipeline import UpdatePipeline
 from fedrec.exchange.update import update_stages
 from fedrec.files import exclusively
@@ -50,8 +50,9 @@ def answer(message: Message, context: Context, task: Task) -> Message:
         instruction = Instruction(
             Recipe.model_validate_json(str(config["recipe"])),
             int(str(config["round"])),
-            _arrays(message),
+            _arrays(message, ARRAYS),
             _texts(message),
+            _arrays(message, OPENED),
         )
         origin = Origin(node.store.name, instruction.round, action)
         with exclusively(node.folder / ".answering"):  # what is pinned, charged and remembered is read and then written
@@ -107,9 +108,9 @@ def _group(message: Message) -> int:
     return int(group) if group.isascii() and group.isdigit() else 0
 
 
-def _arrays(message: Message) -> dict[str, Array]:
+def _arrays(message: Message, record: str) -> dict[str, Array]:
     records = message.content.array_records
-    return {name: array.numpy() for name, array in records[ARRAYS].items()} if ARRAYS in records else {}
+    return {name: array.numpy() for name, array in records[record].items()} if record in records else {}
 
 
 def _texts(message: Message) -> dict[str, list[str]]:

@@ -16,7 +16,7 @@ from clients.codes import report_ctr
 from clients.contenders import finished_contenders, make_sequential_trainer, make_trainer
 from clients.figures import shared_figures
 from clients.instruction import Instruction, refuse_unjudged
-from clients.masks import forget_masks
+from clients.masks import follow_sum, forget_masks
 from clients.memory import arrays_of, tensors
 from clients.node import MarketNode
 from clients.pacer import pacer_of
@@ -25,10 +25,11 @@ from clients.question import asked, made_of, received
 from clients.seal import seal
 from fedrec.data.catalogue import own_vocabulary
 from fedrec.errors import RunError
+from fedrec.exchange.declaration import PRETRAIN
 from fedrec.exchange.keys import read_keys
 from fedrec.exchange.noised_pairs import PAIRS, read_ridged
 from fedrec.exchange.pairs import count_pairs, read_summed
-from fedrec.exchange.payload import Payload
+from fedrec.exchange.payload import Array, Payload
 from fedrec.files import write_atomic, write_json
 from fedrec.recipe import Recipe, recipe_json
 from fedrec.semantics.cooccurrence import CooccurrenceSemantics
@@ -131,6 +132,8 @@ def pretrain(node: MarketNode, instruction: Instruction) -> Payload:
     """One federated round: judge the model that came, then train it."""
     started = time.perf_counter()
     recipe, number = instruction.recipe, instruction.round
+    if recipe.masks.enabled:
+        follow_sum(node, instruction, PRETRAIN, lambda: _untrained(node, recipe))
     if recipe.privacy.on:
         return _pretrain_privately(node, instruction)
     trainer = _start(_pretrainer(node, recipe), instruction)
@@ -230,6 +233,11 @@ def report(node: MarketNode, instruction: Instruction) -> Payload:
 def _rounds(instruction: Instruction) -> int | None:
     """The budget of a twin: how often the federation samples this market; None where it asks all in every round."""
     return int(instruction.arrays["rounds"][0]) if "rounds" in instruction.arrays else None
+
+
+def _untrained(node: MarketNode, recipe: Recipe) -> dict[str, Array]:
+    """The shared parameters that the recipe begins with: the coordinator makes the same."""
+    return arrays_of(make_trainer(node, recipe, "federated").model.shared_state())
 
 
 def _private_trainer(node: MarketNode, recipe: Recipe) -> SequentialTrainer:

@@ -16,6 +16,7 @@ from fedrec.exchange.keys import read_keys
 from fedrec.exchange.noised_pairs import PAIRS, RIDGE, largest_noised, noise_edge, read_triangle, symmetric, triangle_of
 from fedrec.exchange.pairs import PairCounts, SummedCounts, pairs_of, read_pairs, sum_pairs
 from fedrec.exchange.payload import Payload
+from fedrec.masking.following import decoded
 from fedrec.recipe import FedEaseSettings
 from fedrec.runs.shared import SharedItems
 from fedrec.semantics.cooccurrence import CooccurrenceSemantics
@@ -151,7 +152,8 @@ def _sum_masked(federation: Federation, action: str, noised: bool) -> tuple[Unio
         if reason is not None:
             raise RunError(f"market {market!r}: {reason}")
         payloads[market] = answer.payload
-    return union, masked.sums(payloads)[PAIRS]
+    sums = decoded(masked.sums(payloads), len(under.weights), federation.recipe)
+    return union, sums[PAIRS]
 
 
 def _sum_noised(federation: Federation, action: str, noise: Mapping[str, float]) -> tuple[Union, NDArray[np.float32]]:

@@ -183,6 +183,7 @@ class Coordinator:
     def _restore(self) -> None:
         """Take up what an earlier start of this run has finished. Its hello is not counted twice."""
         self.journal = self.run.read_journal()
+        self.federation.summed = self.journal.summed
         stages = (STAGE, "pretrain")
         if self.journal.steps or any(self.run.last_checkpoint(stage) is not None for stage in stages):
             self.federation.traffic.up, self.federation.traffic.down = self.journal.bytes_up, self.journal.bytes_down
@@ -193,6 +194,7 @@ class Coordinator:
             started = time.perf_counter()
             self.journal.steps[name] = action()
             self.journal.bytes_up, self.journal.bytes_down = self.federation.traffic.up, self.federation.traffic.down
+            self.journal.summed = self.federation.summed
             self._add_seconds(phase, started)
             self.run.write_journal(self.journal)
         result: Result = self.journal.steps[name]

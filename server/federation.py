@@ -55,6 +55,7 @@ class Federation:
         self.on_refusal: Refusal = lambda _market, _node, _reason: None
         self.members: dict[str, Member] = {}
         self.traffic = Traffic()
+        self.summed: list[str] | None = None  # over whom the last masked sum was opened; others stay out of the next
         self._strangers: set[int] = set()  # nodes that are none of the expected markets
 
     @property

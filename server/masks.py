@@ -9,6 +9,7 @@ from fedrec.exchange.declaration import MASK_KEYS, MASK_SHARES, UNMASK
 from fedrec.exchange.payload import Array
 from fedrec.exchange.reply import reason_to_distrust
 from fedrec.exchange.weights import weights_by_market
+from fedrec.masking.following import OpenedSum, kept_together
 from fedrec.masking.protocol import (
     ANNOUNCED,
     Announcement,
@@ -16,9 +17,11 @@ from fedrec.masking.protocol import (
     context_of,
     default_threshold,
     read_announcement,
-    unmask,
+    secrets_of,
+    without_masks,
 )
 from fedrec.masking.ring import Ring
+from fedrec.privacy.noise import digest
 from fedrec.recipe import recipe_json
 from server.federation import Federation
 from strategies.records import Answer
@@ -37,6 +40,7 @@ class MaskedSum:
     ciphers: dict[str, dict[str, str]]  # by sender, by receiver
     threshold: int
     failed: dict[str, str] = field(default_factory=dict)  # markets that dropped out on the way, and why
+    opened: OpenedSum | None = None
 
     @classmethod
     def open(
@@ -54,7 +58,7 @@ class MaskedSum:
         """
         recipe = federation.recipe
         terms = Terms(federation.run, action, server_round)
-        threshold = default_threshold(recipe.masks.threshold, len(markets))
+        threshold = default_threshold(recipe.masks.threshold, len(federation.markets))  # whoever is left of them
         failed: dict[str, str] = {}
         asked = {market: {"action": [action]} for market in markets}
         came = _good(federation.ask_each(MASK_KEYS, asked, server_round), markets, MASK_KEYS, failed)
@@ -103,17 +107,26 @@ class MaskedSum:
             "shares": [self.ciphers[name][market] for name in others],
         }
 
+    def kept(self, came: Sequence[str]) -> list[str]:
+        """Which of those who answered are summed: without one who stays out because another dropped out."""
+        return kept_together(self.federation.summed or came, came, self.weights)
+
     def reveal(self, totals: Mapping[str, Ring], survivors: Sequence[str]) -> dict[str, Ring]:
         """The sums of what ``survivors`` sent, without masks. Raises :class:`RunError` where too few help."""
         _enough(survivors, self.threshold, self.failed)
-        asked = {market: {"action": [self.terms.action], "survivors": sorted(survivors)} for market in survivors}
+        question = {"action": [self.terms.action], "survivors": sorted(survivors), "total": [digest(totals)]}
+        asked = dict.fromkeys(survivors, question)
         answers = _good(self.federation.ask_each(UNMASK, asked, self.terms.round), survivors, UNMASK, self.failed)
         opened = {
             market: {name.removeprefix("of."): str(text) for name, text in answer.payload.texts.items()}
             for market, answer in answers.items()
         }
         _enough(opened, self.threshold, self.failed)
-        return unmask(totals, self.terms, self.announcements, sorted(survivors), opened, self.threshold)
+        secret = secrets_of(self.announcements, survivors, opened, self.threshold)
+        sums = without_masks(totals, self.terms, self.announcements, survivors, secret)
+        self.federation.summed = sorted(survivors)
+        self.opened = OpenedSum(self.terms.round, sorted(survivors), sums, secret)
+        return sums
 
 
 def _good(

@@ -14,10 +14,12 @@ from flwr.app import ConfigRecord, Message
 from flwr.serverapp import Grid
 
 from fedrec.errors import RunError
-from fedrec.exchange.payload import TEXTS, Array
+from fedrec.exchange.payload import OPENED, TEXTS, Array
+from fedrec.masking.following import OpenedSum
+from fedrec.masking.ring import rings
 from fedrec.runs.folder import Checkpoint, RunFolder
 from fedrec.stopping import EarlyStopping, decided_by, is_better, over_markets
-from server.federation import Federation, Traffic
+from server.federation import Federation
 from server.masks import MaskedSum
 from strategies.masked import MaskedRound
 from strategies.records import array_record
@@ -70,9 +72,12 @@ class Rounds:
             self.best_round = self.made_in
         return stop
 
-    def checkpoint(self, stage: str, strategy: SharedAverage, traffic: Traffic) -> Checkpoint:
+    def checkpoint(self, stage: str, strategy: SharedAverage, federation: Federation) -> Checkpoint:
         """Everything that the next round depends on."""
         arrays = {"shared": self.shared, "server": strategy.state()}
+        opened, traffic = strategy.opened, federation.traffic
+        if opened is not None:
+            arrays["opened"] = dict(opened.sums)
         if self.watch.best is not None:
             arrays["best"] = self.watch.best
         state = {
@@ -87,17 +92,25 @@ class Rounds:
                 "offered": self.watch.offered,
             },
             "bytes": {"up": traffic.up, "down": traffic.down},
+            "summed": federation.summed,
+            "opened": opened.describe() if opened is not None else None,
         }
         return Checkpoint(self.records[-1]["round"], arrays, state, stage)
 
     @classmethod
-    def restore(cls, checkpoint: Checkpoint, patience: int, strategy: SharedAverage, traffic: Traffic) -> "Rounds":
+    def restore(
+        cls, checkpoint: Checkpoint, patience: int, strategy: SharedAverage, federation: Federation
+    ) -> "Rounds":
         """Go on from a checkpoint."""
-        state, arrays = checkpoint.state, checkpoint.arrays
+        state, arrays, traffic = checkpoint.state, checkpoint.arrays, federation.traffic
         if not 0 <= state["best_round"] <= state["made_in"] <= len(state["records"]):
             raise RunError("a checkpoint is not as this software wrote it; remove it to go on from the one before")
         strategy.restore(arrays["server"])
         traffic.up, traffic.down = state["bytes"]["up"], state["bytes"]["down"]
+        federation.summed = state.get("summed")
+        if state.get("opened") is not None:
+            known = state["opened"]
+            strategy.opened = OpenedSum(known["round"], known["over"], rings(arrays["opened"]), known["secrets"])
         watch = EarlyStopping[Shared](patience)
         watch.best_index, watch.offered = state["watch"]["best_index"], state["watch"]["offered"]
         if "best" in arrays:
@@ -137,7 +150,7 @@ def run_rounds(
     rounds = Rounds(dict(initial), EarlyStopping[Shared](schedule.patience))
     checkpoint = run.last_checkpoint(schedule.stage)
     if checkpoint is not None:
-        rounds = Rounds.restore(checkpoint, schedule.patience, strategy, federation.traffic)
+        rounds = Rounds.restore(checkpoint, schedule.patience, strategy, federation)
         run.event("resumed", stage=schedule.stage, round=checkpoint.round)
     for server_round in range(len(rounds.records) + 1, schedule.rounds + 1):
         outcome = _exchange(grid, federation, strategy, rounds, server_round, run, schedule)
@@ -157,7 +170,7 @@ def run_rounds(
                 run.event("stop", round=server_round, reason=reason)
                 break
             rounds.accept(outcome.shared, server_round, schedule.judged)
-        run.checkpoint(rounds.checkpoint(schedule.stage, strategy, federation.traffic))
+        run.checkpoint(rounds.checkpoint(schedule.stage, strategy, federation))
     else:
         if schedule.judged and rounds.made_in:
             validations = _ask_validation(grid, federation, strategy, rounds)
@@ -186,14 +199,18 @@ def _exchange(
     started = time.perf_counter()
     federation.welcome_back()
     strategy.seat(federation.node_of)
+    strategy.remaining = federation.summed
     shared = array_record(rounds.shared)
     messages = list(strategy.configure_train(server_round, shared, federation.config(server_round), grid))
     failed: dict[str, str] = {}
+    under = None
     if federation.recipe.masks.enabled:
-        messages, failed = _under_masks(federation, strategy, messages, server_round)
+        under, messages, failed = _under_masks(federation, strategy, messages, server_round)
     replies = grid.send_and_receive(messages, timeout=federation.recipe.federation.deadline_seconds)
     strategy.aggregate_train(server_round, replies)
     strategy.masked = None
+    if under is not None and under.opened is not None:
+        strategy.opened = under.opened
     outcome = strategy.outcome
     if outcome is None:
         raise RunError(f"round {server_round}: the strategy left no outcome")
@@ -206,21 +223,26 @@ def _exchange(
 
 def _under_masks(
     federation: Federation, strategy: SharedAverage, messages: list[Message], server_round: int
-) -> tuple[list[Message], dict[str, str]]:
-    """Let the sampled markets agree on masks; the questions for those who did, and why others did not."""
+) -> tuple[MaskedSum | None, list[Message], dict[str, str]]:
+    """Let the markets agree on masks; the sum, the questions for those who did, and why others did not."""
     recipe, action = federation.recipe, strategy.train_action
     try:
         started = MaskedSum.open(federation, action, server_round, strategy.sampled, strategy.current)
     except RunError as error:
-        return [], dict.fromkeys(strategy.sampled, str(error))
-    strategy.masked = MaskedRound(started.weights, recipe.masks.range, recipe.privacy.on, started.reveal)
+        return None, [], dict.fromkeys(strategy.sampled, str(error))
+    strategy.masked = MaskedRound(started.weights, recipe.masks.range, recipe.privacy.on, started.reveal, started.kept)
+    before = strategy.opened
     asked = []
     for message in messages:
         market = strategy.market_of[message.metadata.dst_node_id]
         if market in started.weights:
-            message.content[TEXTS] = ConfigRecord(dict(started.texts(market)))
+            texts = started.texts(market)
+            if before is not None:
+                texts |= before.texts()
+                message.content[OPENED] = array_record(before.sums)
+            message.content[TEXTS] = ConfigRecord(dict(texts))
             asked.append(message)
-    return asked, started.failed
+    return started, asked, started.failed
 
 
 def _with_reasons(outcome: RoundOutcome, failed: Mapping[str, str]) -> RoundOutcome:

@@ -11,18 +11,14 @@ from fedrec.exchange.codebook import (
     COUNT,
     LEVEL,
     SUM,
-    CodebookState,
     CodeStatistics,
-    next_codebook,
+    next_levels,
     read_statistics,
-    with_capped_shares,
 )
 from fedrec.exchange.declaration import CODEBOOK, JUDGE_CODEBOOK
 from fedrec.exchange.payload import STATISTICS, Array, Payload
 from fedrec.exchange.reply import ReplySchema
 from fedrec.recipe import Recipe
-from fedrec.seeds import numpy_generator
-from strategies.masked import statistics_of
 from strategies.records import Answer
 from strategies.shared_average import SharedAverage
 
@@ -86,20 +82,10 @@ class CodebookAverage(SharedAverage):
         return read_statistics(answer.payload.statistics, codebooks, self.federation.norm_bound, items)
 
     def _next(self, accepted: list[Answer]) -> dict[str, Array]:
-        if self.masked is None:
-            parts = [self._statistics(answer) for answer in accepted]
-            result = super()._next(accepted)
-        else:
-            result, sums = self._step_masked(self.masked, accepted)
-            told = statistics_of(sums)
-            parts = [[CodeStatistics(told[COUNT + n].astype(np.int64), told[SUM + n]) for n in self.levels]]
-        for number, level in enumerate(self.levels):
-            start = CodebookState.start(np.asarray(self.current[LEVEL + level], np.float32))
-            count, total = self._moving.get(COUNT + level, start.count), self._moving.get(SUM + level, start.sum)
-            state = CodebookState(start.codebook, np.asarray(count, np.float64), np.asarray(total, np.float64))
-            generator = numpy_generator(self.seed, "codebook", number, self.server_round)
-            of_level = with_capped_shares([part[number] for part in parts], self.federation.max_share)
-            state = next_codebook(state, of_level, self.settings, generator)
-            result[LEVEL + level] = state.codebook
-            self._moving |= {COUNT + level: state.count, SUM + level: state.sum}
-        return result
+        if self.masked is not None:
+            return self._step_masked(self.masked, accepted)
+        told = [self._statistics(answer) for answer in accepted]
+        levels = {name: array for name, array in self.current.items() if name.startswith(LEVEL)}
+        parts = [[market[level] for market in told] for level in range(len(levels))]
+        codebooks, self._moving = next_levels(levels, self._moving, parts, self.recipe, self.server_round)
+        return super()._next(accepted) | codebooks

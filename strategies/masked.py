@@ -1,16 +1,14 @@
-"""Sums of what came under masks: added as integers of the ring, opened all together, then read as numbers."""
+"""Sums of what came under masks: added as integers of the ring, and opened all together."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fedrec.exchange.payload import STATISTICS, Array, Payload
+from fedrec.exchange.payload import Payload
 from fedrec.exchange.reply import WEIGHT_CAP, reason_to_distrust
 from fedrec.masking.ring import Format, Ring, format_of
 
-Floats = NDArray[np.float64]
 Reveal = Callable[[Mapping[str, Ring], Sequence[str]], dict[str, Ring]]  # totals, survivors -> without masks
 
 
@@ -25,6 +23,7 @@ class MaskedRound:
     largest: float
     noised: bool
     reveal: Reveal
+    kept: Callable[[Sequence[str]], list[str]] = sorted  # which of those who answered are summed
 
     def reason_to_reject(self, payload: Payload, expected: Mapping[str, tuple[int, ...]], action: str) -> str | None:
         """Why what came is no masked answer; of the numbers nothing can be said. ``expected``: shapes by name."""
@@ -40,30 +39,18 @@ class MaskedRound:
             return f"weight {weight} not in (0, {WEIGHT_CAP:g}]"
         return reason_to_distrust(payload, action)
 
-    def sums(self, payloads: Mapping[str, Payload]) -> dict[str, Floats]:
-        """Of answers by market, each well formed, as numbers by name. Raises :class:`RunError` if it stays closed."""
+    def sums(self, payloads: Mapping[str, Payload]) -> dict[str, Ring]:
+        """Of answers by market, each well formed, without masks. Raises :class:`RunError` if it stays closed."""
         totals: dict[str, Ring] = {}
         for market in sorted(payloads):
             for name, array in payloads[market].sent.items():
                 ring = np.asarray(array, self._format(name).dtype)
                 totals[name] = totals[name] + ring if name in totals else ring
-        opened = self.reveal(totals, sorted(payloads))
-        return {name: self._format(name).decode(total) for name, total in opened.items()}
+        return self.reveal(totals, sorted(payloads))
 
-    def average(
-        self, sums: Mapping[str, Floats], current: Mapping[str, Array], survivors: Sequence[str]
-    ) -> dict[str, Array]:
-        """The weighted average of the survivors' parameters, from the sum of their weighed changes."""
-        total = sum(self.weights[market] for market in sorted(survivors))
-        return {
-            name: np.asarray(np.asarray(value, np.float64) + np.asarray(sums[name]) / total, value.dtype)
-            for name, value in sorted(current.items())
-        }
+    def total_weight(self, survivors: Sequence[str]) -> float:
+        """Of those whose answers are summed."""
+        return sum(self.weights[market] for market in sorted(survivors))
 
     def _format(self, name: str) -> Format:
         return format_of(name, len(self.weights), self.largest, self.noised)
-
-
-def statistics_of(sums: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Those of the sums that are statistics, by their own names."""
-    return {name.removeprefix(STATISTICS): value for name, value in sums.items() if name.startswith(STATISTICS)}

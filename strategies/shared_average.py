@@ -19,18 +19,20 @@ from fedrec.exchange.declaration import PRETRAIN, VALIDATE
 from fedrec.exchange.payload import Array, Payload
 from fedrec.exchange.pipeline import UpdatePipeline
 from fedrec.exchange.reply import ReplySchema
+from fedrec.exchange.server_optimiser import ServerOptimiser
 from fedrec.exchange.update import update_stages
 from fedrec.exchange.weights import capped, relative_weights, transfer_weight
+from fedrec.masking.following import OpenedSum, decoded, following
+from fedrec.masking.protocol import Terms
 from fedrec.recipe import Recipe
 from fedrec.stopping import over_markets
 from strategies.averaging import weighted_average
 from strategies.drift import mean_pairwise_cosine
 from strategies.market_noise import MarketNoise
-from strategies.masked import Floats, MaskedRound
+from strategies.masked import MaskedRound
 from strategies.records import Answer, array_record, content_bytes, instruction, read_answers
 from strategies.robust import coordinate_median, trimmed_mean
 from strategies.sampling import sample_markets
-from strategies.server_optimiser import ServerOptimiser
 
 VALIDATION, GAP = "validation", "transfer_gap"
 
@@ -76,6 +78,7 @@ class SharedAverage(Strategy):
         self.seat(node_of)
         self.largest = largest or {}
         self.validations: dict[str, float] = {}  # of the last model that all markets were asked about
+        self.recipe = recipe
         self.federation = recipe.federation
         self.pacer = recipe.pacer
         self.judged = recipe.judged
@@ -89,6 +92,8 @@ class SharedAverage(Strategy):
         self.outcome: RoundOutcome | None = None
         self.bytes_down = 0
         self.masked: MaskedRound | None = None  # how to sum this round's answers, where they come under masks
+        self.remaining: list[str] | None = None  # under masks: who has not dropped out
+        self.opened: OpenedSum | None = None  # the last sum, which the markets must be shown
 
     def seat(self, node_of: Mapping[str, int]) -> None:
         """Which node speaks for which market; may change when a market comes back."""
@@ -121,6 +126,8 @@ class SharedAverage(Strategy):
         self.server_round = server_round
         if self.noise is not None:
             self.sampled = self.noise.sample(list(self.node_of), server_round)
+        elif self.remaining is not None:
+            self.sampled = sorted(self.remaining)
         else:
             self.sampled = sample_markets(list(self.node_of), self.federation.participation, self.seed, server_round)
         return self._messages(self.sampled, self.train_action, server_round, arrays, config)
@@ -145,6 +152,7 @@ class SharedAverage(Strategy):
                 rejected.append(Rejection(answer.origin.market, reason))
             else:
                 accepted.append(answer)
+        accepted = self._kept_together(accepted, rejected)
         silent = sorted(set(self.sampled) - {answer.origin.market for answer in answers})
         waited = self.federation.deadline_seconds
         within = f" within {waited:g} s" if waited is not None else ""
@@ -239,7 +247,7 @@ class SharedAverage(Strategy):
     def _next(self, accepted: list[Answer]) -> dict[str, Array]:
         """What the next round starts from."""
         if self.masked is not None:
-            return self._step_masked(self.masked, accepted)[0]
+            return self._step_masked(self.masked, accepted)
         updates = [answer.payload.arrays for answer in accepted]
         weights = [answer.payload.scalars["weight"] for answer in accepted]
         if self.paced and self.pacer.scales == "share":
@@ -257,11 +265,24 @@ class SharedAverage(Strategy):
         total = math.fsum(paced)
         return weighted_average(updates, capped([share / total for share in paced], settings.max_share))
 
-    def _step_masked(self, masked: MaskedRound, accepted: list[Answer]) -> tuple[dict[str, Array], dict[str, Floats]]:
-        """The next parameters, and the sums that they were made of."""
-        sums = masked.sums({answer.origin.market: answer.payload for answer in accepted})
-        average = masked.average(sums, self.parameters, [answer.origin.market for answer in accepted])
-        return self.optimiser.step(self.parameters, average), sums
+    def _step_masked(self, masked: MaskedRound, accepted: list[Answer]) -> dict[str, Array]:
+        """The next arrays; every market computes the same, see :mod:`fedrec.masking.following`."""
+        payloads = {answer.origin.market: answer.payload for answer in accepted}
+        sums = decoded(masked.sums(payloads), len(masked.weights), self.recipe)
+        terms = Terms("", self.train_action, self.server_round)
+        total = masked.total_weight(sorted(payloads))
+        result, state = following(self.recipe, terms, self.current, self.state(), sums, total)
+        self.restore(state)
+        return result
+
+    def _kept_together(self, accepted: list[Answer], rejected: list[Rejection]) -> list[Answer]:
+        """Under masks, whom the sum may hold without telling one market from all others; notes who may not be in it."""
+        if self.masked is None:
+            return accepted
+        kept = self.masked.kept([answer.origin.market for answer in accepted])
+        others = [answer.origin.market for answer in accepted if answer.origin.market not in kept]
+        rejected += [Rejection(market, "stays out with one that dropped out") for market in others]
+        return [answer for answer in accepted if answer.origin.market in kept]
 
     def _statistics_like(self) -> dict[str, Array]:
         """Arrays of the shapes of the statistics that come beside the parameters, by the name they travel under."""

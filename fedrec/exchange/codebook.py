@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from fedrec.exchange.payload import Array
 from fedrec.exchange.weights import capped
-from fedrec.recipe import CodesSettings
+from fedrec.recipe import CodesSettings, Recipe
+from fedrec.seeds import numpy_generator
 
 COUNT, SUM, LEVEL = "count.", "sum.", "codebook."  # followed by the number of a common level
 _APART = 0.01
@@ -156,3 +157,28 @@ def next_codebook(
     if settings.dead == "keep":
         return state
     return state.reseeded(np.sum([part.count for part in parts], axis=0), generator)
+
+
+def next_levels(
+    levels: Mapping[str, Array],
+    moving: Mapping[str, Array],
+    parts: Sequence[Sequence[CodeStatistics]],
+    recipe: Recipe,
+    server_round: int,
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """All common codebooks after a round, by the names they travel under, and their moving counts and sums.
+
+    ``parts`` [levels][markets], each level's in the markets' order.
+    """
+    codebooks: dict[str, Array] = {}
+    after: dict[str, Array] = {}
+    for level, told in enumerate(parts):
+        start = CodebookState.start(np.asarray(levels[f"{LEVEL}{level}"], np.float32))
+        count = np.asarray(moving.get(f"{COUNT}{level}", start.count), np.float64)
+        total = np.asarray(moving.get(f"{SUM}{level}", start.sum), np.float64)
+        generator = numpy_generator(recipe.seed, "codebook", level, server_round)
+        capped_parts = with_capped_shares(told, recipe.federation.max_share)
+        state = next_codebook(CodebookState(start.codebook, count, total), capped_parts, recipe.codes, generator)
+        codebooks[f"{LEVEL}{level}"] = state.codebook
+        after |= {f"{COUNT}{level}": state.count, f"{SUM}{level}": state.sum}
+    return codebooks, after

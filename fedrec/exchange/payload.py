@@ -15,6 +15,7 @@ Text = str | Sequence[str]
 # Names of the records of a Flower message; both sides use them.
 STATISTICS = "statistics."  # before the names of statistics, among the arrays
 ARRAYS, SCALARS, TEXTS, CONFIG = "arrays", "scalars", "texts", "config"
+OPENED = "opened"  # of a masked round: the sum that the last one opened
 
 
 @dataclass(frozen=True)

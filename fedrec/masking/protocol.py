@@ -43,6 +43,10 @@ from fedrec.privacy.noise import digest
 
 _SEED_BYTES = 32
 _SEED, _KEY = "seed", "key"
+_PLAIN = (  # fields of a market's part that are JSON as they are
+    *("market", "encryption", "masking", "seed", "threshold", "ciphers", "shares", "members", "context", "used"),
+    *("what", "opened", "total", "answer"),
+)
 _HEAVIEST = 1e12
 _TRIES = 100  # combinations of shares, where some are false
 
@@ -105,12 +109,16 @@ class MarketMasks:
     seed: str
     announcements: dict[str, Announcement]
     threshold: int = 0
+    ciphers: dict[str, str] | None = None  # by market: what was encrypted for it
     shares: dict[str, dict[str, str]] | None = None  # by market: its shares that this market holds
+    members: list[str] | None = None  # whose masks are in the sum
+    context: str = ""  # see :class:`Terms`
     used: str = ""  # digest of what was masked: masks hide one thing only
     what: str = ""  # digest of what it was made of, whatever it weighs here: for the market's own memory
     opened: list[str] | None = (
-        None  # over whom the sum was opened; then the secrets are gone, and only ``answer`` is left
+        None  # over whom the sum was opened; then others' shares are gone, and ``answer`` is left
     )
+    total: str = ""  # digest of the masked sum that was to be opened
     answer: dict[str, str] | None = None
 
     @classmethod
@@ -120,7 +128,9 @@ class MarketMasks:
         return cls(market, terms, encryption, masking, secrets.token_hex(_SEED_BYTES), {})
 
     def announce(self, identity: ec.EllipticCurvePrivateKey, weight: float) -> Announcement:
-        """What to tell everybody, signed by the market's node key."""
+        """What to tell everybody, signed by the market's node key; once it was shared for, the same again."""
+        if self.market in self.announcements:
+            return self.announcements[self.market]
         encryption, masking = _public(self.encryption), _public(self.masking)
         own = Announcement(self.market, encryption, masking, _commitment(self.seed), repr(float(weight)))
         return replace(own, signature=sign_message(identity, own.signed(self.terms)).hex())
@@ -128,9 +138,16 @@ class MarketMasks:
     def share(
         self, announcements: Iterable[Announcement], known: Mapping[str, ec.EllipticCurvePublicKey], threshold: int
     ) -> dict[str, str]:
-        """Encrypted shares for every other market. Raises :class:`RunError` for who did not sign, or too few."""
-        if self.announcements:
-            raise RunError("masks: shares were given out before; begin again")
+        """Encrypted shares for every other market. Raises :class:`RunError` for who did not sign, or too few.
+
+        Asked again for the same markets, as after a lost answer, it says the same.
+        """
+        announcements = list(announcements)
+        if self.ciphers is not None:
+            if {found.market: found for found in announcements} != self.announcements or threshold != self.threshold:
+                raise RunError("masks: shares were given out before, among other markets")
+            return self.ciphers
+        self.announcements = {}
         for announcement in announcements:
             name = announcement.market
             if name in self.announcements:
@@ -163,19 +180,21 @@ class MarketMasks:
             for name in names
         }
         self.shares = {self.market: {kind: bundles[self.market][kind] for kind in (_SEED, _KEY)}}
-        return {
+        self.ciphers = {
             name: encrypt(self._channel(name), json.dumps(bundle).encode()).decode()
             for name, bundle in bundles.items()
             if name != self.market
         }
+        return self.ciphers
 
     def mask(self, arrays: Mapping[str, Ring], received: Mapping[str, str], context: str = "") -> dict[str, Ring]:
         """The arrays under masks. ``received``: by market, its share for this one; who sent none has no part in it.
 
-        Raises :class:`RunError` for a share that is none, too few of them, or a second thing under the same masks.
+        Raises :class:`RunError` for a share that is none, too few of them, or a second thing under the same masks; the
+        same again is masked the same.
         """
-        if self.shares is None or self.opened is not None:
-            raise RunError("masks: nothing was shared for this sum, or it was opened already; begin again")
+        if self.ciphers is None:
+            raise RunError("masks: nothing was shared for this sum; begin again")
         digest = hashlib.sha256()
         for name in sorted(arrays):
             digest.update(f"{name}\x1f{arrays[name].dtype.str}\x1f{arrays[name].shape}\x1e".encode())
@@ -183,13 +202,14 @@ class MarketMasks:
         digest.update("\x1f".join([context, *sorted(received)]).encode())
         if self.used not in {"", digest.hexdigest()}:
             raise RunError("masks: something else was sent under these masks before; begin again")
-        self.used = digest.hexdigest()
-        own = self.shares[self.market]
-        self.shares = {self.market: own}
-        for name, encrypted in sorted(received.items()):
-            self.shares[name] = self._opened_bundle(name, encrypted)
-        if len(self.shares) < self.threshold:
-            raise RunError(f"masks: {len(self.shares)} markets take part, {self.threshold} are needed")
+        if self.shares is not None:  # not opened yet
+            shares = {self.market: self.shares[self.market]}
+            for name, encrypted in sorted(received.items()):
+                shares[name] = self._opened_bundle(name, encrypted)
+            if len(shares) < self.threshold:
+                raise RunError(f"masks: {len(shares)} markets take part, {self.threshold} are needed")
+            self.shares, self.members = shares, sorted(shares)
+        self.used, self.context = digest.hexdigest(), context
         result, terms = dict(arrays), replace(self.terms, context=context)
         streams = {**{name: self._common(name) for name in received}, self.market: bytes.fromhex(self.seed)}
         for name in sorted(result):
@@ -200,14 +220,15 @@ class MarketMasks:
             result[name] = total
         return result
 
-    def open(self, survivors: Sequence[str]) -> dict[str, str]:
+    def open(self, survivors: Sequence[str], total: str = "") -> dict[str, str]:
         """The shares that the sum of ``survivors`` needs: of their own masks, and of the keys of those who dropped out.
 
-        Over one set only: shares of both kinds of one market would bare what it sent. Asked again for the same, as
-        after a lost answer, it says the same; the secrets behind it are forgotten.
+        Over one set only: shares of both kinds of one market would bare what it sent. ``total``: digest of the masked
+        sum, by which the opened one is known when it comes back. Asked again for the same, as after a lost answer, it
+        says the same; the others' shares are forgotten.
         """
         if self.opened is not None and self.answer is not None:
-            if sorted(survivors) != self.opened:
+            if sorted(survivors) != self.opened or total != self.total:
                 raise RunError("masks: this sum was opened before, over other markets")
             return self.answer
         if self.shares is None or not self.used:
@@ -217,24 +238,22 @@ class MarketMasks:
             raise RunError(
                 f"masks: a sum over {len(came)} markets is refused; {self.threshold} of the sharing are needed"
             )
-        self.opened = sorted(came)
+        self.opened, self.total = sorted(came), total
         self.answer = {name: held[_SEED if name in came else _KEY] for name, held in sorted(self.shares.items())}
-        self.shares, self.encryption, self.masking, self.seed = None, "", "", ""
+        self.shares = None
         return self.answer
+
+    def over(self) -> "MarketMasks":
+        """Without keys and shares: what is left when the next sum begins, to know again what came of this one."""
+        return replace(self, encryption="", masking="", seed="", ciphers=None, shares=None, answer=None)
 
     def to_json(self) -> str:
         """As it lies on the market's disk."""
         return json.dumps(
             {
-                **{
-                    name: getattr(self, name)
-                    for name in ("market", "encryption", "masking", "seed", "threshold", "used", "what")
-                },
+                **{name: getattr(self, name) for name in _PLAIN},
                 "terms": vars(self.terms),
                 "announcements": {name: vars(found) for name, found in self.announcements.items()},
-                "shares": self.shares,
-                "opened": self.opened,
-                "answer": self.answer,
             }
         )
 
@@ -276,17 +295,68 @@ def unmask(
     ``announcements``: of all who shared; ``opened``: by market that answered, the share of every one of them.
     Raises :class:`RunError` where too few answered, or what they gave does not fit what was announced.
     """
+    return without_masks(
+        totals, terms, announcements, survivors, secrets_of(announcements, survivors, opened, threshold)
+    )
+
+
+def secrets_of(
+    announcements: Mapping[str, Announcement],
+    survivors: Sequence[str],
+    opened: Mapping[str, Mapping[str, str]],
+    threshold: int,
+) -> dict[str, str]:
+    """By market, what its masks come from: the own seed of one that came, the private key of one that did not."""
     if len(opened) < threshold:
         raise RunError(f"masks: {len(opened)} markets opened their shares, {threshold} are needed; nothing is revealed")
-    secret = {name: _combined(name, announcements, survivors, opened, threshold) for name in sorted(announcements)}
-    result = {name: np.array(total) for name, total in totals.items()}
-    for name, total in result.items():
+    return {name: _combined(name, announcements, survivors, opened, threshold) for name in sorted(announcements)}
+
+
+def without_masks(
+    totals: Mapping[str, Ring],
+    terms: Terms,
+    announcements: Mapping[str, Announcement],
+    survivors: Sequence[str],
+    secret: Mapping[str, str],
+) -> dict[str, Ring]:
+    """Sums without the masks that ``secret`` makes, see :func:`secrets_of`."""
+    return {
+        name: total - _masks_in(total, name, terms, announcements, survivors, secret) for name, total in totals.items()
+    }
+
+
+def with_masks(
+    sums: Mapping[str, Ring],
+    terms: Terms,
+    announcements: Mapping[str, Announcement],
+    survivors: Sequence[str],
+    secret: Mapping[str, str],
+) -> dict[str, Ring]:
+    """The way back, at a market. Raises :class:`RunError` for a secret that is not the one that was announced."""
+    for name, announced in sorted(announcements.items()):
+        if not _fits(secret.get(name, ""), announced, name in survivors):
+            raise RunError(f"masks: what is said of the masks of market {name!r} does not fit what it announced")
+    return {
+        name: total + _masks_in(total, name, terms, announcements, survivors, secret) for name, total in sums.items()
+    }
+
+
+def _masks_in(
+    like: Ring,
+    name: str,
+    terms: Terms,
+    announcements: Mapping[str, Announcement],
+    survivors: Sequence[str],
+    secret: Mapping[str, str],
+) -> Ring:
+    """All masks that a sum over ``survivors`` holds."""
+    result = np.zeros_like(like)
+    for market in sorted(survivors):
+        result += mask_of(bytes.fromhex(secret[market]), terms, name, like)
+    for dropped in sorted(set(announcements) - set(survivors)):
         for market in sorted(survivors):
-            total -= mask_of(bytes.fromhex(secret[market]), terms, name, total)
-        for dropped in sorted(set(announcements) - set(survivors)):
-            for market in sorted(survivors):
-                common = mask_of(_agreed(secret[dropped], announcements[market].masking), terms, name, total)
-                total += common if dropped < market else -common  # what the survivor did, undone
+            common = mask_of(_agreed(secret[dropped], announcements[market].masking), terms, name, like)
+            result += -common if dropped < market else common  # what the survivor did
     return result
 
 
@@ -356,14 +426,19 @@ def _combined(
     for chosen in itertools.islice(itertools.combinations(shares, threshold), _TRIES):  # a false share spoils its own
         try:
             secret = combine_shares([bytes.fromhex(share) for share in chosen]).decode()
-            announced = announcements[name]
-            if name in survivors and _commitment(secret) == announced.commitment:
-                return secret
-            if name not in survivors and _public(secret) == announced.masking:
-                return secret
         except (ValueError, IndexError):
             continue
+        if _fits(secret, announcements[name], name in survivors):
+            return secret
     raise RunError(f"masks: the shares of market {name!r} do not fit what it announced; the sum stays closed")
+
+
+def _fits(secret: str, announced: Announcement, came: bool) -> bool:
+    """Whether a secret is what was announced: the seed of a market that came, the key of one that did not."""
+    try:
+        return _commitment(secret) == announced.commitment if came else _public(secret) == announced.masking
+    except ValueError:
+        return False
 
 
 def _public(private: str) -> str:

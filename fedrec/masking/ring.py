@@ -5,6 +5,7 @@ over the number of markets, a sum of as many cannot wrap around, and it is off b
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,3 +69,11 @@ def fitting(members: int, largest: float) -> Format:
     """32 bits with the finest power of two as a step that still leaves room for ``largest``."""
     limit = Format(32, 1.0, members).limit
     return Format(32, 2.0 ** math.ceil(math.log2(largest / limit)), members)
+
+
+def rings(arrays: Mapping[str, Array]) -> dict[str, Ring]:
+    """Arrays that came as integers of a ring; raises ``ValueError`` for any other."""
+    for name, array in arrays.items():
+        if array.dtype not in {np.dtype(np.uint32), np.dtype(np.uint64)}:
+            raise ValueError(f"{name}: {array.dtype} is no ring of integers")
+    return {name: np.asarray(array, array.dtype) for name, array in arrays.items()}

@@ -95,6 +95,11 @@ def _masks(recipe: Recipe) -> str | None:
             f"federation.aggregation {recipe.federation.aggregation!r} looks at every market's numbers, which masks "
             "hide; set it to mean"
         )
+    if recipe.federation.participation < 1:
+        return (
+            "federation.participation: sums over changing sets of markets are equations for single ones, so every "
+            "market is in every masked sum; set it to 1"
+        )
     if recipe.update.compression != "none":
         return f"update.compression {recipe.update.compression!r}: what is masked cannot be compressed; set it to none"
     if recipe.federation.max_share < 1 and recipe.uses_codes and "federated" in recipe.evaluation.methods:

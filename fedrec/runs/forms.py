@@ -179,6 +179,7 @@ class Journal(_Form):
     bytes_down: int
     seconds: dict[str, FiniteFloat]
     chosen: dict[str, Any]
+    summed: list[str] | None = None
 
 
 def check_form(form: type[BaseModel], value: Any, origin: str) -> None:

@@ -15,6 +15,7 @@ class Journal:
     bytes_down: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     chosen: dict[str, Any] = field(default_factory=dict)  # which round's model was taken, and by whom
+    summed: list[str] | None = None  # over whom the last masked sum was opened
 
     def to_json(self) -> dict[str, Any]:
         """As it is written."""
@@ -23,4 +24,4 @@ class Journal:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Journal":
         """As it was written."""
-        return cls(**{entry.name: value[entry.name] for entry in fields(cls)})
+        return cls(**{entry.name: value[entry.name] for entry in fields(cls) if entry.name in value})

@@ -137,6 +137,38 @@ def test_a_market_may_drop_out_at_any_step(action: str, four: Path, tmp_path: Pa
     assert [entry["market"] for entry in record["rejected"]] == ([] if action == "query.unmask" else ["bravo"])
 
 
+class Leaving(Failing):
+    """The markets' app; one market answers no round after the first."""
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        kind, later = message.metadata.message_type, message.metadata.group_id != "1"
+        if context.node_config["market"] == self.market and kind == "train.pretrain" and later:
+            return Message(Error(1, "gone"), reply_to=message)
+        return client_app(message, context)
+
+
+def test_who_drops_out_takes_another_along_and_both_stay_away(tmp_path: Path) -> None:
+    """Of six and seven markets a server would know the seventh. Stage two reaches all of them."""
+    names = ("alfa", "bravo", "charlie", "delta", "echo", "foxtrot", "golf")
+    data = tmp_path / "data"
+    write_synthetic_markets(data, SynthSettings(markets=names, users=40, items=50, topics=5, skew=0.95, seed=5))
+    summary = start("fecosr", [*HASHED, "federation.patience=9"], data, tmp_path / "run", Leaving("bravo"))
+    accepted = [record["accepted"] for record in summary["rounds"]]
+    assert accepted[0] == list(names)
+    assert len(accepted[1]) == 5
+    assert accepted[1] == accepted[2]
+    (other,) = set(names) - {"bravo"} - set(accepted[1])
+    reasons = {one["market"]: one["reason"] for one in summary["rounds"][1]["rejected"]}
+    assert reasons == {"bravo": "error 1: gone", other: "stays out with one that dropped out"}
+    assert all(figures["results"] for figures in summary["markets"].values())
+
+
+def test_of_few_markets_none_can_drop_out_after_a_sum(four: Path, tmp_path: Path) -> None:
+    """Two of four are below the threshold: the rounds reveal nothing."""
+    with pytest.raises(RunError, match="below quorum 3 times"):
+        start("fecosr", [*HASHED, "federation.rounds=9"], four, tmp_path / "run", Leaving("bravo"))
+
+
 @pytest.mark.parametrize("action", ["query.mask_keys", "query.mask_shares", "train.pretrain", "query.unmask"])
 def test_below_the_threshold_the_round_fails(action: str, synthetic: Path, tmp_path: Path) -> None:
     """Of three markets all three are needed."""
@@ -157,6 +189,7 @@ def test_a_change_that_does_not_fit_keeps_the_market_out(synthetic: Path, tmp_pa
         ("update.compression=int8", "cannot be compressed"),
         ("update.compression=top-k", "cannot be compressed"),
         ("federation.faults.late=0.1", "fits no later one"),
+        ("federation.participation=0.5", "changing sets of markets"),
         ("masks.threshold=0.5", "masks.threshold"),
     ],
 )

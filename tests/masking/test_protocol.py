@@ -42,7 +42,7 @@ class Sum:
     def reveal(self, survivors: list[str], helpers: list[str]) -> dict[str, np.ndarray]:
         totals = {"w": np.sum([self.uploads[name]["w"] for name in survivors], axis=0, dtype=FORM.dtype)}
         opened = {name: self.parts[name].open(survivors) for name in helpers}
-        assert not any(self.parts[name].seed for name in helpers)  # nothing is left to open
+        assert not any(self.parts[name].shares for name in helpers)  # nothing is left to open
         found = unmask(totals, TERMS, self.announcements, survivors, opened, self.threshold)
         return {name: FORM.decode(total) for name, total in found.items()}
 
@@ -167,7 +167,7 @@ def test_no_answer_holds_both_kinds_of_share_of_a_market():
     assert made.parts["jp"].open(survivors) == opened  # as after a lost answer
     with pytest.raises(RunError, match="opened before, over other markets"):
         made.parts["jp"].open([name for name in survivors if name != "uk"])
-    with pytest.raises(RunError, match="opened already"):
+    with pytest.raises(RunError, match="something else was sent"):
         made.parts["jp"].mask({"w": FORM.encode(VALUES["jp"])}, {})
     assert {name for name in opened if opened[name] == held[name]["key"]} == {"de"}
     assert {name for name in opened if opened[name] == held[name]["seed"]} == set(survivors)

@@ -6,10 +6,10 @@ from flwr.serverapp.strategy import FedAdam, FedYogi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedrec.exchange.server_optimiser import ServerOptimiser
 from fedrec.exchange.weights import relative_weights
 from fedrec.recipe import ServerOptimiserSettings
 from strategies.averaging import weighted_average
-from strategies.server_optimiser import ServerOptimiser
 from tests.strategies.flower import flower_replies, numpy_arrays
 from tests.strategies.test_averaging import SHAPES, make_updates
 
