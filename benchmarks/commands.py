@@ -155,6 +155,7 @@ RIDGE = Command("ridge.py XMARKET", ("ridge",))
 _EPSILONS = "--epsilon inf,16,8,4,2,1 --seeds 2 --set 'data.markets=[in, jp, de, ca]'"
 PRIVACY_FECOSR = Command(f"privacy.py fecosr XMARKET {_EPSILONS} --set federation.rounds=20", ("privacy_fecosr",))
 PRIVACY_FEDMM = Command(f"privacy.py fedmm XMARKET {_EPSILONS}", ("privacy_fedmm",))
+BLACK_BOX = Command("black_box.py XMARKET", ("black_box", "one_user"))
 PRIVATE_STEPS = Command("private_steps.py XMARKET --market uk", ("private_steps",))
 SINGLE_MARKET_PAIRS = Command("single_market_pairs.py XMARKET", ("single_market_pairs",))
 MASKS = Command("masks.py", ("masks",))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from commands import MASKS, PRIVACY_FECOSR, PRIVACY_FEDMM, PRIVATE_STEPS, SINGLE_MARKET_PAIRS
+from commands import BLACK_BOX, MASKS, PRIVACY_FECOSR, PRIVACY_FEDMM, PRIVATE_STEPS, SINGLE_MARKET_PAIRS
 
 from tables.figures import MARKETS, MissingRowsError, as_measured, by, label, markdown, mean, rows_of
 from tables.table import Table
@@ -64,6 +64,8 @@ TABLES = (
     Table("privacy-fecosr-ca", _PAGE, lambda: privacy("fecosr", ACCURACY, "ca"), (PRIVACY_FECOSR,)),
     Table("privacy-fecosr-leaks", _PAGE, lambda: privacy("fecosr", LEAKS), (PRIVACY_FECOSR,)),
     Table("privacy-fedmm", _PAGE, lambda: privacy("fedmm", _OF_CODES), (PRIVACY_FEDMM,)),
+    Table("black-box", _PAGE, lambda: as_measured("black_box"), (BLACK_BOX,)),
+    Table("one-user", _PAGE, lambda: as_measured("one_user"), (BLACK_BOX,)),
     Table("private-steps", _PAGE, lambda: as_measured("private_steps"), (PRIVATE_STEPS,)),
     Table("masks", _PAGE, lambda: as_measured("masks"), (MASKS,)),
     Table("single-market-pairs", _PAGE, single_market_pairs, (SINGLE_MARKET_PAIRS,)),

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from fedrec.files import read_json, read_json_lines, reading, write_atomic
 from fedrec.offline import go_offline
-from fedrec.report.audit import attack_rows, audit_lines
+from fedrec.report.audit import attack_rows, audit_lines, black_box_lines, black_box_rows
 from fedrec.report.tables import print_lines, print_table
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="folder of a finished run")]
@@ -19,9 +19,16 @@ def audit(
     left_out: Annotated[
         float, typer.Option(help="share of the users left out of the replay, where all took part in the run")
     ] = 0.2,
+    black_box: Annotated[
+        int, typer.Option(help="instead: so many answers of a market with and without one user; what they prove")
+    ] = 0,
+    market: Annotated[str | None, typer.Option(help="of --black-box; default: the smallest")] = None,
 ) -> None:
     """Attack a finished run: what can server and peers tell of its users from what left the markets?"""
     go_offline()  # before Flower is imported
+    if black_box or market is not None:
+        _audit_answers(path, black_box, market)
+        return
     from fedrec.simulation.audit import audit as audit_run
 
     console = Console(markup=False)
@@ -31,6 +38,17 @@ def audit(
         header, rows = attack_rows(result, controls)
         print_table(console, title, header, rows, "after a slash: what popularity elsewhere guesses; AUC .5 is chance")
     print_lines(console, [*audit_lines(result), f"every figure: {path}/audit.json"])
+
+
+def _audit_answers(path: Path, runs: int, market: str | None) -> None:
+    from fedrec.simulation.black_box import audit_answers
+
+    with Console(stderr=True, markup=False).status("") as status:
+        result = audit_answers(path, runs, market, status.update)
+    header, rows = black_box_rows(result)
+    console = Console(markup=False)
+    print_table(console, f"Answers of {result['market']} with and without one user", header, rows)
+    print_lines(console, [*black_box_lines(result), f"every figure: {path}/black-box.json"])
 
 
 def ledger(

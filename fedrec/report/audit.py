@@ -14,6 +14,7 @@ HEADLINES = {
     "items of a user": ("recall@10", "by popularity"),
 }
 _MEMBERSHIP = ("auc", "")
+MOVED_TOLERANCE = 1e-3  # of single precision
 
 
 def headline(attack: str) -> tuple[str, str]:
@@ -72,3 +73,32 @@ def audit_lines(result: Mapping[str, Any]) -> list[str]:
             f"(so many can prove {found['provable']:.2f} at most)"
         )
     return lines
+
+
+def black_box_rows(result: Mapping[str, Any]) -> tuple[Row, list[Row]]:
+    """One row a kind of release: what is stated, and what the answers prove."""
+    header = ["release", "stated", "proved", "fitted", "provable", "moved by", "verdict"]
+    rows: list[Row] = [
+        [
+            found["what"],
+            *(f"{found[name]:.2f}" for name in ("epsilon_stated", "epsilon_at_least", "fitted", "provable", "moved")),
+            "IT IS BROKEN" if is_broken(found) else "not refuted",
+        ]
+        for found in result["releases"]
+    ]
+    return header, rows
+
+
+def is_broken(found: Mapping[str, float]) -> bool:
+    """Whether answers prove more than is stated, or the sum before noise moved by more than one user's share."""
+    return found["epsilon_at_least"] > found["epsilon_stated"] or found["moved"] > 1 + MOVED_TOLERANCE
+
+
+def black_box_lines(result: Mapping[str, Any]) -> list[str]:
+    """What the columns mean."""
+    return [
+        f"proved: epsilon at delta {result['delta']:g}, at 95 % confidence, by counts of {result['runs']} answers "
+        "each way, each of a fresh secret, in a round that has all of the epsilon; so many prove `provable` at most",
+        "fitted: the same if both kinds of answer were normally distributed, which they need not be",
+        "moved by: how far the sum before noise moved with the user, in shares of one user; 1 is accounted for",
+    ]

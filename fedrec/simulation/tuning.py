@@ -82,8 +82,10 @@ def require_tunable(reference: str, overrides: Sequence[str]) -> str:
     recipe = load_recipe(reference, overrides)
     if _METHOD not in recipe.evaluation.methods:
         raise UserError(f"evaluation.methods {recipe.evaluation.methods}: validation chooses by federated; add it")
-    if recipe.privacy.reports == "withheld":
-        raise UserError("privacy.reports withheld: validation figures stay in the markets; set it to outside")
+    if recipe.privacy.on and recipe.privacy.reports != "outside":
+        raise UserError(
+            f"privacy.reports {recipe.privacy.reports}: validation figures stay in the markets; set it to outside"
+        )
     return "minus LogLoss" if recipe.task == "ctr" else "NDCG@10"
 
 

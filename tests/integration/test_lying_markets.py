@@ -304,7 +304,7 @@ def test_noise_alone_is_no_learning(synthetic: Path, tmp_path: Path) -> None:
         "evaluation.methods=[federated]",
         "semantics.kind=hashing",
         "market_privacy.noise_multiplier=1",
-        "market_privacy.delta=0.1",
+        "market_privacy.delta=0.03",
         "federation.participation=0.02",  # nobody is asked in any round, in four runs of five
         "federation.weights=uniform",
         "federation.norm_bound=1e-9",

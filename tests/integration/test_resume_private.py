@@ -22,7 +22,7 @@ WHOLE = [
     "semantics.kind=hashing",
     "federation.weights=uniform",
     "market_privacy.noise_multiplier=0.1",
-    "market_privacy.delta=0.1",
+    "market_privacy.delta=0.03",
     "market_privacy.accountant=rdp",
 ]
 KINDS = {"users": USERS, "users, masked": [*USERS, "masks.enabled=true"], "markets": WHOLE}

@@ -1,0 +1,263 @@
+"""``fedrec audit --black-box``: a market's own answers with and without one user, under many fresh secrets.
+
+The market's app is asked, as a coordinator asks it; nothing is known of it but what it answers. Only where to look is
+found out from inside: in which direction the sum before noise moves with the user, from secrets that are not used
+again. One round has the whole epsilon of the recipe, so that there is as much to see as may be.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from flwr.app import ConfigRecord, Context, RecordDict
+from numpy.typing import NDArray
+
+from clients.app import app as market_app
+from clients.contenders import item_codes, make_sequential_trainer
+from clients.instruction import Instruction
+from clients.memory import tensors
+from clients.node import MarketNode, open_node
+from clients.privacy import market_plan, private_steps
+from clients.question import asked, made_of
+from fedrec.attacks.black_box import best_threshold, proof
+from fedrec.data.columns import Columns
+from fedrec.data.erase import erase_user
+from fedrec.data.store import MarketStore
+from fedrec.errors import RunError, UserError
+from fedrec.exchange.declaration import CATALOGUE, GRAM, PRETRAIN
+from fedrec.exchange.noised_pairs import PAIRS, pair_statistic
+from fedrec.exchange.payload import Array
+from fedrec.files import write_json
+from fedrec.models.sequential import build_model
+from fedrec.privacy.accounting import epsilon
+from fedrec.privacy.noise import SECRET_BYTES
+from fedrec.privacy.plan import PAIRS as PAIRS_RELEASE
+from fedrec.privacy.plan import UPDATE
+from fedrec.privacy.release import Release
+from fedrec.recipe import Recipe, recipe_json
+from fedrec.seeds import numpy_generator
+from fedrec.simulation.nodes import set_identity
+from fedrec.simulation.run import open_finished
+from fedrec.tell import Tell, silent
+from fedrec.threads import single_threaded
+from fedrec.training.private import PrivateSteps, State
+from strategies.records import array_record, instruction, read_answer
+
+_NODE, _RUN = 1, "run"
+_SHORTEST = 4  # interactions of a user, of whom something is learned after two are held out
+_SHADOWS = 8  # secrets that show the direction
+_LEARNING = 0.5  # answers that choose the threshold, for each that is counted
+Floats = NDArray[np.float64]
+
+
+def audit_answers(path: Path, runs: int, name: str | None = None, tell: Tell = silent) -> dict[str, Any]:
+    """What ``runs`` answers of each kind prove, for every kind of release of a finished private run.
+
+    Writes and returns ``black-box.json`` of its folder. ``name``: the market; the smallest by default. Raises
+    :class:`UserError` where nothing that leaves is noised.
+    """
+    if runs < 1:
+        raise UserError(f"--black-box {runs}: how many answers with the user, and as many without; 1 or more")
+    finished = open_finished(path)
+    recipe = alone(finished.recipe)
+    if not recipe.privacy.on:
+        raise UserError(f"{finished.run.path}: not a private run; --black-box tests what noise is said to hide")
+    stores = {store.name: store for store in finished.stores}
+    name = name or min(stores, key=lambda found: (stores[found].users, found))
+    if name not in stores:
+        raise UserError(f"--market {name!r}: not in this run; it has {', '.join(sorted(stores))}")
+    set_identity()
+    with tempfile.TemporaryDirectory(prefix="fedrec-black-box-") as scratch, single_threaded():
+        received = finished.run.markets / name
+        whole = Market(stores[name].path, Path(scratch) / "with", recipe, received)
+        kinds = kinds_of(whole)
+        if not kinds:
+            raise UserError(f"{finished.run.path}: nothing that market {name!r} sends is noised")
+        tell(f"choosing a user of {name}")
+        user = _most_visible(stores[name], whole, Path(scratch), kinds[0])
+        rest = whole.without(stores[name], user, Path(scratch) / "without")
+        releases = [_audited(kind, whole, rest, runs, tell) for kind in kinds]
+    result = {"market": name, "runs": runs, "delta": recipe.privacy.delta, "releases": releases}
+    write_json(path / "black-box.json", result)
+    return result
+
+
+def alone(recipe: Recipe) -> Recipe:
+    """One round, which has all of epsilon; without masks, which hide nothing from those who have the sum."""
+    return recipe.model_copy(
+        update={
+            "federation": recipe.federation.model_copy(update={"rounds": 1}),
+            "masks": recipe.masks.model_copy(update={"enabled": False}),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Market:
+    """One market's app on some data. ``received``: the folder of what it was sent in the run."""
+
+    data: Path
+    state: Path
+    recipe: Recipe
+    received: Path
+
+    @property
+    def _config(self) -> dict[str, str]:
+        text_model = self.recipe.semantics.model or ""
+        name = self.received.name
+        return {"market": name, "data-path": str(self.data), "state-path": str(self.state), "text-model": text_model}
+
+    @cached_property
+    def node(self) -> MarketNode:
+        """As its app opens it; with what it was sent in the run."""
+        node = open_node(Context(1, _NODE, dict(self._config), RecordDict(), {}), _RUN)
+        node.folder.mkdir(parents=True)
+        for path in (node.semantics, node.gram, node.vocabulary, node.codes("federated")):
+            if (self.received / path.name).is_file():
+                shutil.copy2(self.received / path.name, path)
+        return node
+
+    def without(self, store: MarketStore, user: str, folder: Path) -> "Market":
+        """The same market, had this user never been there."""
+        data = folder / "data" / store.name
+        erase_user(store, user, data)
+        return replace(self, data=data, state=folder / "state")
+
+    def renew(self, secret: bytes) -> None:
+        """Another run of the same recipe: another secret, an empty account."""
+        for path in (self.node.budget, self.node.began_with, self.node.ledger):
+            path.unlink(missing_ok=True)
+        self.node.secret.write_bytes(secret)
+
+    def ask(self, action: str, arrays: dict[str, Array] | None = None) -> dict[str, Array]:
+        """The arrays that it answers with."""
+        config = ConfigRecord({"run": _RUN, "recipe": recipe_json(self.recipe), "round": "1"})
+        question = instruction(_NODE, action, 1, config, array_record(arrays) if arrays else None)
+        question.metadata.__dict__["_message_id"] = "audit"
+        reply = market_app(question, Context(1, _NODE, dict(self._config), RecordDict(), {}))
+        answer = read_answer(reply, self.received.name)
+        if answer.error is not None:
+            raise RunError(f"market {self.received.name!r} refused: {answer.error}")
+        return dict(answer.payload.arrays)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of noised answer."""
+
+    what: str
+    release: Release
+    largest: float  # L2 norm of what one user may add
+    before_noise: Callable[[Market], Floats]  # the sum over users that noise is added to, under the market's secret
+    seen: Callable[[Market], Floats]  # what leaves, as numbers in the same order
+
+    def moved(self, whole: Market, rest: Market, secret: bytes) -> Floats:
+        """How the sum before noise moves with the user."""
+        for market in (whole, rest):
+            market.renew(secret)
+        return self.before_noise(whole) - self.before_noise(rest)
+
+
+def kinds_of(market: Market) -> list[Kind]:
+    """What a market releases under its recipe."""
+    plan = market_plan(market.node, market.recipe)
+    clip_norm = market.recipe.privacy.clip_norm
+    update = [Kind(UPDATE, plan.update, clip_norm, _first_sum, _step_seen)] if plan.update is not None else []
+    pairs = [Kind(PAIRS_RELEASE, plan.pairs, 1.0, _pairs, _pairs_seen)] if plan.pairs is not None else []
+    return [*update, *pairs]
+
+
+def _first_sum(market: Market) -> Floats:
+    """Clipped gradients, summed, of the round's first step: the only one whose parameters are known beforehand."""
+    node, recipe, start = market.node, market.recipe, _start(market)
+    question = Instruction(recipe, 1, start, {})
+    trainer = make_sequential_trainer(node, recipe, "federated")
+    trainer.load(tensors(start))
+    steps, _ = private_steps(node, recipe, 1, *(of(node, "federated", question) for of in (asked, made_of)))
+    sums: list[State] = []
+
+    class Recorded(PrivateSteps):
+        def noised(self, total: State, step: int) -> State:
+            sums.append({name: value.double() for name, value in total.items()})
+            return super().noised(total, step)
+
+    trainer.pretrain_privately(Recorded(**{**vars(steps), "release": replace(steps.release, steps=1)}))
+    return _flat({name: value.numpy() for name, value in sums[0].items()})
+
+
+def _step_seen(market: Market) -> Floats:
+    """How the parameters that train moved, against the noised gradients."""
+    start = _start(market)
+    answer = market.ask(PRETRAIN, start)
+    trained = [name for name in start if market.recipe.privacy.trains == "everything" or name.startswith("encoder.")]
+    return _flat({name: start[name] for name in trained}) - _flat({name: answer[name] for name in trained})
+
+
+def _pairs(market: Market) -> Floats:
+    return pair_statistic(market.node.prepare(market.recipe).train.matrix())
+
+
+def _pairs_seen(market: Market) -> Floats:
+    return np.asarray(market.ask(GRAM if market.recipe.sums_counts else CATALOGUE)[PAIRS], np.float64)
+
+
+def _audited(kind: Kind, whole: Market, rest: Market, runs: int, tell: Tell) -> dict[str, Any]:
+    generator = numpy_generator(whole.recipe.seed, "black box", kind.what)
+    delta = whole.recipe.privacy.delta
+    moves = [kind.moved(whole, rest, generator.bytes(SECRET_BYTES)) for _ in range(_SHADOWS)]
+    direction = np.mean(moves, axis=0)
+
+    def answers(count: int, what: str) -> tuple[Floats, Floats]:
+        found = []
+        for number in range(count):
+            tell(f"{kind.what}: {what}, {number + 1} of {count}")
+            for market in (rest, whole):
+                market.renew(generator.bytes(SECRET_BYTES))
+                found.append(float(kind.seen(market) @ direction))
+        return np.array(found[::2]), np.array(found[1::2])
+
+    threshold = best_threshold(
+        *answers(max(1, round(_LEARNING * runs)), "answers that choose the threshold"), runs, delta
+    )
+    found = proof(*answers(runs, "answers that are counted"), threshold, delta)
+    return {
+        "what": kind.what,
+        "epsilon_stated": epsilon([kind.release], delta, whole.recipe.privacy.accountant),
+        "epsilon_at_least": found.counted,
+        "fitted": found.fitted,
+        "provable": found.provable,
+        "moved": max(float(np.linalg.norm(move)) for move in moves) / kind.largest,
+    }
+
+
+def _most_visible(store: MarketStore, whole: Market, scratch: Path, kind: Kind) -> str:
+    """Of the users with the longest, the median and a short history, the one who moves the sum before noise most."""
+    lengths = store.rows.group_by(Columns.USER).len().sort("len", Columns.USER)
+    able = lengths.filter(lengths["len"] >= _SHORTEST)
+    if not able.height:
+        raise UserError(f"market {store.name!r}: nobody has {_SHORTEST} interactions; audit another with --market")
+    candidates: list[str] = able[Columns.USER].gather([0, able.height // 2, able.height - 1]).unique().sort().to_list()
+    secret = numpy_generator(whole.recipe.seed, "black box", "user").bytes(SECRET_BYTES)
+    moves = {}
+    for number, user in enumerate(candidates):
+        rest = whole.without(store, user, scratch / f"candidate {number}")
+        moves[user] = float(np.linalg.norm(kind.moved(whole, rest, secret)))
+    return max(moves, key=lambda user: moves[user])
+
+
+def _start(market: Market) -> dict[str, Array]:
+    recipe = market.recipe
+    codes = item_codes(market.node, recipe, "federated") if recipe.model.items == "codes" else None
+    nothing = torch.zeros(0, recipe.semantics.dimension)
+    model = build_model(recipe.model, nothing, recipe.loss.tau, recipe.seed, codes)
+    return {name: value.numpy().copy() for name, value in model.shared_state().items()}
+
+
+def _flat(arrays: Mapping[str, Array]) -> Floats:
+    return np.concatenate([np.asarray(array, np.float64).ravel() for _, array in sorted(arrays.items())])
