@@ -53,6 +53,7 @@ def hello(node: MarketNode, instruction: Instruction) -> Payload:
             "interactions": store.count,
             "has_text": float(store.has_text),
             "has_families": float(store.families is not None),
+            "min_users": float(node.min_users),
         },
         texts={"market": store.name, "device": choose_device(instruction.recipe.training.device).type},
     )

@@ -34,6 +34,7 @@ class Member:
     has_text: bool
     has_families: bool
     device: str
+    min_users: int  # nothing leaves it that fewer are behind, by its own word
 
 
 @dataclass
@@ -252,4 +253,5 @@ class Federation:
             has_text=bool(scalars["has_text"]),
             has_families=bool(scalars["has_families"]),
             device=device,
+            min_users=int(scalars.get("min_users", 1.0)),
         )

@@ -28,6 +28,12 @@ def import_(
     separator: Annotated[str, typer.Option(help="between the columns of a CSV file; tab for a tabulator")] = ",",
     merge: Annotated[list[str] | None, typer.Option(help="NAME=MARKET,MARKET,...: markets that become one")] = None,
     least_users: Annotated[int, typer.Option(help="markets with fewer users are left out")] = 1,
+    items: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV with column item (and title, brand, category, market): all that is sold; private runs need it"
+        ),
+    ] = None,
 ) -> None:
     """Validate a data set once and write one market store per market."""
     from fedrec.data.importers import run_import
@@ -42,6 +48,7 @@ def import_(
         separator=separator,
         merge=parse_merge(merge or []),
         least_users=least_users,
+        items=items,
     )
     report = run_import(kind, source, directory, options)
     for note in report.notes:

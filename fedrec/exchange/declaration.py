@@ -83,9 +83,9 @@ class Declaration:
 
 DECLARATIONS = {
     HELLO: Declaration(
-        scalars="users|items|interactions|has_text|has_families",
+        scalars="users|items|interactions|has_text|has_families|min_users",
         texts="market|device",
-        public="users|items|has_text|has_families|market|device",
+        public="users|items|has_text|has_families|min_users|market|device",
     ),
     VOCABULARY: Declaration(texts="items|learned", public="items|learned"),
     CATALOGUE: Declaration(arrays="first|second|count|pairs", texts="items", public="items"),

@@ -255,6 +255,13 @@ def _privacy(summary: Mapping[str, Any], recipe: Recipe) -> list[str]:
             "No interaction left a market. But no noise was added: what did leave is exact, and nothing bounds what "
             "somebody who sees it may learn. What attacks can tell from it: fedrec audit RUN."
         )
+    fewest = min(market.get("min_users", 1) for market in summary["markets"].values())
+    found.append(
+        f"Every market refused what would leave fewer than {fewest} users to train, validate or test on (min-users)."
+        if fewest > 1
+        else "No market had a floor of users behind what leaves it: min-users was 1, as in every simulation. A recipe "
+        "that leaves one user (a tiny data.user_share) then learns of that one."
+    )
     if recipe.masks.enabled:
         found.append("Sums were masked: the coordinator saw no single market's arrays, only their sum.")
     return found

@@ -115,12 +115,14 @@ def privacy_lines(summary: Mapping[str, Any]) -> list[str]:
     privacy = summary["privacy"]
     if privacy["epsilon"] is None:
         return []
-    replaced = privacy["replace_one"]
+    replaced = privacy.get("replace_one")
+    sizes = ""
+    if replaced is not None:
+        sizes = f"{replaced['epsilon']:.3g} at {replaced['delta']:.2g} to replace one, because sizes are public; "
     return [
         f"privacy: epsilon {privacy['epsilon']:.3g} at delta {privacy['delta']:g} for a {privacy['unit']}, "
         f"{privacy['relation']}, {privacy['sampling']} sampling, by {privacy['accountant'].upper()}; "
-        f"{replaced['epsilon']:.3g} at {replaced['delta']:.2g} to replace one, because sizes are public; "
-        f"{_FIGURES[privacy['reports']]}"
+        f"{sizes}{_FIGURES[privacy.get('reports')]}"
     ]
 
 

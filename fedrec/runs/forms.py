@@ -31,6 +31,7 @@ class Market(_Form):
     users: int
     items: int
     interactions: int | None
+    min_users: int = 1
     evaluated_users: int
     catalogue: int | None
     outside: FiniteFloat | None
@@ -76,23 +77,30 @@ class Seconds(_Form):
     total: FiniteFloat
 
 
+class Replaced(_Form):
+    """The same promise where neighbours have one history in place of another."""
+
+    epsilon: FiniteFloat
+    delta: FiniteFloat
+
+
 class Privacy(_Form):
     """What holds for all markets; all null where nothing is noised."""
 
     unit: str | None
     epsilon: FiniteFloat | None
-    replace_one: dict[str, FiniteFloat] | None
-    reports: Literal["withheld", "noised", "outside"] | None
     delta: FiniteFloat | None
     accountant: str | None
     relation: str | None
     sampling: str | None
     mechanisms: list[str]
+    replace_one: Replaced | None = None
+    reports: Literal["withheld", "noised", "outside"] | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> "Privacy":
         promise = (self.unit, self.delta, self.accountant, self.relation, self.sampling)
-        if self.epsilon is not None and (None in promise or set(self.replace_one or {}) != {"epsilon", "delta"}):
+        if self.epsilon is not None and None in promise:
             raise ValueError("an epsilon without all that it means")
         return self
 

@@ -114,7 +114,7 @@ def _market(member: Mapping[str, Any], scalars: Mapping[str, float], named: set[
         for other, metrics in others.items():  # a market may send what it likes; half an interval is none
             others[other] = {name: parts for name, parts in metrics.items() if set(parts) == {"mean", "low", "high"}}
     return {
-        **{name: member[name] for name in SIZES},
+        **{name: member[name] for name in (*SIZES, "min_users")},
         "evaluated_users": int(scalars.get("users", 0)),
         "catalogue": int(scalars["catalogue"]) if "catalogue" in scalars else None,
         "outside": scalars.get("outside"),

@@ -58,7 +58,7 @@ def test_every_array_that_leaves_was_noised(finished: Path) -> None:
     assert all(entry["provenance"].startswith("noised: multiplier") for entry in arrays)
     assert all("provenance" in entry for entry in entries)
     public = {entry["name"] for entry in entries if entry["provenance"] == "public"}
-    assert public == {"users", "items", "has_text", "has_families", "market", "device", "weight"}
+    assert public == {"users", "items", "has_text", "has_families", "min_users", "market", "device", "weight"}
     in_rounds = {entry["name"] for entry in entries if entry["action"] == "train.pretrain" and entry["kind"] != "array"}
     assert in_rounds == {"weight"}  # no validation, no loss, no duration
 

@@ -21,7 +21,7 @@ class Importer:
 
 
 _EVERY_TABLE = frozenset({"--time-format", "--timezone", "--merge", "--least-users"})
-_TABLE = _EVERY_TABLE | {"--map", "--market"}
+_TABLE = _EVERY_TABLE | {"--map", "--market", "--items"}
 IMPORTERS = {
     "csv": Importer(import_csv, _TABLE | {"--separator"}),
     "parquet": Importer(import_parquet, _TABLE),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from fedrec.data.columns import Columns
 from fedrec.errors import UserError
@@ -31,6 +32,7 @@ class ImportOptions:
     separator: str = ","
     merge: dict[str, tuple[str, ...]] = field(default_factory=dict)  # new market -> markets that become it
     least_users: int = 1  # markets with fewer are left out
+    items: Path | None = None  # file of the items that each market declares; default: those that occur
 
     @property
     def given(self) -> set[str]:
@@ -44,6 +46,7 @@ class ImportOptions:
             "--separator": "separator",
             "--merge": "merge",
             "--least-users": "least_users",
+            "--items": "items",
         }
         return {flag for flag, name in flags.items() if getattr(self, name) != getattr(default, name)}
 

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -18,6 +19,7 @@ from fedrec.errors import UserError
 from fedrec.files import market_name, new_folder
 
 _NO_TEXT = r"[\p{Cc}\p{Zl}\p{Zp}\x{061c}\x{200e}\x{200f}\x{202a}-\x{202e}\x{2066}-\x{2069}]+"
+Declared = Callable[[str, pl.DataFrame], pl.DataFrame]
 MARKET, ROW = "market", "row"  # ROW: where the row stands in the source, for errors
 
 
@@ -55,8 +57,13 @@ def checked(frame: pl.DataFrame, origin: str, options: ImportOptions) -> tuple[p
     return frame.with_columns(values.alias(Columns.VALUE)), notes
 
 
-def write_markets(frame: pl.DataFrame, directory: Path, source: str, options: ImportOptions) -> ImportReport:
-    """Write one store per value of MARKET. ``frame`` is :func:`checked`; text columns become the items' texts."""
+def write_markets(
+    frame: pl.DataFrame, directory: Path, source: str, options: ImportOptions, declared: Declared | None = None
+) -> ImportReport:
+    """Write one store per value of MARKET. ``frame`` is :func:`checked`; text columns become the items' texts.
+
+    ``declared``: what a market sells by its own word, from its name and the items that occur; default: the latter.
+    """
     notes: list[str] = []
     names = {text: market_slug(text) for text in frame[MARKET].unique().sort()}
     by_name: dict[str, str] = {}
@@ -75,13 +82,21 @@ def write_markets(frame: pl.DataFrame, directory: Path, source: str, options: Im
                 notes.append(f"market {name} left out: {len(ids)} users, fewer than {options.least_users}")
                 continue
             users[name] = ids
+            found = item_table(own)
+            items = found if declared is None else declared(name, found)
+            others = len(found.join(items, on=Columns.ITEM, how="anti"))
+            if others:
+                notes.append(
+                    f"market {name}: {others} of {len(found)} items that occur are not declared; under privacy "
+                    "their rows do not count"
+                )
             write_store(
                 scratch / name,
                 name,
                 own,
                 source=source,
                 time_resolution=resolution(own[Columns.TIMESTAMP] + own[Columns.UTC_OFFSET]),
-                items=item_table(own),
+                items=items,
             )
         if not users:
             raise UserError(f"--least-users {options.least_users}: leaves no market of {source}; lower it")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
+from fedrec.data.importers.declared import read_declared
 from fedrec.data.importers.options import REQUIRED, ROLES, ImportOptions
 from fedrec.data.importers.report import ImportReport
 from fedrec.data.importers.table import MARKET, ROW, checked, write_markets
@@ -72,8 +73,9 @@ def import_table(source: Path, frame: pl.DataFrame, directory: Path, options: Im
     if options.market is not None:
         chosen = chosen.with_columns(pl.lit(options.market).alias(MARKET))
     chosen = chosen.with_columns(pl.int_range(2, pl.len() + 2).alias(ROW))  # the header is row 1
+    declared = None if options.items is None else read_declared(options.items).of
     frame, notes = checked(chosen, str(source), options)
-    report = write_markets(frame, directory, str(source.name), options)
+    report = write_markets(frame, directory, str(source.name), options, declared)
     return ImportReport(report.markets, (*notes, *report.notes))
 
 
