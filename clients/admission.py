@@ -12,6 +12,8 @@ from fedrec.exchange.declaration import HELLO
 from fedrec.files import read_json, write_json
 from fedrec.recipe import Recipe, contradiction
 
+_WITH_FAMILIES = {"family", "global-time"}  # protocols that replace items by their families
+
 
 def admit(node: MarketNode, recipe: Recipe, action: str) -> None:
     """Raise :class:`RunError` rather than answer.
@@ -39,6 +41,11 @@ def _allowed(node: MarketNode, recipe: Recipe) -> None:
         raise RunError(
             f"semantics.model {recipe.semantics.model!r} is not what this market loads; "
             "its operator allows it with text-model in the node's configuration"
+        )
+    if recipe.privacy.on and recipe.evaluation.protocol in _WITH_FAMILIES and node.store.families_of_users:
+        raise RunError(
+            "the map of families was made of these users' interactions, so one user more may change everybody's; under "
+            "privacy take a map that others made, or set evaluation.protocol=temporal"
         )
     if node.most_epsilon is None:
         return

@@ -17,7 +17,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from fedrec.data.columns import Columns
-from fedrec.data.store import MarketStore, write_families
+from fedrec.data.store import MarketStore, replace_families
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def write_own_families(stores: Sequence[MarketStore]) -> dict[str, dict[str, str
     """Make :func:`own_families` the map of every store; returns them."""
     maps = own_families(stores)
     for store in stores:
-        write_families(store.path / "families.csv", maps[store.name])
+        replace_families(store, maps[store.name])
     return maps
 
 

@@ -40,6 +40,7 @@ _INTERACTIONS = pl.Schema(
         Columns.UTC_OFFSET: pl.Int32,
     }
 )
+_OF_USERS = "families_of_users"
 _ITEMS = pl.Schema(dict.fromkeys(Columns.ITEMS, pl.String))
 
 
@@ -55,6 +56,7 @@ class MarketStore:
     count: int
     content_hash: str
     source: str
+    families_of_users: bool = False  # whether the map of families was made of the users' interactions
 
     @property
     def interactions(self) -> pl.DataFrame:
@@ -118,8 +120,12 @@ def write_store(
     time_resolution: str,
     items: pl.DataFrame | None = None,
     families: dict[str, str] | None = None,
+    families_of_users: bool = False,
 ) -> None:
     """Write one market. ``items`` defaults to the ids that occur, without text; ``utc_offset`` to zero.
+
+    ``families``: of items that occur or are listed, whoever bought them; ``families_of_users``: see
+    :class:`MarketStore`.
 
     Raises :class:`UserError` for an unsafe name and for an empty market.
     """
@@ -138,7 +144,8 @@ def write_store(
     write_atomic(path / "interactions.parquet", _parquet_bytes(interactions))
     write_atomic(path / "items.parquet", _parquet_bytes(items.select(Columns.ITEMS)))
     if families is not None:
-        write_families(path / "families.csv", {item: families[item] for item in ids if item in families})
+        known = sorted({*ids, *items[Columns.ITEM]})
+        write_families(path / "families.csv", {item: families[item] for item in known if item in families})
     description = {
         "schema": SCHEMA,
         "name": name,
@@ -148,8 +155,17 @@ def write_store(
         "interactions": interactions.height,
         "content_hash": content_hash(interactions),
         "source": source,
+        **({_OF_USERS: True} if families_of_users else {}),
     }
     write_atomic(path / "market.yaml", dump_yaml(description).encode())
+
+
+def replace_families(store: MarketStore, families: dict[str, str]) -> None:
+    """Give a store a map that was made of users' interactions, and note that."""
+    path = store.path / "market.yaml"
+    description: Any = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    write_families(store.path / "families.csv", families)
+    write_atomic(path, dump_yaml({**description, _OF_USERS: True}).encode())
 
 
 def copy_store(store: MarketStore, path: Path, interactions: pl.DataFrame) -> None:
@@ -162,6 +178,7 @@ def copy_store(store: MarketStore, path: Path, interactions: pl.DataFrame) -> No
         time_resolution=store.time_resolution,
         items=store.catalogue,
         families=store.families,
+        families_of_users=store.families_of_users,
     )
 
 
@@ -184,6 +201,7 @@ def open_store(path: Path) -> MarketStore:
             count=_count(values["interactions"]),
             content_hash=str(values["content_hash"]),
             source=cleaned(str(values["source"]), 200),
+            families_of_users=values.get(_OF_USERS, False) is True,
         )
     except (UserError, UnicodeDecodeError, KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, UserError):

@@ -13,7 +13,8 @@ from flwr.app import ConfigRecord
 
 from clients.app import app as client_app
 from fedrec.data.columns import Columns
-from fedrec.data.store import open_store, write_store
+from fedrec.data.families import write_own_families
+from fedrec.data.store import open_store, open_stores, write_store
 from fedrec.errors import RunError, UserError
 from fedrec.exchange.declaration import (
     CATALOGUE,
@@ -351,3 +352,18 @@ def forged(recipe: Recipe, seed: int) -> dict[str, Array]:
     """Parameters of the coordinator's choice."""
     model = build_model(recipe.model, torch.zeros(0, recipe.semantics.dimension), recipe.loss.tau, seed)
     return {name: value.numpy() for name, value in model.shared_state().items()}
+
+
+def test_families_that_were_made_of_the_users_are_no_public_map(synthetic: Path, tmp_path: Path) -> None:
+    """One user more may make a family of two items, and so change what everybody bought."""
+    shutil.copytree(synthetic, tmp_path / "data")
+    write_own_families(open_stores(tmp_path / "data"))
+    for number, (recipe, refused) in enumerate(
+        [
+            (private("evaluation.protocol=family"), True),
+            (private("evaluation.protocol=temporal"), False),
+            (plain("evaluation.protocol=family"), False),
+        ]
+    ):
+        answer = Market(tmp_path / "data", tmp_path / str(number)).ask(CATALOGUE, recipe)
+        assert ("made of these users' interactions" in str(answer.error)) == refused, answer.error

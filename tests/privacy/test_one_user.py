@@ -103,7 +103,10 @@ class Market:
     """A market's app as a coordinator sees it; every market here has one secret."""
 
     def __init__(self, folder: Path, frame: pl.DataFrame, items: pl.DataFrame) -> None:
-        write_store(folder / "data" / "alfa", "alfa", frame, source="test", time_resolution="day", items=items)
+        listed = items["item_id"].to_list()
+        families = {item: listed[place // 2 * 2] for place, item in enumerate(listed[:30])}  # given, not made of users
+        own = {"source": "test", "time_resolution": "day", "items": items, "families": families}
+        write_store(folder / "data" / "alfa", "alfa", frame, **own)
         self.folder = folder
         secret = folder / "state" / "run" / "markets" / "alfa" / "secret"
         secret.parent.mkdir(parents=True)
@@ -134,8 +137,9 @@ def shared(recipe: Recipe) -> dict[str, np.ndarray]:
         ["data.user_share=0.6"],
         ["evaluation.holdout=basket"],
         ["evaluation.protocol=global-time", "evaluation.cut_date=2020-03-01"],
+        ["evaluation.protocol=family"],
     ],
-    ids=["default", "dropout", "ties", "share", "baskets", "cut"],
+    ids=["default", "dropout", "ties", "share", "baskets", "cut", "families"],
 )
 def test_no_release_moves_by_more_than_one_users_share(
     overrides: list[str], base: tuple[pl.DataFrame, pl.DataFrame], measured: Measured, tmp_path: Path
