@@ -107,8 +107,8 @@ def test_bounds_of_a_gaussian_mechanism_stay_below_its_epsilon(shift: float, cou
     assert fitted(*draw(count), 1e-5) <= 1.3 * stated + 1
 
 
-def test_four_hundred_answers_that_are_all_right_prove_four_point_six() -> None:
-    """By hand: of 400, none is refuted at 1 - .0125^(1/400) and all are at .0125^(1/400)."""
+def test_four_hundred_answers_that_are_all_right_prove_four_point_five() -> None:
+    """By hand: of 400, all of one kind leave .0125^(1/400) for the chance of one, and what is left of it for the other."""
     most = 0.0125 ** (1 / 400)
     found = counted(np.zeros(400), np.ones(400), 0.5, 1e-5)
     assert found == pytest.approx(math.log((most - 1e-5) / (1 - most)))
