@@ -5,7 +5,7 @@ the sum is open. A market answers one message at a time (:func:`clients.messages
 same state would undo what it is there for.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from clients.instruction import Instruction
 from clients.memory import FileMemory
 from clients.node import MarketNode
-from clients.question import stands_for
 from fedrec.errors import RunError
 from fedrec.exchange.declaration import CATALOGUE, CODEBOOK, GRAM, PRETRAIN
 from fedrec.exchange.keys import read_keys
@@ -26,7 +25,7 @@ from fedrec.exchange.noised_pairs import PAIRS, symmetric, triangle_of
 from fedrec.exchange.payload import Array, Origin, Payload
 from fedrec.exchange.pipeline import Stage
 from fedrec.exchange.weights import weights_by_market
-from fedrec.files import append_json_line, exclusively, read_json_lines, write_atomic
+from fedrec.files import append_json_line, exclusively, read_json, read_json_lines, write_atomic, write_json
 from fedrec.masking.following import OpenedSum, check_follows, follow, told_apart
 from fedrec.masking.protocol import (
     ANNOUNCED,
@@ -53,9 +52,13 @@ def announce(node: MarketNode, instruction: Instruction) -> Payload:
     Asked again for the same sum, it goes on with the keys it has: what was masked once is masked the same again.
     """
     terms = _terms(node, instruction)
-    known = _known(node, terms.action).get(terms.round)
+    known, before = _known(node, terms.action).get(terms.round), _sets(node)
     masks = known if known is not None and known.seed else MarketMasks.begin(node.store.name, terms)
-    own = masks.announce(_identity(node), _weight(node, instruction.recipe, terms.action))
+    own = masks.announce(_identity(node), _weight(node, instruction.recipe, terms.action), before)
+    if masks.opened is None and {tuple(names) for names in own.sets} != before:  # others must know of all of them
+        masks = MarketMasks.begin(node.store.name, terms)
+        own = masks.announce(_identity(node), _weight(node, instruction.recipe, terms.action), before)
+    write_json(_under_way(node), {"sum": terms.bytes().decode()})
     _save(node, masks)
     return Payload(texts={name: getattr(own, name) for name in ANNOUNCED})
 
@@ -67,11 +70,13 @@ def share(node: MarketNode, instruction: Instruction) -> Payload:
         raise RunError("masks: announcements of unequal length")
     announcements = [Announcement(*row) for row in zip(*columns, strict=True)]
     threshold = _number(instruction, "threshold")
-    least = max(node.least_markets, default_threshold(instruction.recipe.masks.threshold, len(announcements)))
+    known = _known_keys(node)
+    share_of_all = default_threshold(instruction.recipe.masks.threshold, len(announcements))
+    least = max(node.least_markets, share_of_all, len(known) // 2 + 1)  # any two sums have a market in common
     if threshold < least:
         raise RunError(f"masks: a threshold of {threshold} markets is refused; this node asks for {least}")
     masks = _load(node, _terms(node, instruction))
-    shares = masks.share(announcements, _known_keys(node), threshold)
+    shares = masks.share(announcements, known, threshold)
     _save(node, masks)
     return Payload(texts={f"for.{name}": text for name, text in shares.items()})
 
@@ -82,20 +87,23 @@ def open_shares(node: MarketNode, instruction: Instruction) -> Payload:
     What was summed over whom is remembered, on the operator's host over all runs (see :func:`_remember`).
     """
     terms, survivors = _terms(node, instruction), sorted(instruction.texts.get("survivors", []))
-    weights = "" if terms.action in {CATALOGUE, GRAM} else instruction.recipe.federation.weights
+    recipe = instruction.recipe
+    weighed = "" if terms.action in {CATALOGUE, GRAM} else f"{recipe.federation.weights}, private {recipe.privacy.on}"
     masks = _load(node, terms)
+    under_way = read_json(_under_way(node)) if _under_way(node).is_file() else {}
+    if masks.opened is None and under_way.get("sum") != terms.bytes().decode():
+        raise RunError("masks: another sum was begun since; this one is not opened, begin it again")
     (total,) = instruction.texts.get("total", [""])[:1] or [""]
     opened = masks.open(survivors, total)
     line = {
-        "data": node.store.fingerprint,
-        "action": terms.action,
+        **_place(node, recipe, terms.action),
         "round": terms.round,
-        "recipe": stands_for(instruction.recipe),
         "what": masks.what,
         "over": survivors,
-        "by": weights,
+        "by": weighed,
     }
-    _remember(_memory(node), line)
+    told = [names for found in masks.announcements.values() for names in found.sets]
+    _remember(_memory(node), line, told)
     _save(node, masks)
     return Payload(texts={f"of.{name}": text for name, text in opened.items()})
 
@@ -119,7 +127,10 @@ def follow_sum(
     if number in known and known[number].used:
         return
     before = {n: masks for n, masks in known.items() if n < number and masks.used}
-    latest = max((n for n in _summed(node, instruction.recipe, action) if n < number), default=0)
+    summed = _summed(node, instruction.recipe, action)
+    if number < 1 or (number not in summed and number < max(summed, default=0)):
+        raise RunError(f"masks: round {number} comes after later ones of this seed; nothing is answered")
+    latest = max((n for n in summed if n < number), default=0)
     opened, arrays = OpenedSum.of_texts(instruction.texts, instruction.opened), instruction.arrays
     memory = FileMemory(node.folder, f"base-{action}")
     state: dict[str, Array] = {}
@@ -256,17 +267,39 @@ def _memory(node: MarketNode) -> Path:
 
 
 def _summed(node: MarketNode, recipe: Recipe, action: str) -> set[int]:
-    """The rounds of this recipe whose sums were opened, whatever the run was called."""
-    own = {"data": node.store.fingerprint, "action": action, "recipe": stands_for(recipe)}
+    """The rounds of this seed whose sums were opened, whatever the run was called."""
+    own = _place(node, recipe, action)
     lines = read_json_lines(_memory(node)) if _memory(node).is_file() else []
     return {int(line["round"]) for line in lines if _alike(line, own, *own)}
 
 
-def _remember(memory: Path, opened: dict[str, Any]) -> None:
+def _place(node: MarketNode, recipe: Recipe, action: str) -> dict[str, Any]:
+    """What a round of an action belongs to, whatever a run is called, and whatever else its recipe says.
+
+    Recipes that differ in a clip norm or a learning rate treat one market otherwise than the rest. Another seed begins
+    with unrelated parameters; counts depend on none.
+    """
+    seed = None if action in {CATALOGUE, GRAM} else recipe.seed
+    return {"data": node.store.fingerprint, "action": action, "seed": seed}
+
+
+def _sets(node: MarketNode) -> set[tuple[str, ...]]:
+    """Over whom the sums of these data were opened here."""
+    lines = read_json_lines(_memory(node)) if _memory(node).is_file() else []
+    return {tuple(line["over"]) for line in lines if line.get("data") == node.store.fingerprint}
+
+
+def _under_way(node: MarketNode) -> Path:
+    """The one sum that this market takes part in, whatever the run: what others were told of sums before must hold."""
+    return _memory(node).with_suffix(".now")
+
+
+def _remember(memory: Path, opened: dict[str, Any], told: Sequence[Sequence[str]]) -> None:
     """Note what is summed over whom, by which weights. Raises :class:`RunError` rather than let sums be compared:
 
-    the same was summed before over other markets or by other weights; the same round of the same recipe, whatever the
-    run is called, was another sum; or, of all sums of these data, one market would be in some that all others are not.
+    the same was summed before over other markets, or these data by other weights; the same round of the same seed,
+    whatever the run is called, was another sum; or, of all sums that any of the markets knows of (``told``), one market
+    would be in some that all others are not.
     """
     with exclusively(memory.with_suffix(".lock")):  # other runs have it too
         lines = read_json_lines(memory)
@@ -274,13 +307,15 @@ def _remember(memory: Path, opened: dict[str, Any]) -> None:
             return
         if any(line["what"] == opened["what"] and not _alike(line, opened, "over", "by") for line in lines):
             raise RunError("masks: the same was summed before over other markets or weights; this sum is not opened")
-        if any(_alike(line, opened, "data", "action", "round", "recipe") for line in lines):
+        if any(_alike(line, opened, "data", "action") and not _alike(line, opened, "by") for line in lines):
+            raise RunError("masks: these data were summed by other weights before; this sum is not opened")
+        if any(_alike(line, opened, "data", "action", "round", "seed") for line in lines):
             raise RunError(
-                f"masks: round {opened['round']} of this recipe was another sum before, in this run or another; this "
+                f"masks: round {opened['round']} of this seed was another sum before, in this run or another; this "
                 "one is not opened (a new run needs another seed, or new data)"
             )
         sets = [line["over"] for line in lines if line.get("data") == opened["data"]]
-        alone = told_apart([*sets, opened["over"]])
+        alone = told_apart([*sets, *told, opened["over"]])
         if alone is not None:
             raise RunError(
                 f"masks: with the sums before, this one would tell market {alone!r} from all others; it is not opened"

@@ -27,6 +27,7 @@ from server.federation import Federation
 from strategies.records import Answer
 
 Texts = dict[str, list[str]]
+_TRIES = 3  # to get the shares that open a sum
 
 
 @dataclass
@@ -116,11 +117,15 @@ class MaskedSum:
         _enough(survivors, self.threshold, self.failed)
         question = {"action": [self.terms.action], "survivors": sorted(survivors), "total": [digest(totals)]}
         asked = dict.fromkeys(survivors, question)
-        answers = _good(self.federation.ask_each(UNMASK, asked, self.terms.round), survivors, UNMASK, self.failed)
-        opened = {
-            market: {name.removeprefix("of."): str(text) for name, text in answer.payload.texts.items()}
-            for market, answer in answers.items()
-        }
+        opened: dict[str, dict[str, str]] = {}
+        for _ in range(_TRIES):  # markets that opened go on from this sum alone: one that nobody can read ends the run
+            missing = {market: asked[market] for market in sorted(set(asked) - set(opened))}
+            if not missing or len(opened) >= self.threshold:
+                break
+            replies = self.federation.ask_each(UNMASK, missing, self.terms.round)
+            for market, answer in _good(replies, sorted(missing), UNMASK, self.failed).items():
+                texts = answer.payload.texts
+                opened[market] = {name.removeprefix("of."): str(text) for name, text in texts.items()}
         _enough(opened, self.threshold, self.failed)
         secret = secrets_of(self.announcements, survivors, opened, self.threshold)
         sums = without_masks(totals, self.terms, self.announcements, survivors, secret)

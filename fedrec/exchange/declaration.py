@@ -91,8 +91,8 @@ DECLARATIONS = {
     CATALOGUE: Declaration(arrays="first|second|count|pairs", texts="items", public="items"),
     GRAM: Declaration(arrays="first|second|count|pairs", texts="items", public="items"),
     MASK_KEYS: Declaration(
-        texts="encryption|masking|commitment|weight|signature",
-        public="encryption|masking|commitment|weight|signature",
+        texts="encryption|masking|commitment|weight|sums|signature",
+        public="encryption|masking|commitment|weight|sums|signature",
         longest=4096,
         exact=True,
     ),

@@ -114,14 +114,13 @@ def follow(
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """What a market expects after a sum that it was part of, and the server's state: see :func:`following`.
 
-    A market that did not open its shares was told of no total. It goes by what came: all markets must be told the same
-    parameters, or masks do not cancel, so those who know the total speak for it.
+    A market that did not open its shares was told of no total. What is behind the masks shows it that enough others
+    did; and all must be told the same parameters, or masks do not cancel, so those who know the total speak for it.
     """
     members = masks.members or []
-    if masks.opened is not None:
-        check_sum(opened, masks)
     if not set(opened.over) <= set(members):
         raise RunError(f"masks: round {opened.round} was not over the markets that are named now")
+    check_sum(opened, masks)
     sizes = {name: masks.announcements[name].weight for name in members}
     weights = weights_by_market(recipe.federation.weights, sizes, recipe.federation.max_share)
     total = sum(weights[name] for name in sorted(opened.over))
@@ -132,16 +131,15 @@ def follow(
 
 
 def check_sum(opened: OpenedSum, masks: MarketMasks) -> None:
-    """Raise :class:`RunError` unless this is the sum that ``masks`` was told of when it opened its shares.
+    """Raise :class:`RunError` unless this is the sum that ``masks`` was told of, if it opened its shares.
 
     Under the masks it is the very total whose digest came before the shares were given away. Nobody knew the masks
     then, so a server can be wrong about the sum, but cannot choose what it will have been.
     """
     announcements = {name: masks.announcements[name] for name in masks.members or []}
     terms = Terms(masks.terms.run, masks.terms.action, masks.terms.round, masks.context)
-    over = masks.opened or []
-    total = with_masks(opened.sums, terms, announcements, over, opened.secrets)
-    if list(opened.over) != over or digest(total) != masks.total:
+    total = with_masks(opened.sums, terms, announcements, opened.over, opened.secrets)  # checks the secrets
+    if masks.opened is not None and (list(opened.over) != masks.opened or digest(total) != masks.total):
         raise RunError(f"masks: what came back as the sum of round {opened.round} is not the sum that was opened")
 
 

@@ -78,11 +78,13 @@ class Announcement:
     masking: str  # public key that its common masks come from
     commitment: str  # SHA-256 of its own mask's seed
     weight: str  # how much it weighs in an average, a number
+    sums: str = "[]"  # the sets of markets that it was summed with before, on the same data: JSON lists of names
     signature: str = ""
 
     def signed(self, terms: Terms) -> bytes:
         """What the signature is over."""
-        parts = [terms.bytes().decode(), self.market, self.encryption, self.masking, self.commitment, self.weight]
+        own = [self.market, self.encryption, self.masking, self.commitment, self.weight, self.sums]
+        parts = [terms.bytes().decode(), *own]
         return "\x1e".join(parts).encode()
 
     def check(self) -> None:
@@ -93,9 +95,20 @@ class Announcement:
         bytes.fromhex(self.signature)
         if not 0 < float(self.weight) < _HEAVIEST:
             raise ValueError(f"a weight of {float(self.weight):g}")
+        _ = self.sets
+
+    @property
+    def sets(self) -> list[list[str]]:
+        """``sums``, read; raises ``ValueError`` for what is no list of lists of names."""
+        found = json.loads(self.sums)
+        if not isinstance(found, list) or not all(
+            isinstance(names, list) and all(isinstance(name, str) for name in names) for names in found
+        ):
+            raise ValueError("sums before are no lists of names")
+        return found
 
 
-ANNOUNCED = ("encryption", "masking", "commitment", "weight", "signature")  # in the order of the fields
+ANNOUNCED = ("encryption", "masking", "commitment", "weight", "sums", "signature")  # in the order of the fields
 
 
 @dataclass
@@ -127,12 +140,15 @@ class MarketMasks:
         encryption, masking = (private_key_to_bytes(generate_key_pairs()[0]).decode() for _ in range(2))
         return cls(market, terms, encryption, masking, secrets.token_hex(_SEED_BYTES), {})
 
-    def announce(self, identity: ec.EllipticCurvePrivateKey, weight: float) -> Announcement:
+    def announce(
+        self, identity: ec.EllipticCurvePrivateKey, weight: float, sums: Iterable[Sequence[str]] = ()
+    ) -> Announcement:
         """What to tell everybody, signed by the market's node key; once it was shared for, the same again."""
         if self.market in self.announcements:
             return self.announcements[self.market]
         encryption, masking = _public(self.encryption), _public(self.masking)
-        own = Announcement(self.market, encryption, masking, _commitment(self.seed), repr(float(weight)))
+        before = json.dumps(sorted({tuple(sorted(names)) for names in sums}), separators=(",", ":"))
+        own = Announcement(self.market, encryption, masking, _commitment(self.seed), repr(float(weight)), before)
         return replace(own, signature=sign_message(identity, own.signed(self.terms)).hex())
 
     def share(

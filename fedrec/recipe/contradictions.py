@@ -102,8 +102,11 @@ def _masks(recipe: Recipe) -> str | None:
         )
     if recipe.update.compression != "none":
         return f"update.compression {recipe.update.compression!r}: what is masked cannot be compressed; set it to none"
-    if recipe.federation.max_share < 1 and recipe.uses_codes and "federated" in recipe.evaluation.methods:
-        return "federation.max_share: a masked codebook hides how much each market adds to it; set it to 1"
+    if recipe.federation.max_share < 1:
+        return (
+            "federation.max_share: a bound weighs markets otherwise in every other sum, and sums of other weights are "
+            "equations for single markets; a masked codebook hides besides how much each adds; set it to 1"
+        )
     if recipe.federation.faults.late:
         return "federation.faults.late: an answer to an earlier sum fits no later one; set it to 0"
     return None

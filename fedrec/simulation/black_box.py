@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ from strategies.records import array_record, instruction, read_answer
 
 _NODE, _RUN = 1, "run"
 _SHORTEST = 4  # interactions of a user, of whom something is learned after two are held out
+_FEWEST = 10  # answers of each kind
 _SHADOWS = 8  # secrets that show the direction
 _LEARNING = 0.5  # answers that choose the threshold, for each that is counted
 Floats = NDArray[np.float64]
@@ -62,8 +63,8 @@ def audit_answers(path: Path, runs: int, name: str | None = None, tell: Tell = s
     Writes and returns ``black-box.json`` of its folder. ``name``: the market; the smallest by default. Raises
     :class:`UserError` where nothing that leaves is noised.
     """
-    if runs < 1:
-        raise UserError(f"--black-box {runs}: how many answers with the user, and as many without; 1 or more")
+    if runs < _FEWEST:
+        raise UserError(f"--black-box {runs}: how many answers with the user, and as many without; {_FEWEST} or more")
     finished = open_finished(path)
     recipe = alone(finished.recipe)
     if not recipe.privacy.on:
@@ -168,13 +169,21 @@ def kinds_of(market: Market) -> list[Kind]:
     """What a market releases under its recipe."""
     plan = market_plan(market.node, market.recipe)
     clip_norm = market.recipe.privacy.clip_norm
-    update = [Kind(UPDATE, plan.update, clip_norm, _first_sum, _step_seen)] if plan.update is not None else []
+    users = market.node.store.users
+    update = []
+    if plan.update is not None:
+        before = partial(_first_sum, users=users, release=replace(plan.update, steps=1))
+        update = [Kind(UPDATE, plan.update, clip_norm, before, _step_seen)]
     pairs = [Kind(PAIRS_RELEASE, plan.pairs, 1.0, _pairs, _pairs_seen)] if plan.pairs is not None else []
     return [*update, *pairs]
 
 
-def _first_sum(market: Market) -> Floats:
-    """Clipped gradients, summed, of the round's first step: the only one whose parameters are known beforehand."""
+def _first_sum(market: Market, users: int, release: Release) -> Floats:
+    """Clipped gradients, summed, of the round's first step: the only one whose parameters are known beforehand.
+
+    ``users``, ``release``: of the whole market, for sizes are public constants; a rate that moved with the size would
+    flip the coins of others.
+    """
     node, recipe, start = market.node, market.recipe, _start(market)
     question = Instruction(recipe, 1, start, {})
     trainer = make_sequential_trainer(node, recipe, "federated")
@@ -187,7 +196,7 @@ def _first_sum(market: Market) -> Floats:
             sums.append({name: value.double() for name, value in total.items()})
             return super().noised(total, step)
 
-    trainer.pretrain_privately(Recorded(**{**vars(steps), "release": replace(steps.release, steps=1)}))
+    trainer.pretrain_privately(Recorded(**{**vars(steps), "release": release, "users": users}))
     return _flat({name: value.numpy() for name, value in sums[0].items()})
 
 

@@ -332,6 +332,9 @@ def test_figures_outside_epsilon_answer_one_question_after_training(market: Mark
         assert not market.ask(FINETUNE, recipe, forged(recipe, number)).payload.scalars
     assert market.ask(FINETUNE, recipe, forged(recipe, 2)).payload.scalars["validation"] == told["validation"]
     assert market.ask(REPORT, recipe).payload.scalars
+    for number in range(6, 9):  # a model of the coordinator's choice, and its figures by the other question
+        assert market.ask(FINETUNE, recipe, forged(recipe, number)).error is None
+        assert not market.ask(REPORT, recipe).payload.scalars
 
 
 def test_noised_figures_of_another_model_have_no_budget(market: Market) -> None:

@@ -93,7 +93,7 @@ def test_what_cannot_be_audited_so(finished: Path) -> None:
     with pytest.raises(UserError, match="--black-box 0"):
         audit_answers(finished, 0)
     with pytest.raises(UserError, match="--market 'zulu': not in this run; it has alfa, bravo, charlie"):
-        audit_answers(finished, 3, "zulu")
+        audit_answers(finished, 30, "zulu")
 
 
 @given(st.floats(0.05, 3), st.integers(20, 400), st.integers(0, 1000))
@@ -108,7 +108,7 @@ def test_bounds_of_a_gaussian_mechanism_stay_below_its_epsilon(shift: float, cou
 
 
 def test_four_hundred_answers_that_are_all_right_prove_four_point_five() -> None:
-    """By hand: of 400, all of one kind leave .0125^(1/400) for the chance of one, and what is left of it for the other."""
+    """By hand: all of 400 leave .0125^(1/400) for the chance of one event, and none of 400 the rest for the other."""
     most = 0.0125 ** (1 / 400)
     found = counted(np.zeros(400), np.ones(400), 0.5, 1e-5)
     assert found == pytest.approx(math.log((most - 1e-5) / (1 - most)))

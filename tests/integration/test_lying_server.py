@@ -80,7 +80,7 @@ class Server:
         self, node: str, kind: str, of: Recipe, number: int, run: str, arrays: Arrays | None = None, **more: Any
     ) -> Message:
         content = RecordDict({"config": ConfigRecord({"run": run, "recipe": recipe_json(of), "round": str(number)})})
-        for name, values in (("arrays", arrays), (OPENED, more.pop("sums", None))):
+        for name, values in (("arrays", arrays), (OPENED, more.pop("last", None))):
             if values is not None:
                 content[name] = ArrayRecord({key: FlowerArray(np.asarray(value)) for key, value in values.items()})
         content[TEXTS] = ConfigRecord({name: list(value) for name, value in more.items()})
@@ -98,35 +98,40 @@ class Server:
         survivors: list[str] = NAMES,
         run: str = "run",
         shift: int = 0,
+        among: list[str] = NAMES,
+        threshold: int = THRESHOLD,
     ) -> Attempt:
-        """One masked round. ``shift``: added to the total whose digest the markets are told."""
+        """One masked round ``among`` some. ``shift``: added to the total whose digest the markets are told."""
         found = Attempt(Terms(run, ACTION, number))
-        for name in NAMES:
+        for name in among:
             texts = self._texts(found, name, self.ask(name, "query.mask_keys", of, number, run, action=[ACTION]))
             if texts:
                 found.announcements[name] = Announcement(name, *(str(texts[part]) for part in ANNOUNCED))
         told = list(found.announcements.values())
         columns = {part: [getattr(one, part) for one in told] for part in ("market", *ANNOUNCED)}
         ciphers = {}
-        for name in NAMES:
+        for name in among:
             reply = self.ask(
-                name, "query.mask_shares", of, number, run, action=[ACTION], threshold=[str(THRESHOLD)], **columns
+                name, "query.mask_shares", of, number, run, action=[ACTION], threshold=[str(threshold)], **columns
             )
             ciphers[name] = {key.removeprefix("for."): text for key, text in self._texts(found, name, reply).items()}
-        for name in NAMES:
-            others = [other for other in NAMES if other != name]
+        for name in among:
+            others = [other for other in among if other != name]
             shares = {"members": others, "shares": [str(ciphers[other].get(name, "")) for other in others]}
-            last = {**before.texts(), "sums": before.sums} if before is not None else {}
+            last = {**before.texts(), "last": before.sums} if before is not None else {}
             reply = self.ask(name, ACTION, of, number, run, base, **shares, **last)
             if reply.has_error():
                 found.refusals.setdefault(name, reply.error.reason)
             else:
                 arrays = reply.content.array_records["arrays"]
                 found.uploads[name] = {key: array.numpy() for key, array in arrays.items()}
-        return self._opened(found, of, base, survivors, shift)
+        return self.open(found, of, base, [name for name in survivors if name in among], shift, threshold)
 
-    def _opened(self, found: Attempt, of: Recipe, base: Arrays, survivors: list[str], shift: int) -> Attempt:
-        if not set(survivors) <= set(found.uploads):
+    def open(
+        self, found: Attempt, of: Recipe, base: Arrays, survivors: list[str], shift: int = 0, least: int = THRESHOLD
+    ) -> Attempt:
+        """Ask for the shares of a sum, and read it if enough of them come."""
+        if not survivors or not set(survivors) <= set(found.uploads):
             return found
         totals: dict[str, Ring] = {}
         for name in survivors:
@@ -139,10 +144,10 @@ class Server:
             texts = self._texts(found, name, reply)
             if texts:
                 found.shares[name] = {key.removeprefix("of."): str(text) for key, text in texts.items()}
-        if len(found.shares) >= THRESHOLD:
+        if len(found.shares) >= least:
             sizes = {name: one.weight for name, one in found.announcements.items()}
             terms = replace(found.terms, context=context_of(recipe_json(of), base, [], sizes))
-            secret = secrets_of(found.announcements, survivors, found.shares, THRESHOLD)
+            secret = secrets_of(found.announcements, survivors, found.shares, least)
             sums = without_masks(totals, terms, found.announcements, survivors, secret)
             found.opened = OpenedSum(found.terms.round, survivors, sums, secret)
         found.survivors = survivors
@@ -228,6 +233,9 @@ def test_nor_are_two_markets_less_or_all_of_them_at_other_parameters(server: Ser
         found = server.sum(of, 1, nudged(base), survivors=survivors, run="another")
         assert found.opened is None
         assert "was another sum before" in found.refusals["alfa"]
+    clipped = recipe("update.clip_norm=0.1")  # just below the largest norm, what changes is one market's part
+    found = server.sum(clipped, 1, base, run="clipped")
+    assert "was another sum before" in found.refusals["alfa"]
 
 
 def test_a_round_cannot_be_asked_again_as_the_next(server: Server) -> None:
@@ -241,7 +249,7 @@ def test_a_round_cannot_be_asked_again_as_the_next(server: Server) -> None:
             (None, "nothing came of the sum of round 1"),
             (first.opened, "do not follow from the sum of round 1"),
             (replace(first.opened, sums=nothing), "is not the sum that was opened"),
-            (replace(first.opened, over=without("echo", "golf")), "is not the sum that was opened"),
+            (replace(first.opened, over=without("echo", "golf")), "does not fit what it announced"),
             (replace(first.opened, round=0), "had no part in a last sum of round 0"),
         ):
             found = server.sum(of, 2, start, before, survivors=without("echo", "golf"))
@@ -295,10 +303,77 @@ def test_one_market_does_not_leave_alone(server: Server) -> None:
     assert back.opened is not None  # together they tell nobody apart
 
 
-def test_another_recipe_is_another_sum_over_the_same_markets_or_two_less(server: Server) -> None:
+def test_another_seed_is_another_sum_over_the_same_markets_or_two_less(server: Server) -> None:
     """So that a federation can be trained with another seed on the same data, and still nobody is told apart."""
     assert server.sum(recipe(), 1, untrained(recipe())).opened is not None
     other = recipe("seed=1")
     assert server.sum(other, 1, untrained(other), run="second", survivors=without("echo")).opened is None
     third = recipe("seed=2")
     assert server.sum(third, 1, untrained(third), run="third").opened is not None
+
+
+def test_sums_of_few_that_have_no_market_in_common_are_refused(server: Server) -> None:
+    """The seven, and two disjoint groups of them on nearly the same parameters: what is left is one market's own."""
+    of = recipe()
+    assert server.sum(of, 1, untrained(of)).opened is not None
+    for number, group in enumerate((NAMES[:3], NAMES[4:])):
+        other = recipe(f"training.learning_rate={1e-3 + 1e-9 * (number + 1):.10f}")
+        found = server.sum(other, 1, untrained(other), run=f"group-{number}", among=group, threshold=3)
+        assert found.opened is None
+        assert "this node asks for 4" in found.refusals[group[0]]
+
+
+def test_what_some_were_not_in_the_others_tell_them(server: Server) -> None:
+    """Sums without three pairs leave one market over in a sum of all, which it alone could know."""
+    runs = [without("alfa", "bravo"), without("charlie", "delta"), without("echo", "foxtrot")]
+    opened = []
+    for number, group in enumerate([*runs, NAMES]):
+        of = recipe(f"seed={number}")
+        opened.append(server.sum(of, 1, untrained(of), run=f"run-{number}", among=group).opened is not None)
+    assert not all(opened)
+    assert opened[0]
+
+
+def test_sums_under_way_at_once_are_not_opened_both(server: Server) -> None:
+    """What was told of sums before holds for one sum at a time."""
+    first, second = recipe(), recipe("seed=1")
+    begun = server.sum(first, 1, untrained(first), survivors=[])
+    assert begun.opened is None
+    assert server.sum(second, 1, untrained(second), run="second", survivors=without("echo", "golf")).opened is not None
+    late = server.open(begun, first, untrained(first), NAMES)
+    assert late.opened is None
+    assert "another sum was begun since" in late.refusals["alfa"]
+
+
+@pytest.mark.parametrize("override", ["federation.weights=uniform", "federation.weights=square_root"])
+def test_the_same_data_are_not_summed_by_other_weights(server: Server, override: str) -> None:
+    """Seven weightings of nearly the same seven updates would be seven equations."""
+    of, other = recipe(), recipe(override, "seed=1")
+    assert server.sum(of, 1, untrained(of)).opened is not None
+    found = server.sum(other, 1, untrained(other), run="other")
+    assert found.opened is None
+    assert "by other weights" in found.refusals["alfa"]
+
+
+def test_a_sum_that_nobody_opened_says_nothing_of_the_next_parameters(server: Server) -> None:
+    """All have masked, and none was told a total: made-up secrets do not stand for masks."""
+    of, base = recipe(), untrained(recipe())
+    closed = server.sum(of, 1, base, survivors=[])
+    assert closed.opened is None
+    assert set(closed.uploads) == set(NAMES)
+    nothing = {name: np.zeros_like(array) for name, array in closed.uploads["alfa"].items()}
+    for secret in ("00", "", "zz"):
+        made_up = OpenedSum(1, NAMES, nothing, dict.fromkeys(NAMES, secret))
+        zeros = {name: np.zeros_like(array) for name, array in base.items()}
+        found = server.sum(of, 2, zeros, made_up)
+        assert found.opened is None
+        assert "does not fit what it announced" in found.refusals["alfa"]
+
+
+def test_rounds_do_not_go_backwards(server: Server) -> None:
+    of, base = recipe(), untrained(recipe())
+    assert server.sum(of, 3, base).opened is not None
+    for number in (2, 1, 0, -1):
+        found = server.sum(of, number, base)
+        assert found.opened is None
+        assert any("later ones" in reason or "nothing was" in reason for reason in found.refusals.values())

@@ -190,6 +190,7 @@ def test_a_change_that_does_not_fit_keeps_the_market_out(synthetic: Path, tmp_pa
         ("update.compression=top-k", "cannot be compressed"),
         ("federation.faults.late=0.1", "fits no later one"),
         ("federation.participation=0.5", "changing sets of markets"),
+        ("federation.max_share=0.5", "federation.max_share"),
         ("masks.threshold=0.5", "masks.threshold"),
     ],
 )
