@@ -143,13 +143,15 @@ class MarketMasks:
     def announce(
         self, identity: ec.EllipticCurvePrivateKey, weight: float, sums: Iterable[Sequence[str]] = ()
     ) -> Announcement:
-        """What to tell everybody, signed by the market's node key; once it was shared for, the same again."""
+        """What to tell everybody, signed by the market's node key; asked again, the same."""
         if self.market in self.announcements:
             return self.announcements[self.market]
         encryption, masking = _public(self.encryption), _public(self.masking)
         before = json.dumps(sorted({tuple(sorted(names)) for names in sums}), separators=(",", ":"))
         own = Announcement(self.market, encryption, masking, _commitment(self.seed), repr(float(weight)), before)
-        return replace(own, signature=sign_message(identity, own.signed(self.terms)).hex())
+        own = replace(own, signature=sign_message(identity, own.signed(self.terms)).hex())
+        self.announcements = {self.market: own}
+        return own
 
     def share(
         self, announcements: Iterable[Announcement], known: Mapping[str, ec.EllipticCurvePublicKey], threshold: int

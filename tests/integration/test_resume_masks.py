@@ -1,0 +1,84 @@
+"""Masked runs that are stopped in the middle of a sum and taken up again: the same sums, and the same bytes."""
+
+from pathlib import Path
+
+import pytest
+from flwr.app import Context, Message
+
+from clients.app import app as client_app
+from fedrec.files import read_json_lines
+from fedrec.recipe import Recipe, load_recipe
+from fedrec.simulation.run import prepare_simulation, resume_simulation
+from tests.conftest import QUICK
+from tests.integration.test_codes import fedmm
+
+ADAM = "federation.optimiser.kind=adam"  # has moments, which the markets follow too
+
+
+class Stopped(KeyboardInterrupt):
+    """As by Ctrl-C: nobody handles it."""
+
+
+class Stopping:
+    """The markets' app, in which the run is stopped at the second market that is asked for something in a round."""
+
+    def __init__(self, action: str, number: int) -> None:
+        self.action, self.number, self.seen = action, str(number), 0
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        if (message.metadata.message_type, message.metadata.group_id) == (self.action, self.number):
+            self.seen += 1
+            if self.seen == 2:
+                raise Stopped
+        return client_app(message, context)
+
+
+def sequential() -> Recipe:
+    own = ["semantics.kind=cooccurrence", "evaluation.methods=[federated]", "masks.enabled=true", ADAM]
+    return load_recipe("fecosr", [*QUICK, *own])
+
+
+def codes() -> Recipe:
+    return fedmm("codes.alignment=gram", "evaluation.methods=[federated]", "masks.enabled=true", ADAM)
+
+
+@pytest.fixture(scope="module")
+def whole(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs that nobody stopped."""
+    found = {"fecosr": tmp_path_factory.mktemp("whole") / "fecosr", "fedmm": tmp_path_factory.mktemp("whole") / "fedmm"}
+    prepare_simulation(sequential(), synthetic, found["fecosr"]).start()
+    prepare_simulation(codes(), synthetic, found["fedmm"]).start()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "action", "number"),
+    [
+        ("fecosr", "query.unmask", 0),  # of the item pairs
+        ("fecosr", "query.mask_shares", 2),
+        ("fecosr", "train.pretrain", 2),
+        ("fecosr", "query.unmask", 2),
+        ("fecosr", "query.mask_keys", 3),
+        ("fedmm", "train.codebook", 2),
+        ("fedmm", "query.unmask", 2),
+    ],
+)
+def test_a_stopped_run_ends_as_if_nothing_had_happened(
+    name: str, action: str, number: int, whole: dict[str, Path], synthetic: Path, tmp_path: Path
+) -> None:
+    recipe, out = (sequential() if name == "fecosr" else codes()), tmp_path / "run"
+    stopping = Stopping(action, number)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_simulation(recipe, synthetic, out).start(client_app=stopping)
+    assert stopping.seen == 2
+    summary = resume_simulation(out).start()
+    assert [record["rejected"] for record in summary["rounds"]] == [[]] * len(summary["rounds"])
+    model = Path("shared") / ("model.safetensors" if name == "fecosr" else "codebook/model.safetensors")
+    assert (out / model).read_bytes() == (whole[name] / model).read_bytes()
+
+
+def test_markets_follow_every_round_and_the_ledger_has_no_refusal(whole: dict[str, Path]) -> None:
+    for out in whole.values():
+        lines = read_json_lines(out / "ledger.jsonl")
+        assert not [line for line in lines if line["name"] == "error"]
+        assert len({line["round"] for line in lines if line["action"].startswith("train.")}) > 2
