@@ -75,7 +75,7 @@ def _pipeline(node: MarketNode, instruction: Instruction, action: str) -> Update
     recipe = instruction.recipe
     stages = [*update_stages(recipe.update, FileMemory(node.folder)), _count_stage(node, action, recipe.model.kind)]
     if recipe.privacy.on:
-        question = asked(node, action, instruction)
+        question = asked(node, instruction)
         stages.insert(-1, guard_stage(node, recipe, lambda origin: tells(node, instruction, origin.action, question)))
     if recipe.masks.enabled and action in MASKED:
         stages.insert(-1, mask_stage(node, instruction))

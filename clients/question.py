@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 from clients.instruction import Instruction
 from clients.node import MarketNode
@@ -9,24 +10,29 @@ from fedrec.privacy.noise import digest
 
 
 def made_of(node: MarketNode, name: str, instruction: Instruction) -> str:
-    """What stands for everything that decides how ``name`` trains: the question, and the market's data."""
-    return _hashed(asked(node, name, instruction) + node.store.fingerprint)
+    """What stands for everything that decides how ``name`` trains: the question, the market's data and its codes."""
+    return _hashed(asked(node, instruction) + node.store.fingerprint + _hash(node.codes(name)))
 
 
-def asked(node: MarketNode, name: str, instruction: Instruction) -> str:
-    """What stands for a question about ``name``: the recipe, what came now and what came before.
+def asked(node: MarketNode, instruction: Instruction) -> str:
+    """What stands for a question: the recipe, what came now and what came before.
 
-    Without what decides nothing of it: masks, engines, and which methods there are besides.
+    Without what decides nothing of it: masks, engines, and which methods there are besides. And without anything that
+    is made of users, codes among it: by this everybody's chance is drawn, which one user more must not move.
     """
     recipe = instruction.recipe.model_dump(mode="json", exclude={"masks", "engine", "ray", "name"})
     del recipe["evaluation"]["methods"]
-    return _hashed(json.dumps(recipe, sort_keys=True) + digest(instruction.arrays) + received(node, name))
+    received = _hash(node.semantics) + _hash(node.vocabulary)
+    return _hashed(json.dumps(recipe, sort_keys=True) + digest(instruction.arrays) + received)
 
 
 def received(node: MarketNode, name: str) -> str:
     """What stands for the item vectors, the list of items and the codes that a model of this market is built on."""
-    files = (node.semantics, node.vocabulary, node.codes(name))
-    return "".join(hashlib.sha256(path.read_bytes() if path.is_file() else b"").hexdigest() for path in files)
+    return "".join(map(_hash, (node.semantics, node.vocabulary, node.codes(name))))
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes() if path.is_file() else b"").hexdigest()
 
 
 def _hashed(text: str) -> str:

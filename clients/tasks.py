@@ -164,7 +164,7 @@ def _pretrain_privately(node: MarketNode, instruction: Instruction) -> Payload:
     """One federated round under noise. Nothing leaves but the update, and the market's public size."""
     recipe = instruction.recipe
     trainer = _start(_private_trainer(node, recipe), instruction)
-    question, whole = asked(node, "federated", instruction), made_of(node, "federated", instruction)
+    question, whole = asked(node, instruction), made_of(node, "federated", instruction)
     steps, provenance = private_steps(node, recipe, instruction.round, question, whole)
     trainer.pretrain_privately(steps)
     update = arrays_of(trainer.model.shared_state())

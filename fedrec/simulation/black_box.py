@@ -188,7 +188,7 @@ def _first_sum(market: Market, users: int, release: Release) -> Floats:
     question = Instruction(recipe, 1, start, {})
     trainer = make_sequential_trainer(node, recipe, "federated")
     trainer.load(tensors(start))
-    steps, _ = private_steps(node, recipe, 1, *(of(node, "federated", question) for of in (asked, made_of)))
+    steps, _ = private_steps(node, recipe, 1, asked(node, question), made_of(node, "federated", question))
     sums: list[State] = []
 
     class Recorded(PrivateSteps):

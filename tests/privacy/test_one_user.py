@@ -15,10 +15,12 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordD
 from clients.app import app
 from fedrec.data.store import open_store, write_store
 from fedrec.exchange import noised_pairs
+from fedrec.models.adaptor import ItemCodes
 from fedrec.models.sequential import build_model
 from fedrec.recipe import Recipe, load_recipe, recipe_json
 from fedrec.simulation.nodes import set_identity
 from fedrec.training.private import PrivateSteps
+from server.codebooks import first_arrays
 from tests.conftest import QUICK
 
 DAY, BEGIN = 86400, 1_577_836_800  # 2020-01-01
@@ -165,3 +167,32 @@ def test_no_release_moves_by_more_than_one_users_share(
     assert largest["pairs"] <= 1 + 1e-6, moved
     assert largest["step 0"] <= recipe.privacy.clip_norm * (1 + 1e-3), moved
     assert largest["step 0"] > 0.5 * recipe.privacy.clip_norm  # somebody is clipped: the test has something to see
+
+
+def test_nor_where_items_are_known_by_codes(
+    base: tuple[pl.DataFrame, pl.DataFrame], measured: Measured, tmp_path: Path
+) -> None:
+    """A market's own levels are made of its users; nothing of them may decide what is drawn for anybody."""
+    frame, items = base
+    own = ["semantics.kind=hashing", "codes.alignment=layered", "evaluation.protocol=temporal"]
+    quick = ["collaborative.epochs=2", "codes.rounds=2", "codes.epochs=1", "privacy.batch_size=60000"]
+    recipe = load_recipe("codes", [*QUICK, *own, *quick, "privacy.epsilon=4", "evaluation.methods=[federated]"])
+    nothing = torch.zeros(0, 0, dtype=torch.int64)
+    codes = ItemCodes(nothing, tuple(recipe.codes.global_levels), nothing, tuple(recipe.codes.local_levels))
+    empty = torch.zeros(0, recipe.semantics.dimension)
+    model = build_model(recipe.model, empty, recipe.loss.tau, recipe.seed, codes)
+    start = {name: value.numpy().copy() for name, value in model.shared_state().items()}
+    codebooks = first_arrays(recipe, None)
+
+    def sums(name: str, rows: pl.DataFrame) -> np.ndarray:
+        market = Market(tmp_path / name, rows, items)
+        market.ask("train.collaborative", recipe)
+        market.ask("train.codes", recipe, codebooks)
+        market.ask("train.pretrain", recipe, start)
+        return measured["step 0"]
+
+    before, moved = sums("before", frame), {}
+    for number, (label, more) in enumerate(list(extremes(items["item_id"].to_list()).items())[:16]):
+        after = sums(str(number), pl.concat([frame, more.cast(dict(frame.schema))]))
+        moved[label] = float(np.linalg.norm(after - before))
+    assert 0.5 < max(moved.values()) <= recipe.privacy.clip_norm * (1 + 1e-3), moved
