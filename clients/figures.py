@@ -8,6 +8,8 @@ import numpy as np
 from clients.instruction import Instruction
 from clients.node import MarketNode
 from clients.privacy import market_plan, planned, released, secret_noise
+from fedrec.data.catalogue import Vocabulary
+from fedrec.data.splits import split_market
 from fedrec.exchange.declaration import FINETUNE, HELLO, REPORT
 from fedrec.exchange.figures import FIGURES, METRICS, noised_figures
 from fedrec.exchange.payload import Payload
@@ -45,11 +47,15 @@ def tells(node: MarketNode, instruction: Instruction, action: str, asked: str) -
 def shared_figures(node: MarketNode, trainer: LocalTrainer[Any], recipe: Recipe, made_of: str) -> Payload:
     """Sums over the test users of the shared model, before anything is fitted here, under the noise of the plan.
 
-    The model is made of releases, and each user's figures of it and that user's own history: one user more adds one
-    vector of numbers in [0, 1]. A model that was fitted on these users is not so, and its figures stay.
+    Ranked is everything that the operator declares. The model is made of releases, and each user's figures of it and
+    that user's own history: one user more adds one vector of numbers in [0, 1]. A model that was fitted on these users
+    is not so, and its figures stay.
     """
     release = planned(market_plan(node, recipe).figures, "figures")
-    test = node.prepare(recipe).test
+    items = node.prepare(recipe).items
+    listed = Vocabulary(items, items)  # what others bought must not decide among what a user's items are ranked
+    share, draws = recipe.data.user_share, node.draws(recipe)
+    test = split_market(node.store, recipe.splitting, recipe.seed, listed, share, draws).test
     figures = per_user_metrics(all_ranks(trainer.scorer(test), test), test.rows)
     sums = np.array([*(figures[name].sum() for name in METRICS), len(test)], np.float64)
     key = f"{release.what}:{made_of}"

@@ -9,6 +9,7 @@ import torch
 from safetensors.numpy import load_file
 
 from fedrec.cli.main import app, exit_code
+from fedrec.data.catalogue import Vocabulary
 from fedrec.data.store import open_store
 from fedrec.errors import UserError
 from fedrec.files import read_json_lines
@@ -137,7 +138,9 @@ def test_noised_figures_are_of_the_shared_model_and_paid(synthetic: Path, tmp_pa
         account = json.loads((tmp_path / "run" / "markets" / market / "privacy.json").read_text())
         assert [charge["what"] for charge in account["charges"].values()] == ["update"] * 3 + ["figures"]
         release = Release(**next(charge for charge in account["charges"].values() if charge["what"] == "figures"))
-        trainer = SequentialTrainer.alone(recipe, PreparedMarket(open_store(synthetic / market), recipe, None, None))
+        store = open_store(synthetic / market)
+        listed = store.catalogue["item_id"].sort().to_list()  # all of them are ranked, whoever bought them
+        trainer = SequentialTrainer.alone(recipe, PreparedMarket(store, recipe, Vocabulary(listed, listed), None))
         trainer.model.load_state_dict({name: torch.from_numpy(value) for name, value in shared.items()}, strict=False)
         exact = mean_ndcg(trainer.scorer(trainer.market.test), trainer.market.test)
         found = summary["markets"][market]["results"]["shared"]["ndcg@10"]

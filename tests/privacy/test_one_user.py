@@ -15,6 +15,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordD
 from clients.app import app
 from fedrec.data.store import open_store, write_store
 from fedrec.exchange import noised_pairs
+from fedrec.exchange.figures import noised_figures
 from fedrec.models.adaptor import ItemCodes
 from fedrec.models.sequential import build_model
 from fedrec.recipe import Recipe, load_recipe, recipe_json
@@ -196,3 +197,30 @@ def test_nor_where_items_are_known_by_codes(
         after = sums(str(number), pl.concat([frame, more.cast(dict(frame.schema))]))
         moved[label] = float(np.linalg.norm(after - before))
     assert 0.5 < max(moved.values()) <= recipe.privacy.clip_norm * (1 + 1e-3), moved
+
+
+def test_nor_do_noised_figures(
+    base: tuple[pl.DataFrame, pl.DataFrame], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Sums over the test users, of a model that came: one user more adds one to each at most, and moves nobody else."""
+    frame, items = base
+    recipe = private("privacy.reports=noised", "finetune.epochs=1", "evaluation.methods=[federated]")
+    start, seen = shared(recipe), []
+
+    def noised(sums: np.ndarray, *rest: object) -> np.ndarray:
+        seen.append(sums)
+        return noised_figures(sums, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("clients.figures.noised_figures", noised)
+
+    def sums(name: str, rows: pl.DataFrame) -> np.ndarray:
+        Market(tmp_path / name, rows, items).ask("train.finetune", recipe, start)
+        return seen[-1]
+
+    before = sums("before", frame)
+    assert before[-1] > 20
+    for number, more in enumerate(list(extremes(items["item_id"].to_list()).values())[:14]):
+        moved = sums(str(number), pl.concat([frame, more.cast(dict(frame.schema))])) - before
+        assert (moved >= -1e-9).all()
+        assert (moved <= 1 + 1e-9).all()
+        assert np.linalg.norm(moved) <= 3**0.5 + 1e-9
