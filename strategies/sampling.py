@@ -1,6 +1,7 @@
 """Which markets take part in a round."""
 
-from fedrec.masking.protocol import sampled_count
+import math
+
 from fedrec.seeds import numpy_generator
 
 
@@ -10,7 +11,7 @@ def sample_markets(markets: list[str], participation: float, seed: int, server_r
     >>> sample_markets(["jp", "in", "de"], 1.0, 0, 1)
     ['de', 'in', 'jp']
     """
-    count = sampled_count(len(markets), participation)
+    count = max(1, math.ceil(participation * len(markets) - 1e-9))
     generator = numpy_generator(seed, "sampling", server_round)
     return sorted(generator.choice(sorted(markets), size=count, replace=False).tolist())
 

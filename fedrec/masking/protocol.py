@@ -397,11 +397,6 @@ def read_announcement(market: str, texts: Mapping[str, object]) -> Announcement:
     return found
 
 
-def sampled_count(markets: int, participation: float) -> int:
-    """How many of so many markets a round asks: at least one."""
-    return max(1, math.ceil(participation * markets - 1e-9))
-
-
 def context_of(
     recipe: str, base: Mapping[str, NDArray[np.generic]], union: Sequence[str], weights: Mapping[str, str]
 ) -> str:

@@ -40,7 +40,7 @@ class Simulation:
         ``client_app`` stands in for the markets' own app, for studies of clients that fail or lie.
         """
         go_offline()  # before Flower and Ray are imported
-        from fedrec.masking.protocol import default_threshold, sampled_count
+        from fedrec.masking.protocol import default_threshold
         from fedrec.simulation.engines import run_engine
         from fedrec.simulation.nodes import Seat
         from fedrec.simulation.pooled import train_pooled
@@ -50,8 +50,7 @@ class Simulation:
         node = {"state-path": state, "text-model": self.recipe.semantics.model or ""}
         if self.recipe.masks.enabled:
             node["market-keys"] = str(self.run.keys.resolve())
-            asked = sampled_count(len(self.stores), self.recipe.federation.participation)
-            node["least-markets"] = str(default_threshold(self.recipe.masks.threshold, asked))
+            node["least-markets"] = str(default_threshold(self.recipe.masks.threshold, len(self.stores)))
         seats = [Seat({**node, **self._seat(store)}, store.count) for store in self.stores]
         config = {
             "recipe": recipe_json(self.recipe),
