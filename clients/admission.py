@@ -12,7 +12,7 @@ from fedrec.exchange.declaration import HELLO
 from fedrec.files import read_json, write_json
 from fedrec.recipe import Recipe, contradiction
 
-_WITH_FAMILIES = {"family", "global-time"}  # protocols that replace items by their families
+_WITH_FAMILIES = {"family", "global-time", "ctr"}  # protocols that replace items by their families
 
 
 def admit(node: MarketNode, recipe: Recipe, action: str) -> None:

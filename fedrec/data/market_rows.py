@@ -69,7 +69,8 @@ def _days(users: NDArray[np.int64], days: NDArray[np.int64]) -> NDArray[np.int64
     that has begun.
     """
     far = 10**7  # more days than calendars have
-    return np.maximum.accumulate(users * far + days) - users * far
+    begins = np.asarray(users, np.int64) * far  # an index of 32 bits would wrap after 429 users
+    return np.maximum.accumulate(begins + days) - begins
 
 
 def label_rows(market: str, rows: Rows, settings: EvaluationSettings, seed: int) -> Labels:

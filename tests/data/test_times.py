@@ -11,15 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedrec.data.columns import Columns
 from fedrec.data.draws import UserDraws
 from fedrec.data.importers import run_import
 from fedrec.data.importers.options import ImportOptions
 from fedrec.data.importers.refusal import Rows
 from fedrec.data.importers.times import Times, check_zone, read_times
 from fedrec.data.market_rows import read_rows
+from fedrec.data.protocols import TEST, days_apart
 from fedrec.data.splits import split_market
 from fedrec.data.store import open_store, write_store
 from fedrec.errors import DataError, UserError
+from fedrec.recipe import EvaluationSettings
 from tests.data.test_protocols import asked
 from tests.data.test_splits import listed, under
 
@@ -251,3 +254,25 @@ def test_a_day_is_one_stretch_of_a_users_rows(
     found = read_rows(open_store(folder / "jp"), under("temporal"), UserDraws.of_seed(0, "jp")).rows.days
     assert (np.diff(found) >= 0).all()
     assert set(found) <= {(1_700_000_000 + 1800 * m + 3600 * o) // 86400 for m, o in rows}
+
+
+def test_a_users_days_are_that_users_own_however_many_there_are(tmp_path: Path) -> None:
+    """Two thousand users, who each begin earlier than the one before: nobody's days count for another."""
+    users, day = 2000, 86400
+    frame = pl.DataFrame(
+        {
+            Columns.USER: np.repeat([f"user-{number:04d}" for number in range(users)], 4),
+            Columns.ITEM: np.tile(["a", "b", "c", "d"], users),
+            Columns.TIMESTAMP: (np.repeat(10_000 - np.arange(users), 4) + np.tile(np.arange(4), users)) * day + 3600,
+            Columns.VALUE: 1.0,
+        }
+    )
+    write_store(tmp_path / "alfa", "alfa", frame, source="test", time_resolution="day")
+    store = open_store(tmp_path / "alfa")
+    for protocol in ("temporal", "ctr"):
+        under_protocol = EvaluationSettings(protocol=protocol)  # type: ignore[arg-type]
+        rows = read_rows(store, under_protocol, UserDraws.of_seed(0, "alfa")).rows
+        np.testing.assert_array_equal(rows.days, rows.times // day)
+    labels = days_apart(rows)
+    assert np.bincount(labels[labels >= 0]).sum() == 4 * users
+    assert (labels == TEST).sum() == users
