@@ -50,7 +50,7 @@ def read_rows(store: MarketStore, settings: EvaluationSettings, draws: UserDraws
     """
     frame = _clean(store, settings, draws)
     users, items = frame[Columns.USER].unique().sort(), frame[Columns.ITEM].unique().sort()
-    row = users.search_sorted(frame[Columns.USER]).to_numpy()
+    row = users.search_sorted(frame[Columns.USER]).to_numpy().astype(np.int64)  # 32 bits would wrap in ``_days``
     order = np.argsort(row, kind="stable")
     local = (frame[Columns.TIMESTAMP] + frame[Columns.UTC_OFFSET]).to_numpy()
     rows = Rows(
@@ -69,8 +69,7 @@ def _days(users: NDArray[np.int64], days: NDArray[np.int64]) -> NDArray[np.int64
     that has begun.
     """
     far = 10**7  # more days than calendars have
-    begins = np.asarray(users, np.int64) * far  # an index of 32 bits would wrap after 429 users
-    return np.maximum.accumulate(begins + days) - begins
+    return np.maximum.accumulate(users * far + days) - users * far
 
 
 def label_rows(market: str, rows: Rows, settings: EvaluationSettings, seed: int) -> Labels:
