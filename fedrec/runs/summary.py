@@ -10,7 +10,7 @@ from fedrec.recipe import Recipe
 
 SCHEMA = 2
 CTR_METRICS = ("auc", "gauc", "logloss", "ece")
-VOLATILE = ("engine", "device", "seconds", "train_seconds", "peak_rss_mb")  # may differ between equal runs
+VOLATILE = ("engine", "device", "min_users", "seconds", "train_seconds", "peak_rss_mb")  # may differ between equal runs
 _WITHOUT_PRIOR = "_without_prior"
 SIZES = ("users", "items", "interactions")
 
