@@ -15,10 +15,9 @@ from pathlib import Path
 import numpy as np
 import results
 from results import append_rows, measured, say_complete
-from runs import fedrec, settings
+from runs import finish, settings
 
 from fedrec.data.columns import Columns
-from fedrec.data.store import open_store
 from fedrec.privacy.noise import SECRET_BYTES
 from fedrec.simulation.black_box import Market, alone, audit_answers, kinds_of
 from fedrec.simulation.nodes import set_identity
@@ -62,14 +61,9 @@ def main() -> None:
 def finished_run(options: argparse.Namespace, epsilon: str) -> Path:
     """A private run of one round, with all defaults but the accountant (the quicker one, which asks for more noise)."""
     out = results.WORK / f"black_box-{options.market}-{epsilon}"
-    if not (out / "summary.json").is_file():
-        own = [
-            f"data.markets=[{options.market}, {options.beside}]",
-            f"privacy.epsilon={epsilon}",
-            "federation.rounds=1",
-        ]
-        more = ["privacy.accountant=rdp", "evaluation.methods=[federated, fedease]", "evaluation.protocol=family"]
-        fedrec("run", "fecosr", "--data", options.data, "--out", out, *settings([*own, *more]))
+    own = [f"data.markets=[{options.market}, {options.beside}]", f"privacy.epsilon={epsilon}", "federation.rounds=1"]
+    more = ["privacy.accountant=rdp", "evaluation.methods=[federated, fedease]", "evaluation.protocol=family"]
+    finish(out, "run", "fecosr", "--data", options.data, *settings([*own, *more]))
     return out
 
 
@@ -84,10 +78,11 @@ def moved_by_users(run: Path, name: str, count: int) -> dict[str, dict[str, str 
     secret, recipe, received = bytes(range(SECRET_BYTES)), alone(finished.recipe), finished.run.markets / name
     found: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as scratch, single_threaded():
-        whole = Market(open_store(store.path).path, Path(scratch) / "with", recipe, received)
+        whole = Market(store.path, Path(scratch) / "with", recipe, received)
+        kinds = kinds_of(whole)
         for number, user in enumerate([*chosen, *between]):
             rest = whole.without(store, user, Path(scratch) / str(number))
-            for kind in kinds_of(whole):
+            for kind in kinds:
                 share = float(np.linalg.norm(kind.moved(whole, rest, secret))) / kind.largest
                 found.setdefault(kind.what, []).append(share)
     return {

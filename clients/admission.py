@@ -7,12 +7,11 @@ neither a hash of its data nor a list of its runs leaves.
 from typing import Any
 
 from clients.node import MarketNode
+from fedrec.data.market_rows import WITH_FAMILIES
 from fedrec.errors import RunError
 from fedrec.exchange.declaration import HELLO
 from fedrec.files import read_json, write_json
 from fedrec.recipe import Recipe, contradiction
-
-_WITH_FAMILIES = {"family", "global-time", "ctr"}  # protocols that replace items by their families
 
 
 def admit(node: MarketNode, recipe: Recipe, action: str) -> None:
@@ -42,7 +41,7 @@ def _allowed(node: MarketNode, recipe: Recipe) -> None:
             f"semantics.model {recipe.semantics.model!r} is not what this market loads; "
             "its operator allows it with text-model in the node's configuration"
         )
-    if recipe.privacy.on and recipe.evaluation.protocol in _WITH_FAMILIES and node.store.families_of_users:
+    if recipe.privacy.on and recipe.evaluation.protocol in WITH_FAMILIES and node.store.families_of_users:
         raise RunError(
             "the map of families was made of these users' interactions, so one user more may change everybody's; under "
             "privacy take a map that others made, or set evaluation.protocol=temporal"

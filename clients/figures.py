@@ -8,6 +8,7 @@ import numpy as np
 from clients.instruction import Instruction
 from clients.node import MarketNode
 from clients.privacy import market_plan, planned, released, secret_noise
+from clients.question import asked
 from fedrec.data.catalogue import Vocabulary
 from fedrec.data.splits import split_market
 from fedrec.exchange.declaration import FINETUNE, HELLO, REPORT
@@ -21,8 +22,8 @@ from fedrec.training.evaluation import all_ranks
 from fedrec.training.stages import LocalTrainer
 
 
-def tells(node: MarketNode, instruction: Instruction, action: str, asked: str) -> bool:
-    """Whether figures that stand outside epsilon may leave with the answer to a question that ``asked`` stands for.
+def tells(node: MarketNode, instruction: Instruction, action: str) -> bool:
+    """Whether figures that stand outside epsilon may leave with the answer to a question.
 
     Only where the recipe says ``outside``; of each action for one question of a run, which may be asked again; and of
     the federated model only after this market trained in it. More questions would be an oracle: how well a model of
@@ -31,16 +32,17 @@ def tells(node: MarketNode, instruction: Instruction, action: str, asked: str) -
     recipe = instruction.recipe
     if recipe.privacy.reports != "outside":
         return False
-    if action in {FINETUNE, REPORT} and _federates(recipe) and not _trained(node):
+    if action in {FINETUNE, REPORT} and recipe.federates and not _trained(node):
         return False
+    question = asked(node, instruction)
     if action == REPORT and node.seal.is_file():  # of which models: whoever has them made anew asks another question
-        asked += hashlib.sha256(node.seal.read_bytes()).hexdigest()
+        question += hashlib.sha256(node.seal.read_bytes()).hexdigest()
     path = node.folder / "told.json"
     told = read_json(path) if path.is_file() else {}
-    if told.get(action, asked) != asked:
+    if told.get(action, question) != question:
         return False
     if action != HELLO:
-        write_json(path, {**told, action: asked})
+        write_json(path, {**told, action: question})
     return True
 
 
@@ -61,10 +63,6 @@ def shared_figures(node: MarketNode, trainer: LocalTrainer[Any], recipe: Recipe,
     key = f"{release.what}:{made_of}"
     noised = noised_figures(sums, release, secret_noise(node), key)
     return Payload({FIGURES: noised}, provenance={FIGURES: released(key, release)})
-
-
-def _federates(recipe: Recipe) -> bool:
-    return recipe.trains and "federated" in recipe.evaluation.methods
 
 
 def _trained(node: MarketNode) -> bool:

@@ -269,8 +269,7 @@ def _memory(node: MarketNode) -> Path:
 def _summed(node: MarketNode, recipe: Recipe, action: str) -> set[int]:
     """The rounds of this seed whose sums were opened, whatever the run was called."""
     own = _place(node, recipe, action)
-    lines = read_json_lines(_memory(node)) if _memory(node).is_file() else []
-    return {int(line["round"]) for line in lines if _alike(line, own, *own)}
+    return {int(line["round"]) for line in read_json_lines(_memory(node)) if _alike(line, own, *own)}
 
 
 def _place(node: MarketNode, recipe: Recipe, action: str) -> dict[str, Any]:
@@ -285,7 +284,7 @@ def _place(node: MarketNode, recipe: Recipe, action: str) -> dict[str, Any]:
 
 def _sets(node: MarketNode) -> set[tuple[str, ...]]:
     """Over whom the sums of these data were opened here."""
-    lines = read_json_lines(_memory(node)) if _memory(node).is_file() else []
+    lines = read_json_lines(_memory(node))
     return {tuple(line["over"]) for line in lines if line.get("data") == node.store.fingerprint}
 
 

@@ -19,7 +19,6 @@ from clients.masks import MASKED, mask_stage
 from clients.memory import FileMemory
 from clients.node import MarketNode, open_node
 from clients.privacy import guard_stage
-from clients.question import asked
 from fedrec.errors import RunError
 from fedrec.exchange.ledger import CountStage
 from fedrec.exchange.payload import ARRAYS, CONFIG, OPENED, SCALARS, TEXTS, Array, Origin, Payload
@@ -75,8 +74,7 @@ def _pipeline(node: MarketNode, instruction: Instruction, action: str) -> Update
     recipe = instruction.recipe
     stages = [*update_stages(recipe.update, FileMemory(node.folder)), _count_stage(node, action, recipe.model.kind)]
     if recipe.privacy.on:
-        question = asked(node, instruction)
-        stages.insert(-1, guard_stage(node, recipe, lambda origin: tells(node, instruction, origin.action, question)))
+        stages.insert(-1, guard_stage(node, recipe, lambda origin: tells(node, instruction, origin.action)))
     if recipe.masks.enabled and action in MASKED:
         stages.insert(-1, mask_stage(node, instruction))
     return UpdatePipeline(stages)

@@ -23,7 +23,6 @@ from fedrec.exchange.server_optimiser import ServerOptimiser
 from fedrec.exchange.update import update_stages
 from fedrec.exchange.weights import capped, relative_weights, transfer_weight
 from fedrec.masking.following import OpenedSum, decoded, following
-from fedrec.masking.protocol import Terms
 from fedrec.recipe import Recipe
 from fedrec.stopping import over_markets
 from strategies.averaging import weighted_average
@@ -269,9 +268,10 @@ class SharedAverage(Strategy):
         """The next arrays; every market computes the same, see :mod:`fedrec.masking.following`."""
         payloads = {answer.origin.market: answer.payload for answer in accepted}
         sums = decoded(masked.sums(payloads), len(masked.weights), self.recipe)
-        terms = Terms("", self.train_action, self.server_round)
         total = masked.total_weight(sorted(payloads))
-        result, state = following(self.recipe, terms, self.current, self.state(), sums, total)
+        result, state = following(
+            self.recipe, self.train_action, self.server_round, self.current, self.state(), sums, total
+        )
         self.restore(state)
         return result
 

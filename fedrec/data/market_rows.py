@@ -16,6 +16,7 @@ from fedrec.errors import UserError
 from fedrec.recipe import EvaluationSettings
 from fedrec.seeds import numpy_generator
 
+WITH_FAMILIES = frozenset({"family", "global-time", "ctr"})  # protocols that replace items by their families
 _PAIR = [Columns.USER, Columns.ITEM]
 _HOLDOUTS = {
     "item": protocols.last_items,
@@ -130,7 +131,7 @@ def _named(frame: pl.DataFrame, store: MarketStore, settings: EvaluationSettings
             f"{store.path}: protocol 'family' needs families.csv; run `fedrec data families "
             f"{store.path.parent}` or set evaluation.protocol=temporal"
         )
-    if settings.protocol not in {"family", "global-time", "ctr"} or store.families is None:
+    if settings.protocol not in WITH_FAMILIES or store.families is None:
         return frame
     families = pl.DataFrame(
         {Columns.ITEM: list(store.families), Columns.FAMILY: list(store.families.values())},

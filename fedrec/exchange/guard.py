@@ -37,14 +37,10 @@ class GuardStage(Stage):
                 self.charge(provenance.key, provenance.release)
         public = {name for name, provenance in words.items() if provenance == PUBLIC}
         kept = set(words) if public != set(words) and self.tells(origin) else public
-        scalars = {name: value if name in public else _rounded(value) for name, value in payload.scalars.items()}
+        scalars = {name: value if name in public else round(value, DECIMALS) for name, value in payload.scalars.items()}
         return replace(
             payload,
             scalars={name: value for name, value in scalars.items() if name in kept},
             texts={name: value for name, value in payload.texts.items() if name in kept},
             provenance={**found, **words},
         )
-
-
-def _rounded(value: float) -> float:
-    return round(value, DECIMALS)

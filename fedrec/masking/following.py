@@ -75,13 +75,14 @@ def average(sums: Mapping[str, Floats], current: Mapping[str, Array], total: flo
 
 def following(
     recipe: Recipe,
-    terms: Terms,
+    action: str,
+    number: int,
     current: Mapping[str, Array],
     state: Mapping[str, Array],
     sums: Mapping[str, Floats],
     total: float,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """The next shared arrays, and the state of the server behind them.
+    """The next shared arrays after round ``number`` of an action, and the state of the server behind them.
 
     ``current``: what the round began with; ``state``: of the server then, empty in the first; ``total``: see
     :func:`average`.
@@ -92,7 +93,7 @@ def following(
     parameters = {name: array for name, array in current.items() if not name.startswith(LEVEL)}
     result = optimiser.step(parameters, average(sums, parameters, total))
     after = dict(optimiser.state())
-    if terms.action == CODEBOOK:
+    if action == CODEBOOK:
         levels = {name: array for name, array in current.items() if name.startswith(LEVEL)}
         told = {name.removeprefix(STATISTICS): value for name, value in sums.items() if name.startswith(STATISTICS)}
         parts = [
@@ -100,7 +101,7 @@ def following(
             for level in range(len(levels))
         ]
         moving = {name: array for name, array in state.items() if name.startswith(_MOVING)}
-        codebooks, moving = next_levels(levels, moving, parts, recipe, terms.round)
+        codebooks, moving = next_levels(levels, moving, parts, recipe, number)
         result, after = result | codebooks, after | moving
     return result, after
 
@@ -124,8 +125,10 @@ def follow(
     sizes = {name: masks.announcements[name].weight for name in members}
     weights = weights_by_market(recipe.federation.weights, sizes, recipe.federation.max_share)
     total = sum(weights[name] for name in sorted(opened.over))
+    action, number = masks.terms.action, masks.terms.round
     try:
-        return following(recipe, masks.terms, current, state, decoded(opened.sums, len(members), recipe), total)
+        sums = decoded(opened.sums, len(members), recipe)
+        return following(recipe, action, number, current, state, sums, total)
     except (KeyError, ValueError):
         raise RunError(f"masks: what came back as the sum of round {opened.round} does not fit this model") from None
 

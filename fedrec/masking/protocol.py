@@ -128,9 +128,7 @@ class MarketMasks:
     context: str = ""  # see :class:`Terms`
     used: str = ""  # digest of what was masked: masks hide one thing only
     what: str = ""  # digest of what it was made of, whatever it weighs here: for the market's own memory
-    opened: list[str] | None = (
-        None  # over whom the sum was opened; then others' shares are gone, and ``answer`` is left
-    )
+    opened: list[str] | None = None  # over whom the sum was opened; others' shares are gone then, ``answer`` is left
     total: str = ""  # digest of the masked sum that was to be opened
     answer: dict[str, str] | None = None
 

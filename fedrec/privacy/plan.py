@@ -87,7 +87,7 @@ def plan_market(recipe: Recipe, users: int) -> PrivacyPlan:
             f"privacy.delta {settings.delta:g} is more than a tenth of one in {users} users; set it to "
             f"{largest_delta(users):.2g} or less"
         )
-    rounds = recipe.federation.rounds if recipe.trains and "federated" in recipe.evaluation.methods else 0
+    rounds = recipe.federation.rounds if recipe.federates else 0
     sampling = min(1.0, settings.batch_size / users)
     steps = recipe.training.epochs * max(1, math.ceil(users / settings.batch_size))
     once = {PAIRS: settings.pairs_share if recipe.releases_pairs else 0.0}

@@ -55,7 +55,7 @@ def _privacy(recipe: Recipe) -> str | None:
             "privacy: what leaves goes over the catalogue that a market declares, and chance follows each user; leave "
             "out evaluation.catalogue 'union' and 'all', and protocol 'acmr'"
         )
-    if recipe.privacy.reports == "noised" and not (recipe.trains and federated):
+    if recipe.privacy.reports == "noised" and not recipe.federates:
         return (
             "privacy.reports noised: figures are of the shared sequential model, and this recipe trains none; "
             "set it to withheld or outside"

@@ -75,6 +75,11 @@ class Recipe(Section):
         return self.task == "sequential" and bool(TRAINED & set(self.evaluation.methods))
 
     @property
+    def federates(self) -> bool:
+        """Whether the sequential model is trained in rounds of all markets."""
+        return self.trains and "federated" in self.evaluation.methods
+
+    @property
     def alignment(self) -> Alignment:
         """How codes of different markets are made to mean the same; ``auto`` must be resolved."""
         if self.codes.alignment == "auto":

@@ -166,7 +166,8 @@ def after(of: Recipe, base: Arrays, found: Attempt) -> Arrays:
     assert found.opened is not None
     sizes = {name: float(one.weight) for name, one in found.announcements.items()}
     total = sum(sizes[name] for name in found.survivors) / sum(sizes.values())
-    return following(of, found.terms, base, {}, decoded(found.opened.sums, len(NAMES), of), total)[0]
+    sums = decoded(found.opened.sums, len(NAMES), of)
+    return following(of, found.terms.action, found.terms.round, base, {}, sums, total)[0]
 
 
 def without(*names: str) -> list[str]:
