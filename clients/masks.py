@@ -22,7 +22,7 @@ from fedrec.errors import RunError
 from fedrec.exchange.declaration import CATALOGUE, CODEBOOK, GRAM, PRETRAIN
 from fedrec.exchange.keys import read_keys
 from fedrec.exchange.noised_pairs import PAIRS, symmetric, triangle_of
-from fedrec.exchange.payload import Array, Origin, Payload
+from fedrec.exchange.payload import Array, Origin, Payload, with_prefix
 from fedrec.exchange.pipeline import Stage
 from fedrec.exchange.weights import weights_by_market
 from fedrec.files import append_json_line, exclusively, read_json, read_json_lines, write_atomic, write_json
@@ -143,7 +143,7 @@ def follow_sum(
         raise RunError(f"masks: this market had no part in a last sum of round {opened.round}; it stays out of the run")
     else:
         kept = memory.load(opened.round + 1)
-        base, server = _with_prefix(kept, _BASE), _with_prefix(kept, _SERVER)
+        base, server = with_prefix(kept, _BASE), with_prefix(kept, _SERVER)
         expected, state = follow(instruction.recipe, before[opened.round], opened, base, server)
         check_follows(expected, arrays, f"the sum of round {opened.round}")
     begins = {_BASE + name: array for name, array in arrays.items()}
@@ -356,10 +356,6 @@ def _load(node: MarketNode, terms: Terms) -> MarketMasks:
     if masks is None or not masks.seed:
         raise RunError(f"masks: nothing was begun here for {terms.action}, round {terms.round}, or it is over")
     return masks
-
-
-def _with_prefix(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _identity(node: MarketNode) -> ec.EllipticCurvePrivateKey:

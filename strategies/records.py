@@ -9,7 +9,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.common.constant import ErrorCode
 
 from fedrec.exchange.declaration import DECLARATIONS, Declaration
-from fedrec.exchange.payload import ARRAYS, CONFIG, SCALARS, STATISTICS, TEXTS, Array, Origin, Payload
+from fedrec.exchange.payload import ARRAYS, CONFIG, SCALARS, STATISTICS, TEXTS, Array, Origin, Payload, with_prefix
 from fedrec.words import cleaned
 
 _LONGEST_ERROR = 300
@@ -77,7 +77,7 @@ def read_answer(message: Message, market: str) -> Answer:
         arrays = {name: array.numpy() for record in content.array_records.values() for name, array in record.items()}
         payload = Payload(
             arrays={name: array for name, array in arrays.items() if not name.startswith(STATISTICS)},
-            statistics={n.removeprefix(STATISTICS): a for n, a in arrays.items() if n.startswith(STATISTICS)},
+            statistics=with_prefix(arrays, STATISTICS),
             scalars={
                 name: float(value)  # type: ignore[arg-type]
                 for name, value in content.metric_records.get(SCALARS, {}).items()

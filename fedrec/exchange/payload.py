@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from fedrec.privacy.release import Release
 
 Array = NDArray[np.generic]
 Text = str | Sequence[str]
+
+Values = TypeVar("Values", bound=Array)
 
 # Names of the records of a Flower message; both sides use them.
 STATISTICS = "statistics."  # before the names of statistics, among the arrays
@@ -40,6 +42,11 @@ class Provenance:
             f"noised: multiplier {self.release.noise_multiplier:.4g}, {self.release.steps} x sampling "
             f"{self.release.sampling:.4g}"
         )
+
+
+def with_prefix(arrays: Mapping[str, Values], prefix: str) -> dict[str, Values]:
+    """Those whose names begin so, by the rest of their names."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 PUBLIC, DERIVED, OUTSIDE = Provenance("public"), Provenance("released"), Provenance("outside")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fedrec.exchange.payload import Array
+from fedrec.exchange.payload import Array, with_prefix
 from fedrec.recipe import ServerOptimiserSettings
 
 Moments = dict[str, Array]
@@ -58,9 +58,5 @@ class ServerOptimiser:
     def restore(self, state: Mapping[str, Array]) -> None:
         """Go on from a saved :meth:`state`."""
         self.steps = int(state["steps"][0])
-        self.first = _with_prefix(state, "first.")
-        self.second = _with_prefix(state, "second.")
-
-
-def _with_prefix(state: Mapping[str, Array], prefix: str) -> Moments:
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        self.first = with_prefix(state, "first.")
+        self.second = with_prefix(state, "second.")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fedrec.errors import RunError
 from fedrec.exchange.codebook import COUNT, LEVEL, SUM, CodeStatistics, next_levels
 from fedrec.exchange.declaration import CODEBOOK
-from fedrec.exchange.payload import STATISTICS, Array
+from fedrec.exchange.payload import STATISTICS, Array, with_prefix
 from fedrec.exchange.server_optimiser import ServerOptimiser
 from fedrec.exchange.weights import weights_by_market
 from fedrec.masking.protocol import MarketMasks, Terms, with_masks
@@ -95,7 +95,7 @@ def following(
     after = dict(optimiser.state())
     if action == CODEBOOK:
         levels = {name: array for name, array in current.items() if name.startswith(LEVEL)}
-        told = {name.removeprefix(STATISTICS): value for name, value in sums.items() if name.startswith(STATISTICS)}
+        told = with_prefix(sums, STATISTICS)
         parts = [
             [CodeStatistics(told[f"{COUNT}{level}"].astype(np.int64), told[f"{SUM}{level}"])]
             for level in range(len(levels))

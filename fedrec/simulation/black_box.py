@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from flwr.app import ConfigRecord, Context, RecordDict
 from numpy.typing import NDArray
 
 from clients.app import app as market_app
-from clients.contenders import item_codes, make_sequential_trainer
+from clients.contenders import make_sequential_trainer
 from clients.instruction import Instruction
-from clients.memory import tensors
+from clients.memory import arrays_of, tensors
 from clients.node import MarketNode, open_node
 from clients.privacy import market_plan, private_steps
 from clients.question import asked, made_of
@@ -34,7 +33,6 @@ from fedrec.exchange.declaration import CATALOGUE, GRAM, PRETRAIN
 from fedrec.exchange.noised_pairs import PAIRS, pair_statistic
 from fedrec.exchange.payload import Array
 from fedrec.files import write_json
-from fedrec.models.sequential import build_model
 from fedrec.privacy.accounting import epsilon
 from fedrec.privacy.noise import SECRET_BYTES
 from fedrec.privacy.plan import PAIRS as PAIRS_RELEASE
@@ -124,6 +122,12 @@ class Market:
                 shutil.copy2(self.received / path.name, path)
         return node
 
+    @cached_property
+    def start(self) -> dict[str, Array]:
+        """The untrained shared parameters, which a run begins with."""
+        trainer = make_sequential_trainer(self.node, self.recipe, "federated")
+        return arrays_of(trainer.model.shared_state())
+
     def without(self, store: MarketStore, user: str, folder: Path) -> "Market":
         """The same market, had this user never been there."""
         data = folder / "data" / store.name
@@ -184,7 +188,7 @@ def _first_sum(market: Market, users: int, release: Release) -> Floats:
     ``users``, ``release``: of the whole market, for sizes are public constants; a rate that moved with the size would
     flip the coins of others.
     """
-    node, recipe, start = market.node, market.recipe, _start(market)
+    node, recipe, start = market.node, market.recipe, market.start
     question = Instruction(recipe, 1, start, {})
     trainer = make_sequential_trainer(node, recipe, "federated")
     trainer.load(tensors(start))
@@ -202,7 +206,7 @@ def _first_sum(market: Market, users: int, release: Release) -> Floats:
 
 def _step_seen(market: Market) -> Floats:
     """How the parameters that train moved, against the noised gradients."""
-    start = _start(market)
+    start = market.start
     answer = market.ask(PRETRAIN, start)
     trained = [name for name in start if market.recipe.privacy.trains == "everything" or name.startswith("encoder.")]
     return _flat({name: start[name] for name in trained}) - _flat({name: answer[name] for name in trained})
@@ -258,14 +262,6 @@ def _most_visible(store: MarketStore, whole: Market, scratch: Path, kind: Kind) 
         rest = whole.without(store, user, scratch / f"candidate {number}")
         moves[user] = float(np.linalg.norm(kind.moved(whole, rest, secret)))
     return max(moves, key=lambda user: moves[user])
-
-
-def _start(market: Market) -> dict[str, Array]:
-    recipe = market.recipe
-    codes = item_codes(market.node, recipe, "federated") if recipe.model.items == "codes" else None
-    nothing = torch.zeros(0, recipe.semantics.dimension)
-    model = build_model(recipe.model, nothing, recipe.loss.tau, recipe.seed, codes)
-    return {name: value.numpy().copy() for name, value in model.shared_state().items()}
 
 
 def _flat(arrays: Mapping[str, Array]) -> Floats:
