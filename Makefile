@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 PARALLEL := -n logical --dist loadscope
 export FEDREC_SHARED ?= ../shared
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup demo deploy-demo test test-deploy test-all lint docs bench
+.PHONY: help setup demo test test-deploy test-containers test-all image sbom lock lint docs bench
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -26,23 +27,26 @@ $(READY): pyproject.toml constraints.txt
 demo: setup ## FeCoSR on five synthetic markets, about a minute
 	$(BIN)/fedrec run
 
-DEMO_MARKETS := alfa bravo charlie
-
-deploy-demo: setup ## three markets in containers: keys and data below deploy/demo, then docker compose up
-	test -d deploy/demo || $(MAKE) --no-print-directory deploy/demo
-	docker compose --env-file deploy/demo/.env up --build
-
-deploy/demo: setup
-	$(BIN)/fedrec deploy init $@ --markets alfa,bravo,charlie
-	$(BIN)/fedrec data synth $@/data --markets alfa,bravo,charlie
-	for market in $(DEMO_MARKETS); do rmdir $@/markets/$$market/data && mv $@/data/$$market $@/markets/$$market/data; done
-	$(BIN)/fedrec deploy approve $@
-
 test: setup ## tests and doctests on all cores, without the slow ones and those of deployments
-	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow and not deploy'
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow and not deploy and not containers'
 
 test-deploy: setup ## real processes on hosts of their own (network namespaces); skips loudly where there are none
 	$(BIN)/python -m pytest -m 'deploy and not slow' tests/deployment
+
+test-containers: setup ## the image and the compose files in a real engine; skips loudly where there is none
+	$(BIN)/python -m pytest -m 'containers and not slow' tests/containers
+
+# BASE, best with its digest (python:3.11.14-slim-bookworm@sha256:...), and TORCH_INDEX come from the environment.
+image: ## the image fedrec:VERSION, with its labels
+	docker build -t fedrec:$(VERSION) $(if $(BASE),--build-arg BASE=$(BASE) --build-arg BASE_DIGEST=$(lastword $(subst @, ,$(BASE)))) \
+	  --build-arg TORCH_INDEX=$(TORCH_INDEX) --build-arg TORCH_HASH=$(TORCH_HASH) --build-arg VERSION=$(VERSION) \
+	  --build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(git show -s --format=%cI) --build-arg SOURCE=$(SOURCE) .
+
+sbom: setup ## sbom.json, the Python packages of that image
+	PATH=$(BIN):$$PATH sh deploy/sbom.sh fedrec:$(VERSION) sbom.json
+
+lock: setup ## the image's locks, after pyproject or constraints change
+	$(BIN)/python deploy/lock.py
 
 test-all: setup ## every test
 	$(BIN)/python -m pytest $(PARALLEL)

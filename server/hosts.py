@@ -14,14 +14,15 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.supercore.run import RunNotRunningException
 
+from fedrec.deployment.error_codes import REFUSED, WORKER_DIED
 from fedrec.deployment.packing import pack, unpack
 from fedrec.errors import RunError
 from server.relay import RelayGrid
 from strategies.records import content_bytes
 
 LARGEST_REPLY = 512 * 1024 * 1024  # bytes; a table of a million items of 128 numbers
-REFUSED = 1003  # code of the error that stands for a reply that was not looked into
 _GRACE_SECONDS = 5.0  # after the deadline, before a question is void: our own deadline is the one that counts
+_LOST = {ErrorCode.NODE_UNAVAILABLE, ErrorCode.CLIENT_APP_CRASHED, WORKER_DIED}
 _RETURN_SECONDS = 45.0  # that a node which is gone has to come back: it is missed after 20 s, and started again
 _MOST_RETURNS = 3  # in one exchange
 _POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.1, 1.0  # between two looks; the longer a market trains, the rarer
@@ -88,7 +89,7 @@ class HostGrid(RelayGrid):
         while not exchange.ended.is_set():
             try:
                 found = list(self.inner.pull_messages([identifier]))
-                if found and _is_gone(found[0]) and returns < _MOST_RETURNS and self._is_back(node, exchange):
+                if found and _is_lost(found[0]) and returns < _MOST_RETURNS and self._is_back(node, exchange):
                     returns += 1
                     if again := list(self._push([question], exchange.until)):
                         (identifier,) = again
@@ -140,9 +141,9 @@ class _Exchange:
     ended: threading.Event
 
 
-def _is_gone(reply: Message) -> bool:
-    """Whether this is Flower's word that the node is not there."""
-    return reply.has_error() and reply.error.code == ErrorCode.NODE_UNAVAILABLE
+def _is_lost(reply: Message) -> bool:
+    """Whether the question got no answer because a process was gone: it is asked again."""
+    return reply.has_error() and reply.error.code in _LOST
 
 
 def _refusal(question: Message, reason: str) -> Message:

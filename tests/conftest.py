@@ -81,6 +81,8 @@ def shared_work(nodeid: str) -> str | None:
         return "ray"
     if path.startswith("tests/deployment/") and "mark.deploy" in _text(path):
         return "hosts"
+    if path.startswith("tests/containers/"):
+        return "containers"
     return path if 'scope="module"' in _text(path) else None
 
 
@@ -90,6 +92,7 @@ def _text(path: str) -> str:
 
 
 LOUD = {
+    "no container engine": "CONTAINERS NOT TESTED: {} tests skipped; start docker, or run as root beside its tool",
     "real data not found": "REAL DATA NOT TESTED: {} tests skipped; set FEDREC_SHARED",
     "network namespaces": "DEPLOYMENT NOT TESTED: {} tests skipped; run as root on Linux with iproute2",
     "tracker not installed": "TRACKERS NOT TESTED: {} tests skipped; pip install fedrec[mlflow,wandb]",

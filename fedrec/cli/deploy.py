@@ -1,4 +1,4 @@
-"""``fedrec deploy``: make a deployment, look at it, let nodes in, approve code."""
+"""``fedrec deploy``: make a deployment, look at it, approve code."""
 
 from pathlib import Path
 from typing import Annotated
@@ -66,32 +66,16 @@ def check(directory: Folder) -> None:
 
 
 @app.command()
-def register(
+def nodes(
     connection: Annotated[str, typer.Argument(help="a folder that `fedrec deploy init` made, or its name")],
 ) -> None:
-    """Let the nodes of the connection's markets in; those that are in already stay."""
-    go_offline()
-    from fedrec.deployment.connection import Connection
-
-    opened = Connection.open(connection)
-    with opened.control() as control:
-        control.register()
-        rows = [[node.market or "(no market here)", str(node.number), node.status] for node in control.nodes()]
-    print_table(Console(markup=False), "Registered nodes", ["market", "node", "status"], sorted(rows))
-
-
-@app.command()
-def unregister(
-    connection: Annotated[str, typer.Argument(help="a folder that `fedrec deploy init` made, or its name")],
-    node: Annotated[int, typer.Option(help="number of the node, as `fedrec deploy register` prints it", min=1)],
-) -> None:
-    """Let a node in no more: its market leaves, or has a new key."""
+    """Print who is let in, and who of them is online."""
     go_offline()
     from fedrec.deployment.connection import Connection
 
     with Connection.open(connection).control() as control:
-        control.unregister(node)
-    print_lines(Console(markup=False), [f"node {node} is let in no more"])
+        rows = [[node.market or "(no market here)", str(node.number), node.status] for node in control.nodes()]
+    print_table(Console(markup=False), "Nodes", ["market", "node", "status"], sorted(rows))
 
 
 @app.command()
@@ -153,8 +137,8 @@ def add_market(directory: Folder, market: Market) -> None:
     part = add(directory, market)
     lines = [
         f"made {part.path}; its public key is in every part here",
-        "copy connection.yaml and keys/ to the coordinator's host (for masked sums keys/ to the markets' too);",
-        "then there: fedrec deploy register CONNECTION",
+        f"copy keys/{market}.pub to keys/ on the coordinator's host (for masked sums on the markets' too);",
+        "there the market is let in within seconds",
     ]
     print_lines(Console(markup=False), lines)
 
@@ -167,8 +151,8 @@ def rotate_key(directory: Folder, market: Market) -> None:
     part = rotate(directory, market)
     lines = [
         f"{part.identity}: fresh; its public key is in every part here",
-        "copy it to the market's host and keys/ to the coordinator's (for masked sums to all); there unregister the",
-        "old node and register; then restart the market's node",
+        "copy it to the market's host and keys/ to the coordinator's (for masked sums to all), where the old key is",
+        "let in no more after ten seconds; then restart the market's node",
     ]
     print_lines(Console(markup=False), lines)
 

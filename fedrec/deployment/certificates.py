@@ -133,6 +133,8 @@ def public_key(path: Path) -> ec.EllipticCurvePublicKey:
     """A market's public node key from OpenSSH's form; raises :class:`UserError` for anything but ECDSA P-384."""
     try:
         key = load_ssh_public_key(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; copy keys/ from the deployment") from None
     except (ValueError, UnsupportedAlgorithm):
         raise UserError(
             f"{path}: not a public key in OpenSSH's form; make one with `ssh-keygen -t ecdsa -b 384`"

@@ -116,6 +116,7 @@ def _market(part: MarketPart) -> list[Finding]:
         findings = [Finding("ok", f"{part.identity}: fits {public}")]
     else:
         findings = [Finding("fail", f"{part.identity}: does not fit {public}", "put the pair back, or rotate the key")]
+    findings += _readable(part)
     try:
         store = open_store(part.data)
         if store.name != name:
@@ -134,6 +135,21 @@ def _market(part: MarketPart) -> list[Finding]:
             return [*findings, Finding("fail", f"{part.environment}: FEDREC_SUPERLINK={superlink}", "write HOST:PORT")]
         findings.append(_superlink(host, int(port), part.authority))
     return findings
+
+
+def _readable(part: MarketPart) -> list[Finding]:
+    """Whether the containers' user may read the data, whoever looks: by owner, group and modes."""
+    user, group = (_setting(part.environment, key) for key in ("FEDREC_UID", "FEDREC_GID"))
+    if user is None or group is None or not (user + group).isdecimal():
+        return []
+    for path in (part.data, *sorted(part.data.rglob("*"))):
+        found = path.stat()
+        shift = 6 if found.st_uid == int(user) else 3 if found.st_gid == int(group) else 0
+        needed = 0o5 if path.is_dir() else 0o4
+        if (found.st_mode >> shift) & needed != needed:
+            remedy = f"chown -R {user}:{group} {part.data}"
+            return [Finding("fail", f"{path}: user {user} of the containers cannot read it", remedy)]
+    return [Finding("ok", f"{part.data}: user {user} of the containers can read it")]
 
 
 def _dates(path: Path, now: datetime | None) -> Finding:

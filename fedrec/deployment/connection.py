@@ -1,7 +1,7 @@
 """How the coordinator's host reaches its SuperLink, and what it asks of it there: runs, nodes."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +25,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedrec.deployment.bundle import Bundle
 from fedrec.deployment.certificates import public_pem
+from fedrec.deployment.control_token import ControlTokenInterceptor, control_token
 from fedrec.errors import RunError, UserError
 from fedrec.files import market_name
 from fedrec.strict_yaml import parse_yaml
 
 FILE = "connection.yaml"
 HOME = "FEDREC_HOME"
+RUNS, KEYS = "FEDREC_RUNS", "FEDREC_KEYS"  # the folders of runs and keys, where they are not those that the file names
 _ENDED = "finished"
+_SILENT = "No heartbeat received from the task"  # Flower's words for a run whose process is gone
 
 
 class _Description(BaseModel):
@@ -41,7 +44,8 @@ class _Description(BaseModel):
     address: str = Field(pattern=r"^[^\s/]+:\d+$")
     authority: str
     runs: str
-    markets: dict[str, str] = Field(min_length=1)
+    secret: str
+    keys: str
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class RunStatus:
     ended: bool
     completed: bool
     details: str
+    lost: bool = False  # whether it ended because a process was restarted, not by its own doing
 
 
 @dataclass(frozen=True)
@@ -63,13 +68,24 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Admitted:
+    """What changed when nodes were let in: markets that are now, and numbers of nodes that no more are."""
+
+    added: list[str]
+    removed: list[int]
+    online: int  # markets whose node is there
+    offline: int
+
+
+@dataclass(frozen=True)
 class Connection:
-    """A SuperLink on this host, and the markets that may take part: their public node keys by name."""
+    """A SuperLink, and the markets that may take part: their public node keys by name."""
 
     path: Path
     address: str
     authority: Path
     runs: Path
+    secret: Path  # what the coordinator shares with its SuperLink
     markets: dict[str, Path]
 
     @classmethod
@@ -93,32 +109,50 @@ class Connection:
             first = error.errors()[0]
             key = ".".join(map(str, first["loc"]))
             raise UserError(f"{path}: {key}: {first['msg']}; see docs/how-to/deploy.md") from None
-        markets = {market_name(market, str(path)): folder / key for market, key in sorted(found.markets.items())}
-        return cls(path, found.address, folder / found.authority, (folder / found.runs).resolve(), markets)
+        keys = Path(os.environ.get(KEYS) or folder / found.keys)
+        markets = {market_name(key.stem, str(key)): key for key in sorted(keys.glob("*.pub"))}
+        if not markets:
+            raise UserError(f"{keys}: no market's public key (NAME.pub); copy keys/ from the deployment")
+        runs = Path(os.environ.get(RUNS) or folder / found.runs).resolve()  # the run's own process goes by it too
+        return cls(path, found.address, folder / found.authority, runs, folder / found.secret, markets)
 
     def keys(self) -> dict[str, str]:
-        """The markets' public keys (PEM) by name."""
-        return {market: public_pem(path) for market, path in self.markets.items()}
+        """The markets' public keys (PEM) by name; raises :class:`UserError` where two have the same."""
+        found: dict[str, str] = {}
+        for market, path in self.markets.items():
+            pem = public_pem(path)
+            same = next((other for other, known in found.items() if known == pem), None)
+            if same is not None:
+                raise UserError(f"{path}: the same key as {same}.pub; each market has its own")
+            found[market] = pem
+        return found
 
     @contextmanager
     def control(self) -> Iterator["Control"]:
         """Talk to the SuperLink."""
+        certificate, secret = self._read("authority", self.authority), self._read("secret", self.secret)
         try:
-            certificate = self.authority.read_bytes()
-        except OSError:
-            raise UserError(
-                f"{self.path}: authority {self.authority} is not there; copy it from the deployment"
-            ) from None
-        client = ControlHttpClient.from_server_address(
-            server_address=self.address,
-            insecure=False,
-            root_certificates=certificate,
-            interceptors=[RuntimeVersionHttpInterceptor(component_name="fedrec")],
-        )
+            client = ControlHttpClient.from_server_address(
+                server_address=self.address,
+                insecure=False,
+                root_certificates=certificate,
+                interceptors=[
+                    RuntimeVersionHttpInterceptor(component_name="fedrec"),
+                    ControlTokenInterceptor(control_token(secret)),
+                ],
+            )
+        except ValueError:  # ssl.SSLError among them
+            raise UserError(f"{self.authority}: no certificate; copy it from the deployment") from None
         try:
             yield Control(client, self)
         finally:
             client.close()
+
+    def _read(self, key: str, path: Path) -> bytes:
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{self.path}: {key} {path}: {error.strerror}; copy it from the deployment") from None
 
 
 class Control:
@@ -144,8 +178,16 @@ class Control:
         except RefusedError as error:
             if error.code != ApiErrorCode.RUN_ID_NOT_FOUND:
                 raise
-            return RunStatus(ended=True, completed=False, details="the SuperLink was restarted and knows it no more")
-        return RunStatus(status.status == _ENDED, status.sub_status == "completed", str(status.details))
+            details = "the SuperLink was restarted and knows it no more"
+            return RunStatus(ended=True, completed=False, details=details, lost=True)
+        details = str(status.details)
+        return RunStatus(status.status == _ENDED, status.sub_status == "completed", details, details == _SILENT)
+
+    def stop_unanswered(self, name: str) -> None:
+        """Stop runs of this name: one that the SuperLink took on, and whose number was lost on the way back."""
+        for number, run in self._ask("ListRuns", ListRunsRequest()).run_dict.items():
+            if run.status.status != _ENDED and run.override_config["run"].string == name:
+                self.stop(number)
 
     def stop(self, run: int) -> None:
         """Stop a run."""
@@ -160,16 +202,21 @@ class Control:
             if info.status != "unregistered"
         ]
 
-    def register(self) -> None:
-        """Let the nodes of all markets in; those that are in already stay."""
-        known = {node.market for node in self.nodes()}
-        for market, pem in self._connection.keys().items():
-            if market not in known:
-                self._ask("RegisterNode", RegisterNodeRequest(public_key=pem.encode(), name=market))
+    def admit(self, lasting: Callable[[int], bool]) -> Admitted:
+        """Let in the nodes of the connection's markets and no others; those that are in already stay.
 
-    def unregister(self, node: int) -> None:
-        """Let a node in no more."""
-        self._ask("UnregisterNode", UnregisterNodeRequest(node_id=node))
+        ``lasting``: whether a node whose key is that of no market here has been so for long enough to be put out.
+        """
+        nodes = self.nodes()
+        strangers = [node.number for node in nodes if node.market is None and lasting(node.number)]
+        for number in strangers:
+            self._ask("UnregisterNode", UnregisterNodeRequest(node_id=number))
+        known = {node.market for node in nodes}
+        missing = {market: key for market, key in self._connection.keys().items() if market not in known}
+        for market, key in missing.items():
+            self._ask("RegisterNode", RegisterNodeRequest(public_key=key.encode(), name=market))
+        online = sum(node.status == "online" for node in nodes if node.market is not None)
+        return Admitted([*missing], strangers, online, len(self._connection.markets) - online)
 
     def _ask(self, call: str, request: Any) -> Any:
         address = self._connection.address

@@ -13,7 +13,7 @@ from flwr.supercore.constant import TaskType
 
 from fedrec.deployment import coordinator_worker
 from fedrec.deployment.bundle import read_approved
-from fedrec.deployment.runtime_api import RuntimeApi, python, say
+from fedrec.deployment.runtime_api import RuntimeApi, pass_on, python, say
 from fedrec.errors import UserError
 
 _STOP_SECONDS = 5.0
@@ -52,16 +52,20 @@ class CoordinatorExecutor:
             "address": self._api.address,
             "root_certificates": str(self._api.root_certificates),
             "token": token,
+            "control_token": self._api.token,
             "approved": approved,
         }
         self._folder.mkdir(parents=True, exist_ok=True)
         unpacked = tempfile.TemporaryDirectory(dir=self._folder)
-        environment = {**os.environ, "FLWR_HOME": unpacked.name}  # where Flower unpacks bundles
+        # Where Flower unpacks bundles; and its level, for its lines are details where ours say what happens.
+        environment = {**os.environ, "FLWR_HOME": unpacked.name, "FLWR_LOG_LEVEL": "WARNING"}
         command = python(coordinator_worker.__file__)
-        process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)  # noqa: S603
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT)  # noqa: S603
         self._runs.append(_Run(process, unpacked))
-        if process.stdin is None:
-            raise RuntimeError("a run without standard input")
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("a run without standard input or output")
+        pass_on(process.stdout)
         with process.stdin as stream:
             stream.write(json.dumps(told).encode())
 

@@ -9,18 +9,19 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fedrec.deployment.certificates import Authority, public_key, server_names
-from fedrec.deployment.compose import coordinator_compose, market_compose, whole_compose
+from fedrec.deployment.compose import coordinator_compose, gpu_compose, market_compose, whole_compose
 from fedrec.deployment.layout import SUPERLINK_PORT, DeploymentFolder, MarketPart, Part
 from fedrec.errors import UserError
 from fedrec.files import market_name, new_folder, read_json, write_atomic, write_json
 from fedrec.masking.identity import write_identity
 from fedrec.masking.protocol import default_threshold
 from fedrec.recipe import MasksSettings
-from fedrec.strict_yaml import dump_yaml, parse_yaml
+from fedrec.strict_yaml import dump_yaml
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
-_IMAGE_USER = 10001  # of the image; root's own files are given to it, for no container runs as root
+IMAGE_USER = 10001  # of the image; root's own files are given to it, for no container runs as root
 _LOCAL = ["localhost", "127.0.0.1", "::1"]
+_SUPERLINK = "superlink"  # its name among the coordinator's containers
 
 
 def create_deployment(directory: Path, markets: Sequence[str], host: str | None, masks: bool) -> DeploymentFolder:
@@ -42,7 +43,7 @@ def create_deployment(directory: Path, markets: Sequence[str], host: str | None,
         folder.authority.parent.mkdir(mode=0o700)
         write_json(folder.settings, {"host": host, "masks": masks})
         authority.write(folder.authority, folder.authority_key)
-        _coordinator(folder, authority, names, host)
+        _coordinator(folder, authority, host)
         for name in names:
             _market(folder.market(name), authority, folder, host, names if masks else None)
         for part in folder.markets:
@@ -97,28 +98,25 @@ def renew_certificates(directory: Path) -> list[Path]:
 
 
 def announce_key(folder: DeploymentFolder, market: str) -> None:
-    """Give every part here a market's public key, and the coordinator the market."""
+    """Give every part here a market's public key; in the coordinator's part it says that the market is let in."""
     source = folder.coordinator.keys / f"{market}.pub"
     public_key(source)
     for part in folder.markets:
         if part.keys.is_dir():
             write_atomic(part.keys / source.name, source.read_bytes())
-    connection = folder.coordinator.connection
-    description = parse_yaml(connection.read_text(encoding="utf-8-sig"), str(connection))
-    description["markets"] = dict(sorted({**description["markets"], market: f"keys/{market}.pub"}.items()))
-    write_atomic(folder.coordinator.connection, dump_yaml(description).encode())
 
 
-def _coordinator(folder: DeploymentFolder, authority: Authority, markets: list[str], host: str | None) -> None:
+def _coordinator(folder: DeploymentFolder, authority: Authority, host: str | None) -> None:
     part = folder.coordinator
-    _part(part, authority, [host or "superlink", "superlink", *_LOCAL], folder)
+    _part(part, authority, [host or _SUPERLINK, _SUPERLINK, *_LOCAL], folder)
     part.runs.mkdir()
     part.keys.mkdir()
     description = {
-        "address": f"127.0.0.1:{SUPERLINK_PORT}",
+        "address": f"{_SUPERLINK}:{SUPERLINK_PORT}",
         "authority": part.authority.name,
+        "secret": part.secret.name,
         "runs": part.runs.name,
-        "markets": {market: f"keys/{market}.pub" for market in markets},
+        "keys": part.keys.name,
     }
     write_atomic(part.connection, dump_yaml(description).encode())
     if host is not None:
@@ -136,6 +134,7 @@ def _market(
         path.mkdir()
     if host is not None:
         write_atomic(part.compose, market_compose(".", part.name, masked is not None).encode())
+        write_atomic(part.gpu_compose, gpu_compose().encode())
         _environment(part.environment, {"FEDREC_SUPERLINK": f"{host}:{SUPERLINK_PORT}", **_least(masked)})
 
 
@@ -174,11 +173,11 @@ def _give_away(folder: Path) -> None:
         for part in (made.coordinator, *made.markets):
             entries = [part.path, *part.path.iterdir(), *part.keys.iterdir(), *part.approved.parent.iterdir()]
             for entry in entries:
-                os.chown(entry, _IMAGE_USER, _IMAGE_USER, follow_symlinks=False)
+                os.chown(entry, IMAGE_USER, IMAGE_USER, follow_symlinks=False)
 
 
 def _environment(path: Path, values: dict[str, str]) -> None:
     """Owner of the files, so that containers can read keys that nobody else can."""
-    user, group = (os.getuid(), os.getgid()) if os.getuid() else (_IMAGE_USER, _IMAGE_USER)
+    user, group = (os.getuid(), os.getgid()) if os.getuid() else (IMAGE_USER, IMAGE_USER)
     given = {"FEDREC_VERSION": version("fedrec"), "FEDREC_UID": user, "FEDREC_GID": group, **values}
     write_atomic(path, "".join(f"{key}={value}\n" for key, value in given.items()).encode())

@@ -14,27 +14,34 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
-from flwr.supercore.auth import load_superexec_auth_secret
-from flwr.supercore.grpc_health import run_health_server_grpc_no_tls
 from flwr.supercore.run import RunNotRunningException
 
+from fedrec.deployment import metrics
+from fedrec.deployment.admission import Admission
+from fedrec.deployment.alive import Alive
 from fedrec.deployment.bundle import read_approved
+from fedrec.deployment.connection import Connection
+from fedrec.deployment.control_token import read_secret
 from fedrec.deployment.coordinator_executor import CoordinatorExecutor
 from fedrec.deployment.ending import end_with
+from fedrec.deployment.logs import log_to_console
 from fedrec.deployment.market_executor import MarketExecutor
+from fedrec.deployment.names import resolve_by_environment
 from fedrec.deployment.runtime_api import RuntimeApi, say
+from fedrec.deployment.unfinished import cut_off
 from fedrec.errors import UserError
 
 _POLL_SECONDS = 0.1
 
 
-def serve(api: RuntimeApi, executor: MarketExecutor | CoordinatorExecutor) -> None:
+def serve(api: RuntimeApi, executor: MarketExecutor | CoordinatorExecutor, alive: Alive) -> None:
     """Ask for tasks and execute them until the process is told to end."""
     client = api.executor_client()
     try:
         while True:
             try:
                 acquired = client.AcquireTask(AcquireTaskRequest(supported_task_types=[executor.task_type]))
+                alive.sign()
                 if acquired.HasField("task") and acquired.token:
                     executor.execute(acquired.token)
                     continue
@@ -55,23 +62,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--superexec-auth-secret-file", required=True, help="shared with the SuperNode or SuperLink")
     parser.add_argument("--approved", required=True, type=Path, help="hashes of the bundles that may run here")
     parser.add_argument("--bundles", required=True, type=Path, help="folder where approved bundles are unpacked")
-    parser.add_argument("--health-server-address", help="HOST:PORT where health is told, without TLS: this host's")
+    parser.add_argument("--state", type=Path, help="of a market: the folder of its runs, whose budgets are watched")
+    parser.add_argument("--connection", help="of the coordinator: the folder whose markets are let in")
     given = parser.parse_args(arguments)
-    secret = load_superexec_auth_secret(secret_file=given.superexec_auth_secret_file)
-    if secret is None:
-        raise UserError(f"{given.superexec_auth_secret_file}: holds no secret; make it again with `fedrec deploy init`")
+    secret = read_secret(given.superexec_auth_secret_file)
+    log_to_console(given.kind)
+    resolve_by_environment()
     api = RuntimeApi(given.runtime_api_address, given.root_certificates, secret)
-    kind = MarketExecutor if given.kind == "market" else CoordinatorExecutor
+    alive, file = Alive.of_environment(), metrics.wanted()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    health = given.health_server_address and run_health_server_grpc_no_tls(given.health_server_address)
     read_approved(given.approved)  # a file that cannot be read is said now
-    say(f"{given.kind}: waiting for tasks at {api.address}")
-    try:
-        serve(api, kind(api, given.approved, given.bundles))
-    finally:
-        if health:
-            health.stop(grace=None)  # and kept until here: a server that nobody holds is stopped
+    executor: MarketExecutor | CoordinatorExecutor
+    counted: metrics.MarketMetrics | metrics.CoordinatorMetrics
+    if given.kind == "market":
+        counted = metrics.MarketMetrics(given.state, api.root_certificates, api.address)
+        executor = MarketExecutor(api, given.approved, given.bundles, alive, counted)
+    else:
+        executor = CoordinatorExecutor(api, given.approved, given.bundles)
+        if given.connection is None:
+            raise UserError("--connection: missing; the coordinator's executor lets its markets in")
+        runs = Connection.open(given.connection).runs
+        counted = metrics.CoordinatorMetrics(runs, api.root_certificates, api.address)
+        Admission(given.connection, alive, counted.nodes).start()
+        alive = Alive(None)  # who lets markets in has heard of the SuperLink; who asks for runs need not say so too
+        for run in cut_off(runs):
+            say(f"run {run.name} was cut off, unless somebody follows it; it goes on with: fedrec run --resume {run}")
+    if file is not None:
+        metrics.write_regularly(counted, file)
+    say(f"waiting for tasks at {api.address}")
+    serve(api, executor, alive)
 
 
 if __name__ == "__main__":

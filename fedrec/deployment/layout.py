@@ -8,6 +8,7 @@ from pathlib import Path
 
 SUPERLINK_PORT = 9092
 NODE_PORT = 9094  # of a SuperNode, towards its executor
+METRICS_PORT = 9095  # where an executor's numbers are served
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,11 @@ class MarketPart(Part):
         return self.path.resolve().name
 
     @property
+    def gpu_compose(self) -> Path:
+        """What is read beside the compose file where the host has a card."""
+        return self.path / "compose.gpu.yaml"
+
+    @property
     def identity(self) -> Path:
         """The private node key (OpenSSH)."""
         return self.path / "node.key"
@@ -145,9 +151,14 @@ class DeploymentFolder:
 
     def market(self, name: str) -> MarketPart:
         """One market's part."""
-        return MarketPart(self.path / "markets" / name)
+        return MarketPart(self.markets_folder / name)
+
+    @property
+    def markets_folder(self) -> Path:
+        """Where the markets' parts lie."""
+        return self.path / "markets"
 
     @property
     def markets(self) -> list[MarketPart]:
         """All markets' parts that are here."""
-        return [MarketPart(path) for path in sorted((self.path / "markets").glob("*")) if path.is_dir()]
+        return [MarketPart(path) for path in sorted(self.markets_folder.glob("*")) if path.is_dir()]

@@ -2,11 +2,12 @@
 
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from fedrec.deployment.bundle import own_bundle
+from fedrec.deployment.bundle import Bundle, own_bundle
 from fedrec.deployment.connection import Connection, Control, RunStatus, UnreachableError
 from fedrec.errors import RunError, UserError
 from fedrec.files import run_name
@@ -18,6 +19,8 @@ from fedrec.tell import OnReply, ignore
 ROUND_DEADLINE, STAGE_DEADLINE = 600.0, 3600.0  # seconds, where the recipe sets none: a host may be gone for good
 _POLL_SECONDS = 1.0
 _SILENCE_SECONDS = 60.0  # that a SuperLink may take to come back
+_MOST_STARTS = 5  # of one run, where what led it was restarted
+Asked = TypeVar("Asked")
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,37 @@ class Deployment:
     def start(self, on_reply: OnReply = ignore) -> dict[str, Any]:
         """Run to the end and return the summary. Raises :class:`RunError` when the run fails; an interruption stops it.
 
-        ``on_reply`` is not called: answers are in the run's events.
+        A run whose SuperLink or leading process was restarted goes on from its last checkpoint, as a new run of
+        Flower's. ``on_reply`` is not called: answers are in the run's events.
         """
+        bundle = own_bundle()
+        with self.connection.control() as control:
+            for left in reversed(range(_MOST_STARTS)):
+                status = self._lead(control, bundle)
+                if status.completed:
+                    return self.run.read_summary()
+                if not status.lost or not left:
+                    raise RunError(f"{status.details}; go on with `fedrec run --resume {self.run.path}`")
+        raise AssertionError("the last start returns or raises")
+
+    def _start(self, control: Control, bundle: Bundle, settings: dict[str, str]) -> int:
+        """Have the SuperLink start the run, once: an answer that was lost may stand for a run that goes on."""
+        unanswered = False
+
+        def ask() -> int:
+            nonlocal unanswered
+            if unanswered:
+                control.stop_unanswered(settings["run"])
+            try:
+                return control.start(bundle, settings)
+            except UnreachableError:
+                unanswered = True
+                raise
+
+        return _patiently(ask)
+
+    def _lead(self, control: Control, bundle: Bundle) -> RunStatus:
+        """Start the run once and follow it to its end, whatever that is."""
         keys = {market: pem for market, pem in self.connection.keys().items() if market in self.markets}
         settings = {
             "recipe": recipe_json(self.recipe),
@@ -42,23 +74,19 @@ class Deployment:
             "keys": json.dumps(keys, sort_keys=True),
             "dataset": self.connection.path.parent.resolve().name,
         }
-        bundle = own_bundle()
-        with self.connection.control() as control:
-            number = None
-            try:
-                number = control.start(bundle, settings)
-                self.run.event("submitted", run=number, bundle=bundle.hash)
-                status = _follow(control, number)
-            except KeyboardInterrupt:
-                if number is not None:
-                    control.stop(number)
-                self.run.event("ended", run=number, completed=False, reason="interrupted")
-                raise
+        number = None
+        try:
+            number = self._start(control, bundle, settings)
+            self.run.event("submitted", run=number, bundle=bundle.hash)
+            status = _follow(control, number)
+        except KeyboardInterrupt:
+            if number is not None:
+                control.stop(number)
+            self.run.event("ended", run=number, completed=False, reason="interrupted")
+            raise
         reason = " ".join(status.details.split())[:300] or "it was stopped"
         self.run.event("ended", run=number, completed=status.completed, reason="" if status.completed else reason)
-        if not status.completed:
-            raise RunError(f"run {number} failed: {reason}; go on with `fedrec run --resume {self.run.path}`")
-        return self.run.read_summary()
+        return replace(status, details=f"run {number} failed: {reason}")
 
 
 def prepare_deployment(recipe: Recipe, connection: str, out: Path | None, name: str) -> Deployment:
@@ -72,7 +100,7 @@ def prepare_deployment(recipe: Recipe, connection: str, out: Path | None, name: 
         raise UserError(f"--out {out}: runs of this connection lie in {opened.runs}; name a folder in it")
     run_name(path.name)
     ready = deployed(recipe)
-    _let_in(opened)
+    _reach(opened)
     run = RunFolder.create(path, ready)
     deployment = {"connection": str(opened.path.parent.resolve()), "markets": sorted(opened.markets)}
     run.write_manifest(build_manifest(ready, None, {}, "", deployment=deployment))
@@ -97,7 +125,7 @@ def resume_deployment(path: Path) -> Deployment:
     differs = [what_differs(manifest, recipe, began.resolved(*allowed), {}, "") for allowed in _ALLOWED]
     if all(differs):
         raise UserError(f"{path}: cannot go on: {differs[0]}; put it back, or start a new run")
-    _let_in(connection)
+    _reach(connection)
     return Deployment(recipe, connection, run, markets)
 
 
@@ -118,22 +146,31 @@ def deployed(recipe: Recipe) -> Recipe:
     return override_recipe(recipe, {"engine": {"kind": "deploy"}, "federation": deadlines}, [])
 
 
-def _let_in(connection: Connection) -> None:
-    """Register the markets' nodes; what is wrong with keys, and a SuperLink that is not there, are said here."""
+def _reach(connection: Connection) -> None:
+    """What is wrong with keys, and a SuperLink that is not there, are said here."""
     with connection.control() as control:
-        control.register()
+        control.nodes()
+
+
+def _patiently(ask: Callable[[], Asked]) -> Asked:
+    """What a SuperLink answers; one that is silent is given a while to come back."""
+    began = time.monotonic()
+    while True:
+        try:
+            return ask()
+        except UnreachableError:
+            if time.monotonic() - began > _SILENCE_SECONDS:
+                raise
+        time.sleep(_POLL_SECONDS)
 
 
 def _follow(control: Control, number: int) -> RunStatus:
-    """Wait until the run has ended; a SuperLink that is silent is given a while to come back."""
-    heard = time.monotonic()
+    """Wait until the run has ended, or its SuperLink is gone for good."""
     while True:
         try:
-            status = control.status(number)
-            heard = time.monotonic()
-            if status.ended:
-                return status
+            status = _patiently(lambda: control.status(number))
         except UnreachableError as error:
-            if time.monotonic() - heard > _SILENCE_SECONDS:
-                return RunStatus(ended=True, completed=False, details=str(error))
+            return RunStatus(ended=True, completed=False, details=str(error))
+        if status.ended:
+            return status
         time.sleep(_POLL_SECONDS)

@@ -1,10 +1,13 @@
 """The interface between a SuperNode or SuperLink and the executor beside it, and how an executor starts processes."""
 
+import re
 import sys
+import threading
 import time
 from dataclasses import dataclass
+from logging import getLogger
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest, PullAppMessagesResponse
 from flwr.supercore.interceptors import (
@@ -14,10 +17,15 @@ from flwr.supercore.interceptors import (
 )
 from flwr.supercore.runtime import RuntimeHttpClient
 
+from fedrec.deployment.control_token import ControlTokenInterceptor, control_token
 from fedrec.deployment.patience import FIRST_SECONDS, patient_invoker
+from fedrec.words import cleaned
 
 Client = TypeVar("Client", bound=RuntimeHttpClient)
 _MESSAGE_SECONDS = 10.0
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
+_LONGEST_LINE = 2000  # characters
+_log = getLogger("fedrec.executor")
 _ACQUIRE = frozenset({"/flwr.proto.Runtime/AcquireTask"})
 
 
@@ -36,11 +44,16 @@ class TaskClient(RuntimeHttpClient):
 
 @dataclass(frozen=True)
 class RuntimeApi:
-    """Where the SuperNode or SuperLink of this host listens, and how to be believed there."""
+    """Where the SuperNode or SuperLink beside this executor listens, and how to be believed there."""
 
     address: str
     root_certificates: Path
     secret: bytes
+
+    @property
+    def token(self) -> str:
+        """What the SuperLink's gate asks for."""
+        return control_token(self.secret)
 
     def executor_client(self) -> RuntimeHttpClient:
         """A client that may ask for tasks."""
@@ -61,7 +74,11 @@ class RuntimeApi:
             server_address=self.address,
             insecure=False,
             root_certificates=self.root_certificates.read_bytes(),
-            interceptors=[RuntimeVersionHttpInterceptor(component_name=name), authentication],
+            interceptors=[
+                RuntimeVersionHttpInterceptor(component_name=name),
+                ControlTokenInterceptor(self.token),  # a SuperLink's gate asks for it; a SuperNode has none
+                authentication,
+            ],
             retry_invoker=patient_invoker(),
         )
 
@@ -71,6 +88,18 @@ def python(script: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", script, *arguments]
 
 
+def pass_on(stream: IO[bytes]) -> None:
+    """Say what a worker prints, line by line, in a thread of its own: it knows neither our level nor our form."""
+
+    def read() -> None:
+        with stream:
+            for line in stream:
+                if text := cleaned(_COLOUR.sub("", line.decode(errors="replace")), _LONGEST_LINE):
+                    say(f"bundle: {text}")
+
+    threading.Thread(target=read, daemon=True).start()
+
+
 def say(text: str) -> None:
     """A line in the executor's log, which stays on its host."""
-    print(f"fedrec executor: {text}", file=sys.stderr, flush=True)
+    _log.info("%s", text)

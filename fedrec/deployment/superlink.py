@@ -1,74 +1,89 @@
 """Flower's SuperLink behind a gate: ``python -m fedrec.deployment.superlink``, with Flower's own arguments.
 
 All interfaces of a SuperLink share one port, and without an account system whoever reaches the port may start runs,
-register nodes and fetch tokens. Markets need the fleet's interface alone. So everything else answers this host only,
-and no request is longer than what Flower itself sends.
+register nodes and fetch tokens. See :mod:`fedrec.deployment.gate` for who may do what here.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from ipaddress import ip_address
+import ssl
+import sys
+import threading
+from pathlib import Path
 from typing import Any
 
+import httpx
+
+from fedrec.deployment.alive import Alive
+from fedrec.deployment.control_token import control_token, read_secret
+from fedrec.deployment.ending import end_with
+from fedrec.deployment.logs import HANDLERS_STAY, log_to_console
+from fedrec.errors import UserError
 from fedrec.offline import go_offline
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-FLEET = "/v1/fleet/"
-HEALTH = "/health"
-LARGEST_REQUEST = 32 * 1024 * 1024  # bytes; Flower cuts arrays into objects of 5 MiB
-
-
-class Gate:
-    """ASGI middleware: other hosts may use the fleet's interface and nothing else, in requests of bounded size."""
-
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse, or hand on."""
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
-        path = str(scope["path"])
-        if scope["type"] != "http" or not (path.startswith(FLEET) or path == HEALTH or _local(scope)):
-            await _refuse(
-                send, 403, b"this answers its own host only; with containers: docker compose exec coordinator"
-            )
-            return
-        length = dict(scope["headers"]).get(b"content-length", b"")
-        if not length.isdigit() and scope["method"] == "POST":
-            await _refuse(send, 411, b"say how long the request is")
-        elif length.isdigit() and int(length) > LARGEST_REQUEST:
-            await _refuse(send, 413, b"request too large")
-        else:
-            await self._app(scope, receive, send)
+_LOOK_SECONDS = 2.0  # between two looks at itself
 
 
 def main() -> None:
     """Start Flower's SuperLink with the gate outermost."""
     go_offline()
+    from flwr.server.superlink.linkstate import in_memory_linkstate
+    from flwr.supercore.corestate import in_memory_corestate
     from flwr.superlink import extensions
     from flwr.superlink.cli.flower_superlink import flower_superlink
     from starlette.middleware import Middleware
 
+    from fedrec.deployment.gate import HEALTH, Gate
+
+    log_to_console("superlink")
+    token = control_token(read_secret(_argument("--superexec-auth-secret-file")))
     others = extensions.get_middleware
-    setattr(extensions, "get_middleware", lambda: (Middleware(Gate), *others()))  # noqa: B010  Flower's hook for editions of its own
+    gate = Middleware(Gate, token, _is_let_in)
+    setattr(extensions, "get_middleware", lambda: (gate, *others()))  # noqa: B010  Flower's hook for editions of its own
+    setattr(in_memory_linkstate.InMemoryLinkState, "delete_node", forgetting(in_memory_linkstate.InMemoryLinkState))  # noqa: B010
+    setattr(in_memory_corestate, "HEARTBEAT_PATIENCE", 1)  # noqa: B010  a run whose process is gone fails after 30 s, not 60
+    port, authority = _argument("--port"), Path(_argument("--ssl-ca-certfile"))
+    watch = (f"https://127.0.0.1:{port}{HEALTH}", authority, Alive.of_environment())
+    threading.Thread(target=_watch_itself, args=watch, daemon=True).start()
+    setattr(sys.modules[flower_superlink.__module__], "get_uvicorn_log_config", lambda _: HANDLERS_STAY)  # noqa: B010
     flower_superlink()
 
 
-def _local(scope: Scope) -> bool:
-    """Whether a request comes from this host. Behind a published port of a container, others never do."""
-    client = scope.get("client")
-    return client is not None and ip_address(client[0]).is_loopback
+def forgetting(state: type[Any]) -> Any:
+    """Flower's way of letting a node in no more keeps its key for ever; here the same key may be let in again."""
+    delete = state.delete_node
+
+    def delete_node(self: Any, owner_aid: str, node_id: int) -> None:
+        delete(self, owner_aid, node_id)
+        with self.lock:
+            self.node_public_key_to_node_id.pop(self.nodes[node_id].public_key, None)
+
+    return delete_node
 
 
-async def _refuse(send: Send, status: int, text: bytes) -> None:
-    headers = [(b"content-type", b"text/plain"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": text})
+def _is_let_in(scope: Any, key: bytes) -> bool:
+    """Whether a public key is that of a registered node."""
+    return scope["app"].state.linkstate_factory.state().get_node_id_by_public_key(key) is not None
+
+
+def _argument(name: str) -> str:
+    """One of Flower's arguments, the last where it is given twice, as Flower takes it."""
+    words = [word for one in sys.argv[1:] for word in (one.split("=", 1) if one.startswith("--") else [one])]
+    places = [place for place, word in enumerate(words[:-1]) if word == name]
+    if not places:
+        raise UserError(f"{name}: missing; the compose file that `fedrec deploy init` makes names it")
+    return words[places[-1] + 1]
+
+
+def _watch_itself(address: str, authority: Path, alive: Alive) -> None:
+    """Sign whenever this SuperLink answers, for as long as the process lives."""
+    pause = threading.Event()
+    with httpx.Client(verify=ssl.create_default_context(cafile=str(authority)), timeout=_LOOK_SECONDS) as client:
+        while not pause.wait(_LOOK_SECONDS):
+            try:
+                if client.get(address).is_success:
+                    alive.sign()
+            except (httpx.HTTPError, OSError):
+                continue
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

@@ -32,7 +32,6 @@ RUN_HERE = [page for page in PAGES if page.name != "tutorial.md" and page.parent
 # Not run here, but by the tests named. A command ends where its remark begins.
 ELSEWHERE = {
     "make demo": "integration/test_run.py::test_the_demo_of_the_command_line",
-    "make deploy-demo": "deployment/test_files.py::test_the_repositorys_compose_file_is_the_generated_one",
     "fedrec --install-completion": "cli/test_begin.py::test_completion",
     "fedrec data import KIND SRC DIR": "data/test_tabular.py::test_parquet_and_csv_give_the_same_stores",
     "fedrec bench table3 --data DIR --quick": "cli/test_bench.py::test_quick_is_japan_and_india_on_one_split",
@@ -45,14 +44,13 @@ ELSEWHERE = {
     "fedrec run fecosr --engine deploy --connection /deployment": (
         "deployment/test_run.py::test_the_summary_is_that_of_one_process"
     ),
-    "fedrec run --resume": "integration/test_resume.py::test_a_killed_run_ends_as_if_nothing_had_happened",
     "fedrec run --resume /deployment/runs/RUN": (
         "deployment/test_faults.py::test_an_interruption_stops_the_run_and_it_can_go_on"
     ),
     "fedrec deploy check jp": "deployment/test_run.py::test_check_sees_the_superlink",
-    "fedrec deploy register /deployment": "deployment/test_day_two.py::test_day_two",
-    "fedrec deploy register CONNECTION": "deployment/test_day_two.py::test_day_two",
-    "fedrec deploy unregister /deployment --node N": "deployment/test_day_two.py::test_day_two",
+    "make sbom": "containers/test_image.py::test_the_bill_of_materials_names_every_package",
+    "make lock": "deployment/test_files.py::test_the_image_is_locked_to_what_was_tested",
+    "fedrec deploy nodes /deployment": "deployment/test_day_two.py::test_day_two",
     "fedrec recommend jp/state/RUN --market jp --data jp/data --user USER": (
         "deployment/test_run.py::test_recommendations_on_the_markets_own_host"
     ),

@@ -23,6 +23,7 @@ import yaml
 
 from fedrec.data.store import open_store
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
+from fedrec.deployment.alive import VARIABLE
 from fedrec.deployment.bundle import Bundle, own_bundle
 from fedrec.deployment.bundle import approve as approve_bundle
 from fedrec.deployment.create import create_deployment
@@ -60,6 +61,8 @@ class Host:
         environment = {key: self._here(value, content) for key, value in content.get("environment", {}).items()}
         folder = self.scratch / service
         folder.mkdir(parents=True, exist_ok=True)
+        environment[VARIABLE] = str(folder / "alive")
+        (folder / "alive").unlink(missing_ok=True)
         with self.log(service).open("ab") as log:
             self.processes[service] = subprocess.Popen(
                 ["ip", "netns", "exec", self.namespace, *program, *arguments],
@@ -147,7 +150,12 @@ class Host:
         paths |= {f"/run/secrets/{one['target']}": str(self.part.path / one["target"]) for one in content["secrets"]}
         for volume in content.get("volumes", []):
             source, target = volume.split(":")[:2]
-            paths[target] = str((self.part.path / source).resolve())
+            named = "/" not in source  # a volume of the engine's
+            paths[target] = str((self.scratch / source) if named else (self.part.path / source).resolve())
+            if named:
+                (self.scratch / source).mkdir(exist_ok=True)
+        if isinstance(self.part, CoordinatorPart):
+            paths["/deployment"] = str(self.part.path)
         if isinstance(self.part, MarketPart):  # a node passes on what its executor is to read
             paths |= {"/data": str(self.part.data), "/state": str(self.part.state), "/keys": str(self.part.keys)}
         for inside in sorted(paths, key=len, reverse=True):
@@ -167,18 +175,15 @@ class Deployment:
     _ended: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
-        """Everything, in the order of the compose files, and register the nodes."""
+        """Everything, in an order that no process relies on."""
         threading.Thread(target=self._keep_up, daemon=True).start()
-        self.coordinator.start("superlink")
+        for host, services in [(one, ("market", "node")) for one in self.markets.values()] + [
+            (self.coordinator, ("coordinator", "superlink"))
+        ]:
+            for service in services:
+                host.start(service)
+            host.restarting |= set(services)
         self.wait_for_superlink()
-        self.coordinator.start("coordinator")
-        self.coordinator.restarting |= {"superlink", "coordinator"}
-        self.register()
-        for host in self.markets.values():
-            host.start("node")
-        for host in self.markets.values():
-            host.start("market")
-            host.restarting |= {"node", "market"}
 
     def _keep_up(self) -> None:
         """What a container engine does about containers that ended."""
@@ -204,10 +209,6 @@ class Deployment:
     def wait_for_superlink(self) -> None:
         self.wait_for(lambda: self.healthy(self.coordinator, "superlink"), "the SuperLink to be up")
 
-    def register(self) -> None:
-        result = self.coordinator.run("deploy", "register", str(self.coordinator.part.path))
-        assert result.returncode == 0, result.stdout + result.stderr
-
     def run(self, recipe: str, name: str, *words: str, seconds: float = 300) -> subprocess.CompletedProcess[str]:
         """`fedrec run` on the coordinator's host."""
         return self.coordinator.run(*self.run_words(recipe, name, *words), seconds=seconds)
@@ -230,8 +231,8 @@ class Deployment:
     def healthy(host: Host, service: str) -> bool:
         """By the health check of the compose file."""
         check = yaml.safe_load(host.part.compose.read_text())["services"][service]["healthcheck"]["test"]
-        code = "import sys; from fedrec.deployment.health import healthy; sys.exit(not healthy(sys.argv[1]))"
-        return host.python(code, check[-1]).returncode == 0
+        words = check[-1].replace("$$", "$").replace("/tmp/alive", str(host.scratch / service / "alive"))
+        return subprocess.run(["sh", "-c", words], check=False).returncode == 0
 
     def events(self, name: str, kind: str) -> list[dict[str, Any]]:
         """Events of a run so far."""

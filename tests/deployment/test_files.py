@@ -1,6 +1,8 @@
 """What `fedrec deploy init` writes and `fedrec deploy check` sees; the compose files against Flower and docker."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,13 +14,15 @@ import pytest
 import yaml
 
 import fedrec
-from deploy.make_compose import HEADER, MARKETS
+from deploy.lock import image_needs
+from deploy.make_compose import HEADER
 from fedrec.data.synth import write_synthetic_markets
 from fedrec.deployment.bundle import approve, own_bundle
 from fedrec.deployment.check import Finding, check_folder
-from fedrec.deployment.compose import demo_compose
+from fedrec.deployment.compose import demo_compose, whole_compose
 from fedrec.deployment.connection import Connection
 from fedrec.deployment.create import add_market, create_deployment, renew_certificates, rotate_key
+from fedrec.deployment.demo import MARKETS, make_files
 from fedrec.deployment.layout import DeploymentFolder
 from fedrec.errors import UserError
 from tests.conftest import TINY
@@ -199,14 +203,14 @@ def services(text: str) -> dict[str, Any]:
 
 
 def test_the_repositorys_compose_file_is_the_generated_one() -> None:
-    assert (ROOT / "docker-compose.yml").read_text() == demo_compose("./deploy/demo", MARKETS, HEADER)
+    assert (ROOT / "docker-compose.yml").read_text() == demo_compose(MARKETS, HEADER)
 
 
 def test_flags_are_flowers_own() -> None:
     """Compose files for earlier versions of Flower name flags that are gone."""
     program = {"superlink": "flower-superlink", "supernode": "flower-supernode"}
     checked = 0
-    for service in services(demo_compose(".", ["a"], "")).values():
+    for service in services(whole_compose(".", ["a"], masks=False)).values():
         module = service["command"][2].rpartition(".")[2]
         flags = {word.partition("=")[0] for word in service["command"] if word.startswith("--")}
         if module in program:
@@ -229,14 +233,16 @@ def test_flags_are_flowers_own() -> None:
 
 
 def test_containers_can_do_as_little_as_they_need() -> None:
-    found = services(demo_compose(".", ["a", "b"], ""))
-    for name, service in found.items():
+    found = services(whole_compose(".", ["a", "b"], masks=False))
+    for service in found.values():
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert service["user"].startswith("${FEDREC_UID:-10001}")
         assert "privileged" not in service
-        assert name == "run" or (service["restart"] == "unless-stopped" and service["healthcheck"]["test"][0] == "CMD")
+        assert service["mem_limit"]
+        assert service["restart"] == "unless-stopped"
+        assert "/tmp/alive" in service["healthcheck"]["test"][1]
     for market, other in (("a", "b"), ("b", "a")):
         executor, node = found[f"market-{market}"], found[f"node-{market}"]
         assert executor["networks"] == [f"inside-{market}"], "what holds the data reaches its own node alone"
@@ -248,20 +254,88 @@ def test_containers_can_do_as_little_as_they_need() -> None:
         assert mounts[f"./markets/{market}/data:/data"].endswith(":ro")
         assert not any(f"markets/{other}" in volume for volume in executor["volumes"])
         assert not any(secret["source"].startswith(f"{other}-") for secret in executor["secrets"] + node["secrets"])
-    networks = yaml.safe_load(demo_compose(".", ["a", "b"], ""))["networks"]
-    assert all(network == {"internal": True} for network in networks.values())
+    networks = yaml.safe_load(whole_compose(".", ["a", "b"], masks=False))["networks"]
+    closed = {"internal": True, "driver_opts": {"com.docker.network.bridge.inhibit_ipv4": "true"}}
+    assert all(network == closed for name, network in networks.items() if name != "metrics")
+    for name, service in found.items():
+        exporter = name.startswith("metrics")
+        assert ("metrics" in service["networks"]) == exporter, "what is reached from outside has numbers alone"
+        assert not exporter or ([f"{name}:/metrics:ro"] == service["volumes"] and service["profiles"] == ["metrics"])
+
+
+def test_the_demonstration_differs_only_in_where_files_lie() -> None:
+    """What holds of the compose files for hosts holds of it: the same processes, rights and networks."""
+    demo, hosts = (
+        yaml.safe_load(text) for text in (demo_compose(["a", "b"], ""), whole_compose(".", ["a", "b"], False))
+    )
+    assert demo["networks"] == hosts["networks"]
+    for name, service in hosts["services"].items():
+        other = demo["services"][name]
+        where = {"volumes", "secrets", "depends_on", "user", "pull_policy"}
+        assert {key: value for key, value in service.items() if key not in where} == {
+            key: value for key, value in other.items() if key not in where
+        }
+        writable = {target: kind != ["ro"] for _, target, *kind in map(_split, service.get("volumes", []))}
+        writable |= {f"/run/secrets/{secret['target']}": False for secret in service.get("secrets", [])}
+        assert writable == dict(_mount(volume) for volume in other["volumes"])
+        assert other["user"] == "10001:10001"
+    files = demo["services"]["files"]
+    assert files["network_mode"] == "none", "what is root reaches nobody"
+    assert [name for name, service in demo["services"].items() if "build" in service] == ["files"], "one build"
+
+
+def _split(volume: str) -> list[str]:
+    return volume.split(":")
+
+
+def _mount(volume: Any) -> tuple[str, bool]:
+    """Where it is seen, and whether it can be written there."""
+    if isinstance(volume, str):
+        return volume.split(":")[1], not volume.endswith(":ro")
+    return volume["target"], not volume.get("read_only", False)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away: needs root")
+def test_the_demonstrations_files_are_made_once(tmp_path: Path) -> None:
+    made = make_files(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert [part.name for part in made.markets] == list(MARKETS)
+    assert problems(check_folder(tmp_path), "warn", "fail") == []
+    assert {path.stat().st_uid for path in before} == {10001}
+    assert not list(tmp_path.rglob("ca.key")), "nothing more is signed"
+    make_files(tmp_path)
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+
+def test_the_image_is_locked_to_what_was_tested() -> None:
+    """Every package that the project needs, in the version of the constraints, by hash; torch is the Dockerfile's."""
+    lock = (ROOT / "deploy" / "requirements.txt").read_text() + (ROOT / "deploy" / "build.txt").read_text()
+    locked = dict(re.findall(r"^([A-Za-z0-9_.-]+)==(\S+) ", lock, re.MULTILINE))
+    constraints = dict(re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+    tested = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in constraints.items()}
+    for need in image_needs():
+        name = re.sub(r"[-_.]+", "-", re.split(r"[<>=\[]", need)[0]).lower()
+        assert name == "torch" or name in locked, need
+    assert {name: version for name, version in locked.items() if tested.get(name, version) != version} == {}
+    assert f"ARG TORCH={tested['torch']}" in (ROOT / "Dockerfile").read_text()
+    blocks = [block for block in re.split(r"\n(?=\S)", lock) if block]
+    assert all("--hash=sha256:" in block for block in blocks)
 
 
 def test_docker_compose_accepts_them(folder: DeploymentFolder, tmp_path: Path) -> None:
-    if shutil.which("docker-compose") is None:
+    if subprocess.run(["sh", "-c", "docker compose version"], capture_output=True, check=False).returncode:
         pytest.skip("docker-compose is not installed: compose files are not held against its schema")
     one = create_deployment(tmp_path / "one", ["a", "b"], None, masks=True)
-    files = [one.compose, folder.coordinator.compose, folder.markets[0].compose, ROOT / "docker-compose.yml"]
-    for path in files:
-        result = subprocess.run(
-            ["docker-compose", "-f", path, "config", "--quiet"], capture_output=True, text=True, check=False
-        )
-        assert result.returncode == 0, f"{path}: {result.stderr}"
+    market = folder.markets[0]
+    alone = [one.compose, folder.coordinator.compose, market.compose, ROOT / "docker-compose.yml"]
+    for paths in (*([path] for path in alone), [market.compose, market.gpu_compose]):
+        words = [word for path in paths for word in ("-f", str(path))]
+        command = ["docker", "compose", *words, "config", "--format", "json"]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, f"{paths}: {result.stderr}"
+        assert not result.stderr, "nothing to warn of"
+    (card,) = json.loads(result.stdout)["services"]["market"]["deploy"]["resources"]["reservations"]["devices"]
+    assert (card["driver"], card["count"], card["capabilities"]) == ("nvidia", 1, ["gpu"])
 
 
 def test_no_secret_in_the_repository_and_none_in_the_image() -> None:

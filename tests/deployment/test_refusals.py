@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -43,32 +44,33 @@ def stranger(deployed: Deployment, tmp_path: Path) -> Iterator[Host]:
     shutil.rmtree(Path("/etc/netns") / namespace)
 
 
-def ends(host: Host, deployed: Deployment) -> str:
-    """Start the node; it must end by itself, and what it says is returned."""
+def stays_outside(host: Host, deployed: Deployment) -> None:
+    """Start the node; it must not be let in, and say so once, however long it waits."""
+    said = "not let in yet: this node's key is not in keys/"
     host.start("node")
-    node = host.processes["node"]
-    deployed.wait_for(lambda: node.poll() is not None, "the node to give up")
-    assert node.returncode != 0
-    return host.log("node").read_text()
+    deployed.wait_for(lambda: said in host.log("node").read_text(), said)
+    time.sleep(5)
+    assert host.processes["node"].poll() is None, "it waits"
+    assert host.log("node").read_text().count("not let in yet") == 1
+    assert not deployed.healthy(host, "node")
+    assert online(deployed) == len(TINY.markets)
 
 
 def online(deployed: Deployment) -> int:
-    result = deployed.coordinator.run("deploy", "register", str(deployed.coordinator.part.path))
+    result = deployed.coordinator.run("deploy", "nodes", str(deployed.coordinator.part.path))
     return result.stdout.count("online")
 
 
-def test_a_node_that_is_not_registered(stranger: Host, deployed: Deployment) -> None:
+def test_a_node_that_is_no_markets(stranger: Host, deployed: Deployment) -> None:
     identity = MarketPart(stranger.part.path).identity
     identity.unlink()
     write_identity(identity, stranger.part.path / "new.pub")
-    assert "305" in ends(stranger, deployed) or "not be" in ends(stranger, deployed)
-    assert online(deployed) == len(TINY.markets)
+    stays_outside(stranger, deployed)
 
 
 def test_a_second_node_with_one_key(stranger: Host, deployed: Deployment) -> None:
     """The first is online, so the copy gets nowhere: nobody speaks for a market beside its own node."""
-    ends(stranger, deployed)
-    assert online(deployed) == len(TINY.markets)
+    stays_outside(stranger, deployed)
 
 
 def test_a_superlink_of_another_authority(stranger: Host, deployed: Deployment) -> None:
@@ -95,11 +97,13 @@ def test_a_certificate_that_expired(stranger: Host, deployed: Deployment, tmp_pa
     expired.scratch.mkdir()
     expired.start("superlink")
     try:
-        deployed.wait_for(lambda: deployed.healthy(expired, "superlink"), "the SuperLink to be up")
-        stranger.extra["node"] = ["--superlink", "127.0.0.1:9099", "--health-server-address", "127.0.0.1:8099"]
+        knock = "import socket; socket.create_connection(('127.0.0.1', 9099)).close()"
+        deployed.wait_for(lambda: stranger.python(knock).returncode == 0, "the SuperLink to be up")
+        stranger.extra["node"] = ["--superlink", "127.0.0.1:9099"]
         stranger.start("node")
         said = "certificate has expired"
         deployed.wait_for(lambda: said in stranger.log("node").read_text().lower(), said)
+        assert not deployed.healthy(expired, "superlink"), "and its own host sees it"
     finally:
         expired.stop()
 
@@ -158,6 +162,16 @@ def test_a_bundle_that_was_changed_runs_nowhere(deployed: Deployment, tmp_path: 
     seen = {trace.name for trace in traces.iterdir()}
     assert "clients" not in seen, "a market imported it"
     assert "server" in seen, "the test's own mark works: the coordinator's operator had approved it"
+
+
+def test_a_bundle_of_another_version(deployed: Deployment, tmp_path: Path) -> None:
+    """Approved or not: what speaks with it through a pipe on the market's host is of this version."""
+    bundle = changed({}, {"pyproject.toml": ('version = "0.1.0"', 'version = "0.2.0"')})
+    deployed.approve(bundle)
+    process = deployed.submit(write(bundle, tmp_path), "fecosr", "other-version", *WORDS)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "the bundle is of fedrec 0.2.0, this market's host has 0.1.0; install one version everywhere" in output
 
 
 @pytest.mark.parametrize(

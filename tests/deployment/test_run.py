@@ -5,7 +5,6 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,7 @@ from fedrec.runs.summary import comparable
 from fedrec.simulation.run import prepare_simulation
 from tests.conftest import QUICK, TINY
 from tests.deployment.hosts import Deployment, deployment
+from tests.deployment.near import assert_near
 
 pytestmark = pytest.mark.deploy
 
@@ -36,22 +36,6 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
             result = made.run(recipe, recipe, *words)
             assert result.returncode == 0, result.stdout + result.stderr + made.logs()
         yield made
-
-
-def assert_near(left: Any, right: Any, path: str = "") -> None:
-    """Equal apart from the last digits of numbers."""
-    if isinstance(left, dict) and isinstance(right, dict):
-        assert left.keys() == right.keys(), path
-        for key in left:
-            assert_near(left[key], right[key], f"{path}/{key}")
-    elif isinstance(left, list) and isinstance(right, list):
-        assert len(left) == len(right), path
-        for index, (one, other) in enumerate(zip(left, right, strict=True)):
-            assert_near(one, other, f"{path}/{index}")
-    elif isinstance(left, float):
-        assert left == pytest.approx(right, abs=1e-6), path
-    else:
-        assert left == right, path
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
