@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.containers.engine import Project, run
+from tests.containers.engine import IMAGE, Project, run
 
 pytestmark = pytest.mark.containers
 
@@ -135,3 +135,30 @@ def test_logs_are_short_and_without_colours(up: Project) -> None:
     assert "\x1b[" not in said
     assert "BEGIN PUBLIC KEY" not in said
     assert "PRIVATE" not in said
+
+
+def test_numbers_are_served_by_a_container_that_has_nothing_else(up: Project) -> None:
+    """As Prometheus reads them, from the profile's network; executors are not on it."""
+    services = ["metrics-coordinator", "metrics-alfa"]
+    started = up.compose("--profile", "metrics", "up", "-d", "--no-build", *services)
+    assert started.returncode == 0, started.stderr
+    code = (
+        "import sys, time, urllib.request\n"
+        "for _ in range(60):\n"
+        "    try:\n"
+        "        print(urllib.request.urlopen(f'http://{sys.argv[1]}:9095/metrics', timeout=5).read().decode())\n"
+        "        break\n"
+        "    except OSError: time.sleep(0.5)\n"
+    )
+    words = ["docker", "run", "--rm", "--network", f"{up.name}_metrics", IMAGE, "python", "-c", code]
+    coordinator = run(*words, "metrics-coordinator").stdout
+    assert 'fedrec_nodes{status="online"} 3' in coordinator
+    assert 'fedrec_certificate_days{certificate="server"} 39' in coordinator
+    assert "# TYPE fedrec_answers" in run(*words, "metrics-alfa").stdout
+    for service in services:
+        assert up.inside(service, "ls", "/run/secrets").stdout == ""
+        for folder in ("/data", "/state", "/deployment"):
+            assert up.inside(service, "ls", folder).returncode != 0
+        found = json.loads(up.python(service, RIGHTS))
+        assert (found["uid"], found["capabilities"], found["writable"]) == (10001, 0, [])
+    assert run(*words, "market-alfa").stdout == "", "nobody there is called so"
