@@ -167,3 +167,4 @@ ENGINES = Command(
 COMPRESSION = Command("compression.py XMARKET", ("compression",))
 SCALE = Command("scale.py --markets 10,100,1000", ("scale",))
 DEPLOYMENT = Command("deployment.py", ("deployment",), root=True)
+CONTAINERS = Command("containers.py", ("containers_demo", "containers_kills"), root=True)

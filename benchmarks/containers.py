@@ -23,7 +23,7 @@ from results import append_rows, measured, say_complete
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.conftest import quickly
-from tests.containers.engine import Project, Watch, copy_of_tree, engine_environment, project
+from tests.containers.engine import Project, Watch, copy_of_tree, engine, project
 
 PHASES: dict[str, Callable[[list[dict[str, object]]], bool]] = {
     "set-up": lambda events: any(one["event"] == "submitted" for one in events),
@@ -42,25 +42,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=1)
     options = parser.parse_args()
-    environment = engine_environment() | {"FEDREC_VERSION": os.environ.get("FEDREC_VERSION", "latest")}
-    complete = True
-    with tempfile.TemporaryDirectory() as scratch:
+    repeats = [
+        repeat for repeat in range(options.repeats) if (str(repeat),) not in measured("containers_demo", "repeat")
+    ]
+    left = [
+        (victim, phase)
+        for victim in (*VICTIMS, "all by compose restart")
+        for phase in PHASES
+        if (victim, phase) not in measured("containers_kills", "killed", "phase")
+    ]
+    if not (repeats or left):
+        say_complete("containers_demo")
+        return
+    with engine() as found, tempfile.TemporaryDirectory() as scratch:
+        environment = found | {"FEDREC_VERSION": os.environ.get("FEDREC_VERSION", "latest")}
         tree = copy_of_tree(Path(scratch) / "fedrec")
-        for repeat in range(options.repeats):
-            if (str(repeat),) not in measured("containers_demo", "repeat"):
-                complete = False
-                append_rows("containers_demo", [demonstration(Project("fedrec-measured", tree, environment), repeat)])
-        left = [
-            (victim, phase)
-            for victim in (*VICTIMS, "all by compose restart")
-            for phase in PHASES
-            if (victim, phase) not in measured("containers_kills", "killed", "phase")
-        ]
+        one = Project("fedrec-measured", tree, environment)
+        for repeat in repeats:
+            append_rows("containers_demo", [demonstration(one, repeat)])
         if left:
-            complete = False
-            kills(Project("fedrec-measured", tree, environment), left)
-    if complete:
-        say_complete("containers")
+            kills(one, left)
 
 
 def demonstration(one: Project, repeat: int) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """docs/results/cost.md and hosts.md: time, memory and bytes."""
 
-from commands import COMPRESSION, DEPLOYMENT, ENGINES, ROUND_OVERHEAD, SCALE
+from commands import COMPRESSION, CONTAINERS, DEPLOYMENT, ENGINES, ROUND_OVERHEAD, SCALE
 
 from tables.figures import as_measured
 from tables.table import Table
@@ -12,4 +12,6 @@ TABLES = (
     Table("scale", _PAGE, lambda: as_measured("scale"), (SCALE,)),
     Table("compression", _PAGE, lambda: as_measured("compression"), (COMPRESSION,)),
     Table("deployment", "docs/results/hosts.md", lambda: as_measured("deployment"), (DEPLOYMENT,)),
+    Table("containers-demo", "docs/results/hosts.md", lambda: as_measured("containers_demo"), (CONTAINERS,)),
+    Table("containers-kills", "docs/results/hosts.md", lambda: as_measured("containers_kills"), (CONTAINERS,)),
 )

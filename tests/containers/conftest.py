@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers.engine import IMAGE, Project, copy_of_tree, engine_environment, project, run
+from tests.containers.engine import IMAGE, Project, copy_of_tree, engine, project, run
 
 
 @pytest.fixture(scope="session")
@@ -14,13 +14,14 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def environment(tree: Path) -> dict[str, str]:
+def environment(tree: Path) -> Iterator[dict[str, str]]:
     """With the image built, under the name that the compose files ask for."""
-    made = engine_environment() | {"FEDREC_VERSION": IMAGE.partition(":")[2]}
-    words = ["--build-arg", f"TORCH_INDEX={made.get('TORCH_INDEX', '')}", "--build-arg", "VERSION=test"]
-    built = run("docker", "build", *words, "-t", IMAGE, tree, seconds=1200, env=made)
-    assert built.returncode == 0, (built.stdout + built.stderr)[-3000:]
-    return made
+    with engine() as found:
+        made = found | {"FEDREC_VERSION": IMAGE.partition(":")[2]}
+        words = ["--build-arg", f"TORCH_INDEX={made.get('TORCH_INDEX', '')}", "--build-arg", "VERSION=test"]
+        built = run("docker", "build", *words, "-t", IMAGE, tree, seconds=1200, env=made)
+        assert built.returncode == 0, (built.stdout + built.stderr)[-3000:]
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -30,20 +30,30 @@ def run(*words: str | Path, seconds: float = 300, **more: Any) -> subprocess.Com
     )
 
 
-def engine_environment() -> dict[str, str]:
+@contextmanager
+def engine() -> Iterator[dict[str, str]]:
     """What a build needs in its environment; starts an engine where a tool for that lies beside the checkout.
 
-    Skips the tests where there is no engine and none can be started.
+    One that was started here is stopped at the end. Skips the tests where there is no engine and none can be started.
     """
-    if _TOOL.is_file() and os.geteuid() == 0:
+    there = shutil.which("docker") is not None and run("docker", "info").returncode == 0
+    if not (_TOOL.is_file() and os.geteuid() == 0):
+        if not there:
+            pytest.skip("no container engine here: images are not built and containers not started")
+        yield {**os.environ}
+        return
+    try:
         started = run(_TOOL, "up", seconds=900, cwd=ROOT)
-        if started.returncode:
-            pytest.skip(f"no container engine can be started here: {started.stderr.strip()[-300:]}")
-        words = re.findall(r"(\w+)=(\S+)", run(_TOOL, "env").stdout)
-        return {**os.environ, **dict(words)}
-    if shutil.which("docker") is None or run("docker", "info").returncode:
-        pytest.skip("no container engine here: images are not built and containers not started")
-    return {**os.environ}
+    except subprocess.TimeoutExpired:
+        pytest.skip("no container engine can be started here: it took more than 900 s")
+    if started.returncode:
+        pytest.skip(f"no container engine can be started here: {started.stderr.strip()[-300:]}")
+    words = re.findall(r"(\w+)=(\S+)", run(_TOOL, "env").stdout)
+    try:
+        yield {**os.environ, **dict(words)}
+    finally:
+        if not there:
+            run(_TOOL, "down", seconds=120)
 
 
 def copy_of_tree(directory: Path) -> Path:

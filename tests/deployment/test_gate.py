@@ -89,17 +89,25 @@ def status(path: str, headers: dict[str, str], method: str = "POST") -> int:
         (OBJECT, PROTOBUF, 411),
         (OBJECT, {"transfer-encoding": "chunked", **PROTOBUF}, 411),
         (OBJECT, {"content-length": "1" * 5000, **PROTOBUF}, 413),
-        (OBJECT, {"content-length": str(gate.LARGEST_REQUEST + 1), **PROTOBUF, **MEMBER.headers()}, 413),
+        (OBJECT, {"content-length": str(gate.LARGEST_REQUEST + 1), **PROTOBUF, "signed": "member"}, 413),
         (OBJECT, {"content-length": "1", "content-type": "text/plain"}, 415),
         (OBJECT, {"content-length": LARGE, **PROTOBUF}, 401),
-        (OBJECT, {"content-length": LARGE, **PROTOBUF, **STRANGER.headers()}, 401),
-        (OBJECT, {"content-length": LARGE, **PROTOBUF, **MEMBER.headers("2020-01-01T00:00:00+00:00")}, 401),
-        (OBJECT, {"content-length": LARGE, **PROTOBUF, **MEMBER.headers(), "flwr-timestamp": now().isoformat()}, 401),
-        (OBJECT, {"content-length": LARGE, **PROTOBUF, **MEMBER.headers()}, 200),
+        (OBJECT, {"content-length": LARGE, **PROTOBUF, "signed": "stranger"}, 401),
+        (OBJECT, {"content-length": LARGE, **PROTOBUF, "signed": "long ago"}, 401),
+        (OBJECT, {"content-length": LARGE, **PROTOBUF, "signed": "another time"}, 401),
+        (OBJECT, {"content-length": LARGE, **PROTOBUF, "signed": "member"}, 200),
     ],
 )
 def test_who_may_ask_what(path: str, headers: dict[str, str], expected: int) -> None:
-    assert status(path, headers) == expected
+    signatures = {  # made now: they are good for seconds
+        "member": MEMBER.headers,
+        "stranger": STRANGER.headers,
+        "long ago": lambda: MEMBER.headers("2020-01-01T00:00:00+00:00"),
+        "another time": lambda: MEMBER.headers() | {"flwr-timestamp": now().isoformat()},
+    }
+    signed = headers.get("signed")
+    plain = {name: value for name, value in headers.items() if name != "signed"}
+    assert status(path, plain | (signatures[signed]() if signed else {})) == expected
 
 
 def test_health_is_everybodys() -> None:
