@@ -35,7 +35,6 @@ VICTIMS = ("market-bravo", "node-bravo", "superlink", "coordinator")
 SETTINGS = quickly(
     "federation.rounds=8", "federation.patience=100", "finetune.epochs=8", "evaluation.methods=[federated, popularity]"
 )
-RUN = ["fedrec", "run", "fecosr", "--engine", "deploy", "--connection", "/deployment"]
 
 
 def main() -> None:
@@ -92,10 +91,7 @@ def demonstration(one: Project, repeat: int) -> dict[str, object]:
 def kills(one: Project, left: list[tuple[str, str]]) -> None:
     """One undisturbed run, then one for every victim and phase."""
     with project(one) as made:
-        services = [name for name in made.services() if name != "run"]
-        made.compose("up", "-d", "--no-build", *services)
-        for service in services:
-            made.wait(lambda name=service: made.healthy(name), f"{service} to be healthy")  # type: ignore[misc]
+        made.start()
         lead(made, "warm", None)  # starts the markets' processes
         plain = lead(made, "undisturbed", None)
         for victim, phase in left:
@@ -114,24 +110,22 @@ def kills(one: Project, left: list[tuple[str, str]]) -> None:
             }
             print(row, flush=True)
             append_rows("containers_kills", [row], key=("killed", "phase"))
-            for service in services:
-                made.wait(lambda name=service: made.healthy(name), f"{service} to be healthy", 180)  # type: ignore[misc]
+            made.wait_for_health(180)
 
 
 def disturb(made: Project, victim: str, phase: str, name: str) -> None:
     """Wait for the phase, then kill."""
     made.wait(lambda: PHASES[phase](made.all_events(name)), phase, 120)
     if victim == "all by compose restart":
-        made.compose("restart", "--timeout", "3", *[service for service in made.services() if service != "run"])
+        made.compose("restart", "--timeout", "3", *made.services())
     else:
         made.kill(victim)
 
 
 def lead(made: Project, name: str, meanwhile: Callable[[], None] | None) -> float:
     """A run to its end, led from a container of its own; the seconds it took."""
-    options = [word for setting in SETTINGS for word in ("--set", setting)]
     began = time.monotonic()
-    process = made.popen("run", "-T", "--rm", "--no-deps", "run", *RUN, "--out", f"/deployment/runs/{name}", *options)
+    process = made.lead(name, SETTINGS)
     if meanwhile is not None:
         meanwhile()
     try:

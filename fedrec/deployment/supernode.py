@@ -57,7 +57,7 @@ def main() -> None:
     end_with(flower_supernode)
 
 
-def waiting_to_be_let_in(client: type[Any], alive: Alive, pause: Callable[[float], None] = time.sleep) -> type[Any]:
+def waiting_to_be_let_in(client: type[Any], alive: Alive) -> type[Any]:
     """Flower's client of the fleet's interface, which asks until its node is let in, and signs whenever it is heard."""
 
     class PatientFleetClient(client):  # type: ignore[misc]
@@ -76,7 +76,7 @@ def waiting_to_be_let_in(client: type[Any], alive: Alive, pause: Callable[[float
                     if reason != said:
                         _log.warning("%s", reason)
                         said = reason
-                    pause(KNOCK_SECONDS)
+                    time.sleep(KNOCK_SECONDS)
 
         def SendNodeHeartbeat(self, request: Any) -> Any:  # noqa: N802
             """Say that the node is there."""

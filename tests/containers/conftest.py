@@ -28,9 +28,5 @@ def environment(tree: Path) -> Iterator[dict[str, str]]:
 def up(tree: Path, environment: dict[str, str]) -> Iterator[Project]:
     """The demonstration's containers, but for its run."""
     with project(Project("fedrec-test", tree, environment)) as made:
-        services = [name for name in made.services() if name != "run"]
-        started = made.compose("up", "-d", "--no-build", *services)
-        assert started.returncode == 0, started.stderr
-        for service in services:
-            made.wait(lambda name=service: made.healthy(name), f"{service} to be healthy")  # type: ignore[misc]
+        made.start()
         yield made

@@ -19,6 +19,7 @@ import pytest
 from fedrec.files import read_json_lines
 
 ROOT = Path(__file__).parents[2]
+RUN = ["fedrec", "run", "fecosr", "--engine", "deploy", "--connection", "/deployment"]  # in the coordinator's network
 IMAGE = "fedrec:test"
 _TOOL = Path(os.environ.get("FEDREC_SHARED", str(ROOT.parent / "shared"))) / "tools" / "container-engine"
 
@@ -119,7 +120,23 @@ class Project:
         return bool(self.inspect(service)["State"].get("Health", {}).get("Status") == "healthy")
 
     def services(self) -> list[str]:
-        return self.compose("config", "--services").stdout.split()
+        """Those that stay up: all but the demonstration's one run."""
+        return [name for name in self.compose("config", "--services").stdout.split() if name != "run"]
+
+    def start(self) -> None:
+        """All that stays up, to health."""
+        started = self.compose("up", "-d", "--no-build", *self.services())
+        assert started.returncode == 0, started.stderr
+        self.wait_for_health()
+
+    def wait_for_health(self, seconds: float = 90) -> None:
+        for service in self.services():
+            self.wait(lambda name=service: self.healthy(name), f"{service} to be healthy", seconds)  # type: ignore[misc]
+
+    def lead(self, name: str, settings: list[str]) -> subprocess.Popen[str]:
+        """A run led from a container of its own, which nobody kills."""
+        words = [word for setting in settings for word in ("--set", setting)]
+        return self.popen("run", "-T", "--rm", "--no-deps", "run", *RUN, "--out", f"/deployment/runs/{name}", *words)
 
     def wait(self, happened: Callable[[], object], what: str, seconds: float = 90) -> float:
         """Seconds until something is so."""

@@ -12,7 +12,7 @@ import pytest
 
 from fedrec.data.synth import write_synthetic_markets
 from tests.conftest import QUICK, TINY
-from tests.containers.engine import IMAGE, Project, project, run
+from tests.containers.engine import IMAGE, RUN, Project, project, run
 
 pytestmark = pytest.mark.containers
 WORDS = [word for setting in [*QUICK, "evaluation.methods=[federated, popularity]"] for word in ("--set", setting)]
@@ -61,7 +61,7 @@ def hosts(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory)
             well(fedrec(folder.parent, "deploy", "approve", name))
             looked = fedrec(folder.parent, "deploy", "check", name)
             assert looked.returncode == 0, looked.stdout + looked.stderr
-            made = Project(f"fedrec-{name}", folder, {**environment, "FEDREC_VERSION": IMAGE[7:]}, "compose.yaml")
+            made = Project(f"fedrec-{name}", folder, environment, "compose.yaml")
             found[name] = stack.enter_context(project(made))
             well(found[name].compose("up", "-d"))
         yield found
@@ -69,16 +69,14 @@ def hosts(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory)
 
 def test_a_first_round_from_empty_hosts(hosts: dict[str, Project]) -> None:
     coordinator = hosts["coordinator"]
-    words = ["fedrec", "run", "fecosr", "--engine", "deploy", "--connection", "/deployment"]
-    result = coordinator.inside("coordinator", *words, "--out", "/deployment/runs/first", *WORDS, seconds=240)
+    result = coordinator.inside("coordinator", *RUN, "--out", "/deployment/runs/first", *WORDS, seconds=240)
     assert result.returncode == 0, result.stdout + result.stderr + "".join(one.logs() for one in hosts.values())
     online = well(coordinator.inside("coordinator", "fedrec", "deploy", "nodes", "/deployment"))
     assert online.count("online") == 2
     summary = json.loads((coordinator.folder / "runs" / "first" / "summary.json").read_text())
     assert all(record["accepted"] == ["alfa", "bravo"] for record in summary["rounds"])
-    for name, one in hosts.items():
-        for service in one.services():
-            one.wait(lambda one=one, service=service: one.healthy(service), f"{service} of {name} to be healthy")  # type: ignore[misc]
+    for one in hosts.values():
+        one.wait_for_health()
 
 
 def test_the_result_is_used_on_a_markets_own_host(hosts: dict[str, Project]) -> None:

@@ -6,30 +6,24 @@ import pytest
 
 from fedrec.runs.summary import comparable
 from tests.conftest import quickly
-from tests.containers.engine import Project
+from tests.containers.engine import RUN, Project
 
 pytestmark = pytest.mark.containers
 SETTINGS = quickly("federation.rounds=8", "federation.patience=100", "evaluation.methods=[federated, popularity]")
-RUN = ["fedrec", "run", "fecosr", "--engine", "deploy", "--connection", "/deployment"]
-
-
-def words(name: str) -> list[str]:
-    """A run led from a container of its own, which no test kills."""
-    options = [word for setting in SETTINGS for word in ("--set", setting)]
-    return ["run", "-T", "--rm", "--no-deps", "run", *RUN, "--out", f"/deployment/runs/{name}", *options]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(up: Project) -> dict[str, Any]:
-    result = up.compose(*words("undisturbed"), seconds=200)
-    assert result.returncode == 0, result.stdout + result.stderr + up.logs()
+    process = up.lead("undisturbed", SETTINGS)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output + up.logs()
     return up.summary("undisturbed")
 
 
 @pytest.mark.parametrize("victim", ["market-bravo", "node-bravo", "superlink", "coordinator"])
 def test_killed_in_a_round(up: Project, undisturbed: dict[str, Any], victim: str) -> None:
     name = f"killed-{victim}"
-    process = up.popen(*words(name))
+    process = up.lead(name, SETTINGS)
     up.wait(lambda: len(up.events(name, "round")) >= 2, "the second round")
     up.kill(victim)
     output, _ = process.communicate(timeout=240)
@@ -48,9 +42,8 @@ def test_killed_in_a_round(up: Project, undisturbed: dict[str, Any], victim: str
 def test_everything_restarted_in_a_run(up: Project, undisturbed: dict[str, Any]) -> None:
     """As by `docker compose restart`, or a machine that comes back: who led it says how to go on, and that works."""
     name = "restarted"
-    process = up.popen(
-        "exec", "-T", "coordinator", *RUN, "--out", f"/deployment/runs/{name}", *words(name)[-2 * len(SETTINGS) :]
-    )
+    options = [word for setting in SETTINGS for word in ("--set", setting)]
+    process = up.popen("exec", "-T", "coordinator", *RUN, "--out", f"/deployment/runs/{name}", *options)
     up.wait(lambda: len(up.events(name, "round")) >= 2, "the second round")
     assert up.compose("restart", "--timeout", "3").returncode == 0
     process.communicate(timeout=60)
