@@ -19,6 +19,7 @@ from fedrec.exchange.payload import Payload
 from fedrec.masking.following import decoded
 from fedrec.recipe import FedEaseSettings
 from fedrec.runs.shared import SharedItems
+from fedrec.semantics.alignment import align_vectors
 from fedrec.semantics.cooccurrence import CooccurrenceSemantics
 from server.federation import Federation
 from server.masks import MaskedSum
@@ -51,6 +52,7 @@ class SharedSemantics:
     items: list[str]
     vectors: NDArray[np.float32]  # [union, e]
     pairs: int
+    aligned: int = 0  # items that decided how the vectors were turned to those of an earlier run
 
 
 def share_vocabulary(federation: Federation) -> int:
@@ -67,11 +69,15 @@ def share_vocabulary(federation: Federation) -> int:
 
 
 def share_semantics(
-    federation: Federation, semantics: CooccurrenceSemantics, noise: Mapping[str, float]
+    federation: Federation,
+    semantics: CooccurrenceSemantics,
+    noise: Mapping[str, float],
+    onto: SharedItems | None = None,
 ) -> SharedSemantics:
     """Factorise the summed counts of item pairs and give each market the vectors of its own items.
 
-    ``noise``: under privacy the standard deviation of each market's; then what comes is noised and dense.
+    ``noise``: under privacy the standard deviation of each market's; then what comes is noised and dense. ``onto``: the
+    vectors that the model of an earlier run was trained on; the new ones are turned to them.
     """
     if noise:
         union, matrix = _sum_noised(federation, CATALOGUE, noise)
@@ -80,10 +86,13 @@ def share_semantics(
     else:
         union, total = _sum_counts(federation, CATALOGUE, semantics.min_count, diagonal=False)
         vectors, pairs = semantics.vectors(total), len(total.count)  # [union, e]
+    aligned = 0
+    if onto is not None:
+        vectors, aligned = align_vectors(union.items, vectors, onto.keys, onto.vectors)
     federation.require(
         INSTALL, {market: array_record({"semantics": vectors[index]}) for market, index in union.index.items()}
     )
-    return SharedSemantics(union.items, vectors, pairs)
+    return SharedSemantics(union.items, vectors, pairs, aligned)
 
 
 def install_semantics(federation: Federation, items: SharedItems) -> dict[str, int]:

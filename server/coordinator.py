@@ -28,6 +28,7 @@ from fedrec.runs.folder import RunFolder
 from fedrec.runs.journal import Journal
 from fedrec.runs.shared import SharedItems, SharedModel, read_items, read_shared_model, write_items, write_shared_model
 from fedrec.runs.summary import build_summary
+from fedrec.runs.warm_start import read_warm_start, why_not_warm
 from fedrec.semantics.cooccurrence import CooccurrenceSemantics
 from fedrec.semantics.factory import make_semantics
 from fedrec.threads import single_threaded
@@ -47,7 +48,8 @@ Scalars = dict[str, dict[str, float]]  # by market
 class Coordinator:
     """Leads one run, or goes on with one that was interrupted. ``start_from``: a shared model that others have trained.
 
-    With it there are no rounds: the markets only adapt it, on the item vectors that come with it.
+    With it there are no rounds: the markets only adapt it, on the item vectors that come with it. Where a model lies in
+    the run's folder for a warm start, the rounds begin with that.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Coordinator:
         self.grid = grid
         self.run = run
         self.start_from = start_from
+        self.warm_start = read_warm_start(run)
         self.deadline_seconds = deadline_seconds
         self.federation = Federation(grid, run.path.name, recipe, owner_of)
         self.federation.on_refusal = lambda market, node, reason: run.event(
@@ -106,6 +109,7 @@ class Coordinator:
             peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             privacy={market: plan.describe() for market, plan in self.plans.items()},
             chosen=self.journal.chosen,
+            warm_start=self.warm_start is not None,
         )
         self.run.write_summary(summary)
         self.run.event("finished", seconds=self.journal.seconds["total"])
@@ -160,6 +164,9 @@ class Coordinator:
         odds = contradiction(recipe)
         if odds is not None:
             raise RunError(f"on these markets, {odds}")
+        reason = None if self.warm_start is None else why_not_warm(self.warm_start, recipe)
+        if reason is not None:
+            raise RunError(f"the model to begin with: {reason}")
         self.federation.recipe = recipe
         self.run.write_recipe(recipe)
         self.run.event(
@@ -216,10 +223,13 @@ class Coordinator:
         semantics = make_semantics(recipe, recipe.semantics.kind)
         if not isinstance(semantics, CooccurrenceSemantics):
             raise RunError(f"semantics {recipe.semantics.kind!r} are not made of counts")
-        shared = share_semantics(self.federation, semantics, self._noise())
+        onto = None if self.warm_start is None else self.warm_start.items
+        shared = share_semantics(self.federation, semantics, self._noise(), onto)
         write_items(self.run.shared, SharedItems(shared.items, shared.vectors))
         known = int(np.count_nonzero(shared.vectors.any(axis=1)))
         figures = {"items": len(shared.items), "known_items": known, "pairs": shared.pairs}
+        if shared.aligned:
+            figures["aligned"] = shared.aligned
         self.run.event("semantics", **figures)
         return figures
 
@@ -242,8 +252,7 @@ class Coordinator:
     def _pretrain(self) -> list[dict[str, Any]]:
         recipe = self.federation.recipe
         strategy = SharedAverage(self.federation.node_of, recipe, self.federation.largest_weights(PRETRAIN))
-        model = self._untrained()
-        initial: dict[str, Array] = {name: value.numpy() for name, value in model.shared_state().items()}
+        initial = self._first_parameters()
         if recipe.market_privacy.on:
             strategy.noise = self._market_noise(recipe.market_privacy.clip_norm)
         schedule = Schedule("pretrain", self._rounds(), recipe.federation.patience, judged=recipe.judged)
@@ -253,8 +262,18 @@ class Coordinator:
         self._pretrained(rounds, "pretrain")
         return rounds.records
 
+    def _first_parameters(self) -> dict[str, Array]:
+        """What the first round sends: the parameters of the earlier run's model, or of the untrained one."""
+        first: dict[str, Array] = {name: value.numpy() for name, value in self._untrained().shared_state().items()}
+        if self.warm_start is None:
+            return first
+        given = self.warm_start.parameters
+        if {name: array.shape for name, array in given.items()} != {name: array.shape for name, array in first.items()}:
+            raise RunError("the model to begin with has other parameters than this version's; train it again")
+        return given
+
     def _untrained(self) -> FederatedModel:
-        """The model that all markets begin with; of its private parameters only the shapes of nobody's items."""
+        """The recipe's own first model; of its private parameters only the shapes of nobody's items."""
         recipe = self.federation.recipe
         if recipe.model.kind == "acmr":
             return build_acmr(recipe, self.journal.steps["vocabulary"]["items"])

@@ -9,7 +9,7 @@ from rich.console import Console
 from fedrec.errors import UserError
 from fedrec.recipe import HEADLINES
 from fedrec.report.tables import differences_table, print_lines, print_table, privacy_lines, results_table
-from fedrec.report.words import headline_metric, kept_untrained
+from fedrec.report.words import first_model, headline_metric, kept_untrained
 from fedrec.runs.folder import RunFolder
 
 _NOTE = "gain: federated minus local, paired per user, with its 95 % bootstrap interval"
@@ -65,7 +65,7 @@ def print_results(console: Console, summary: dict[str, Any], metric: str) -> Non
     notes += [_OUTSIDE_NOTE] if "outside" in header else []
     print_table(console, title, header, rows, "; ".join(notes))
     if kept_untrained(summary):
-        console.print("nothing was won by averaging: validation kept the untrained model", highlight=False)
+        console.print(f"nothing was won by averaging: validation kept {first_model(summary)}", highlight=False)
     if summary["decided_by"] is not None:
         console.print(
             f"one market decided which round was kept: {summary['decided_by']} (its validation figures)",

@@ -45,6 +45,9 @@ def run(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="seed of every random choice")] = None,
     overrides: Set = None,
+    warm_start: Annotated[
+        Path | None, typer.Option(help="a finished run, or a copy of its shared/, whose model the rounds begin with")
+    ] = None,
     resume: Annotated[Path | None, typer.Option(help="run folder of an interrupted run; needs nothing else")] = None,
     log: Log = "plain",
     quiet: Quiet = False,
@@ -56,7 +59,8 @@ def run(
     telling = _Telling(log, quiet, track)
     if resume is not None:
         given = {"RECIPE": recipe, "--data": data, "--out": out, "--engine": engine, "--seed": seed, "--set": overrides}
-        extra = [name for name, value in {**given, "--connection": connection}.items() if value not in (None, [])]
+        given |= {"--connection": connection, "--warm-start": warm_start}
+        extra = [name for name, value in given.items() if value not in (None, [])]
         if extra:
             raise UserError(f"--resume {resume}: goes on with that run as it is; leave out {', '.join(extra)}")
         if RunFolder.open(resume).read_manifest()["deployment"] is None:
@@ -84,10 +88,12 @@ def run(
         go_offline()
         from fedrec.deployment.run import prepare_deployment
 
-        _lead(prepare_deployment(resolved, connection, out, dated(f"{resolved.name}-{resolved.seed}").name), telling)
+        name = dated(f"{resolved.name}-{resolved.seed}").name
+        _lead(prepare_deployment(resolved, connection, out, name, warm_start), telling)
         return
     out = out or dated(f"{resolved.name}-{resolved.seed}")
-    _lead(prepare_simulation(resolved, data, out), telling, _hints(resolved, out) if data is None else [])
+    simulation = prepare_simulation(resolved, data, out, warm_start=warm_start)
+    _lead(simulation, telling, _hints(resolved, out) if data is None else [])
 
 
 def adapt(

@@ -1,6 +1,7 @@
 """A recipe on a live SuperLink: started, followed, and left with the same run folder as in a simulation."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from fedrec.files import run_name
 from fedrec.recipe import Recipe, load_recipe, override_recipe, parse_recipe, recipe_json
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.manifest import build_manifest, what_differs
+from fedrec.runs.warm_start import keep_warm_start
 from fedrec.tell import OnReply, ignore
 
 ROUND_DEADLINE, STAGE_DEADLINE = 600.0, 3600.0  # seconds, where the recipe sets none: a host may be gone for good
@@ -89,10 +91,13 @@ class Deployment:
         return replace(status, details=f"run {number} failed: {reason}")
 
 
-def prepare_deployment(recipe: Recipe, connection: str, out: Path | None, name: str) -> Deployment:
+def prepare_deployment(
+    recipe: Recipe, connection: str, out: Path | None, name: str, warm_start: Path | None = None
+) -> Deployment:
     """Create the run folder. Raises :class:`UserError` for what cannot be run on hosts of their own.
 
-    Without ``out`` the folder is ``name`` among the connection's runs; with it, it must lie there.
+    Without ``out`` the folder is ``name`` among the connection's runs; with it, it must lie there. ``warm_start``: the
+    run whose shared model the rounds begin with.
     """
     opened = Connection.open(connection)
     path = opened.runs / name if out is None else out.resolve()
@@ -103,7 +108,14 @@ def prepare_deployment(recipe: Recipe, connection: str, out: Path | None, name: 
     _reach(opened)
     run = RunFolder.create(path, ready)
     deployment = {"connection": str(opened.path.parent.resolve()), "markets": sorted(opened.markets)}
-    run.write_manifest(build_manifest(ready, None, {}, "", deployment=deployment))
+    try:
+        if warm_start is not None:
+            keep_warm_start(run, warm_start, ready)
+        began_with = warm_start and warm_start.resolve()
+        run.write_manifest(build_manifest(ready, None, {}, "", warm_start=began_with, deployment=deployment))
+    except BaseException:
+        shutil.rmtree(path)
+        raise
     return Deployment(ready, opened, run, sorted(opened.markets))
 
 

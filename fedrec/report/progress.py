@@ -137,7 +137,9 @@ def describe_event(event: Mapping[str, Any]) -> str:
     if kind == "vocabulary":
         return f"shared vocabulary: {event['items']} items"
     if kind == "semantics":
-        return f"shared semantics: {event['pairs']} item pairs, {event['known_items']} of {event['items']} items known"
+        aligned = f", turned to the earlier run's by {event['aligned']} common ones" if "aligned" in event else ""
+        known = f"{event['known_items']} of {event['items']} items known"
+        return f"shared semantics: {event['pairs']} item pairs, {known}{aligned}"
     if kind == "gram":
         return f"summed counts: {event['pairs']} item pairs over {event['items']} items"
     if kind == "resumed":

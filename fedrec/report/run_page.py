@@ -272,6 +272,8 @@ def _command(run: RunFolder, recipe: Recipe, manifest: Mapping[str, Any]) -> str
     if manifest["start_from"]:
         return shlex.join(["fedrec", "adapt", manifest["start_from"], folder, *_adapted(recipe, manifest)])
     words = ["fedrec", "run", str(place / "recipe.yaml")]
+    if run.warm_start.is_dir():
+        words += ["--warm-start", str(place / run.warm_start.name)]
     if folder is not None:
         words += ["--data", folder]
     if manifest["deployment"] is not None:

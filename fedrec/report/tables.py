@@ -123,6 +123,10 @@ def privacy_lines(summary: Mapping[str, Any]) -> list[str]:
         f"privacy: epsilon {privacy['epsilon']:.3g} at delta {privacy['delta']:g} for a {privacy['unit']}, "
         f"{privacy['relation']}, {privacy['sampling']} sampling, by {privacy['accountant'].upper()}; "
         f"{sizes}{_FIGURES[privacy.get('reports')]}"
+        + (
+            "; what the earlier run spent, whose model this one began with, adds to it"
+            * bool(summary.get("warm_start"))
+        )
     ]
 
 

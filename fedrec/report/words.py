@@ -51,6 +51,11 @@ def kept_untrained(summary: Summary) -> bool:
     return summary["best_round"] == 0 and bool(summary["rounds"])
 
 
+def first_model(summary: Summary) -> str:
+    """What the rounds began with, in a sentence."""
+    return "the earlier run's model" if summary.get("warm_start") else "the untrained model"
+
+
 def answer(summary: Summary, metric: str) -> str:
     """The run in a sentence or two."""
     figures, markets = common_means(summary, metric)
@@ -90,8 +95,8 @@ def _nothing_won(summary: Summary) -> str:
     if not kept_untrained(summary):
         return ""
     return (
-        f"Nothing was won by averaging: validation kept the untrained model, not one of the {len(summary['rounds'])} "
-        "rounds'; what follows compares what each market learned by itself. "
+        f"Nothing was won by averaging: validation kept {first_model(summary)}, not one of the "
+        f"{len(summary['rounds'])} rounds'; what follows compares what each market learned by itself. "
     )
 
 

@@ -93,6 +93,11 @@ class RunFolder:
         return self.path / "shared"
 
     @property
+    def warm_start(self) -> Path:
+        """A copy of the shared model that the run begins with; none where it begins untrained."""
+        return self.path / "warm-start"
+
+    @property
     def codebook(self) -> Path:
         """The common codebooks and their encoder, in the same form."""
         return self.shared / "codebook"

@@ -128,6 +128,7 @@ class Summary(_Form):
     mean: dict[str, dict[str, FiniteFloat]]
     rounds: list[Round]
     best_round: int | None
+    warm_start: bool = False
     decided_by: str | None
     kept_first: list[str]
     bytes: Bytes
@@ -162,6 +163,7 @@ class Manifest(_Form):
     data: Data
     deployment: Deployment | None
     start_from: str | None
+    warm_start: str | None = None
 
 
 class Steps(_Form):

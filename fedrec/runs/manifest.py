@@ -20,9 +20,12 @@ def build_manifest(
     data_hashes: Mapping[str, str],
     device: str,
     start_from: Path | None = None,
+    warm_start: Path | None = None,
     deployment: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Recipe as given, versions, device, data folder and hashes, the shared model adapted, in a checkout the commit.
+    """Recipe as given, versions, device, data folder and hashes, in a checkout the commit.
+
+    ``start_from`` is the shared model adapted, ``warm_start`` the one that the rounds begin with.
 
     Of a deployment only the connection and the names of its markets: what data they hold is theirs to know.
     """
@@ -37,6 +40,7 @@ def build_manifest(
         "data": {"folder": None if data is None else str(data), "hashes": dict(data_hashes)},
         "deployment": None if deployment is None else dict(deployment),
         "start_from": None if start_from is None else str(start_from),
+        "warm_start": None if warm_start is None else str(warm_start),
     }
 
 

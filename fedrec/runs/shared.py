@@ -27,6 +27,7 @@ from fedrec.recipe import Recipe, parse_recipe
 
 SCHEMA = 1
 _PARAMETERS, _VECTORS, _KEYS = "model.safetensors", "items.safetensors", "items.json"
+_DESCRIPTION = "model.json"
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,22 @@ def write_shared_model(folder: Path, recipe: Recipe, parameters: Mapping[str, Ar
         "sha256": {name: _hash(folder / name) for name in _present(folder)},
         "recipe": recipe.model_dump(mode="json"),
     }
-    write_json(folder / "model.json", description)
+    write_json(folder / _DESCRIPTION, description)
+
+
+def shared_folder(source: Path) -> Path:
+    """Where the export lies: ``source`` is a finished run, or a copy of its folder ``shared``."""
+    return source / "shared" if (source / "shared").is_dir() else source
+
+
+def export_files(folder: Path) -> list[Path]:
+    """The files of the export in ``folder``."""
+    return [folder / name for name in (*_present(folder), _DESCRIPTION)]
 
 
 def read_shared_model(folder: Path) -> SharedModel:
     """Read an export; raises :class:`UserError` when it is missing, damaged, or of another schema."""
-    path = folder / "model.json"
+    path = folder / _DESCRIPTION
     if not path.is_file():
         raise UserError(
             f"{folder}: holds no shared model (no model.json); name a finished run that trained `federated`"

@@ -29,14 +29,15 @@ def build_summary(
     peak_rss_mb: float,
     privacy: Mapping[str, Mapping[str, Any]],
     chosen: Mapping[str, Any],
+    warm_start: bool,
 ) -> dict[str, Any]:
     """Assemble the summary from the scalars that the markets reported.
 
     ``results`` maps market to ``{method}.{metric}`` and ``difference.{method}.{other}.{metric}.{mean,low,high}``, of
     which federated minus local is the ``gain``; ``failed`` lists the stages that a market could not
     finish; ``other_bytes`` are (up, down) outside the rounds; ``privacy`` is each market's plan, empty without any;
-    ``chosen`` says which round's model was taken (0: the untrained one), which market decided that alone, and in which
-    stages the first one was kept.
+    ``chosen`` says which round's model was taken (0: the one that the run began with), which market decided that alone,
+    and in which stages the first one was kept; ``warm_start``, whether an earlier run had trained that first model.
     """
     named = _named(recipe, results.values())
     markets = {
@@ -58,6 +59,7 @@ def build_summary(
         "mean": _means(market["results"] for market in markets.values()),
         "rounds": [dict(record) for record in rounds],
         "best_round": chosen.get("best_round"),
+        "warm_start": warm_start,
         "decided_by": chosen.get("decided_by"),
         "kept_first": list(chosen.get("kept_first", [])),
         "bytes": {

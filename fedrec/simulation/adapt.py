@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fedrec.errors import UserError
 from fedrec.recipe import Recipe, override_recipe
-from fedrec.runs.shared import SharedModel, read_shared_model
+from fedrec.runs.shared import SharedModel, read_shared_model, shared_folder
 from fedrec.simulation.run import Simulation, prepare_simulation
 
 _METHODS = ("federated", "local", "popularity", "itemknn", "ease")  # what one market can answer without the others
@@ -20,7 +20,7 @@ def prepare_adaptation(source: Path, data: Path, out: Path, overrides: Sequence[
 
     Raises :class:`UserError` for a source without a shared model, and for overrides that do not fit its parameters.
     """
-    folder = source / "shared" if (source / "shared").is_dir() else source
+    folder = shared_folder(source)
     model = read_shared_model(folder)
     if model.recipe.uses_codes:
         raise UserError(

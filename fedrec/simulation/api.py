@@ -90,12 +90,13 @@ def run(
     data: Path | str | None = None,
     out: Path | str | None = None,
     overrides: Mapping[str, Any] | Sequence[str] = (),
+    warm_start: Path | str | None = None,
 ) -> Run:
     """Simulate a recipe on this machine, to the end.
 
     ``recipe``: a shipped one's name, a YAML file, or a :class:`Recipe`. Without ``data``, five synthetic markets.
     Without ``out``, a new folder below ``runs/``. ``overrides``: ``{"loss.lam": 0}``, or as on the command line
-    ``["loss.lam=0"]``.
+    ``["loss.lam=0"]``. ``warm_start``: a finished run whose shared model this one begins with.
 
     Raises :class:`UserError` for what a user can get wrong, :class:`RunError` where the run fails.
     """
@@ -108,7 +109,8 @@ def run(
     if resolved.engine.kind == "deploy":
         raise UserError("engine.kind deploy: markets on their own hosts are led by `fedrec run --engine deploy`")
     folder = Path(out) if out is not None else dated(f"{resolved.name}-{resolved.seed}")
-    simulation = prepare_simulation(resolved, None if data is None else Path(data), folder)
+    begin = None if warm_start is None else Path(warm_start)
+    simulation = prepare_simulation(resolved, None if data is None else Path(data), folder, warm_start=begin)
     simulation.start()
     write_page(folder)
     return Run(folder)

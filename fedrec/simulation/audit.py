@@ -41,6 +41,10 @@ def audit(path: Path, left_out: float = LEFT_OUT, tell: Tell = silent) -> dict[s
         raise UserError(f"{path}: the attacks are written for model.kind fecosr; audit a run of that kind")
     if finished.run.read_manifest()["start_from"]:
         raise UserError(f"{path}: adapts a model that others trained, and sends nothing; audit the run that trained it")
+    if finished.run.warm_start.is_dir():
+        raise UserError(
+            f"{path}: began with a model that may know the users whom an audit leaves out; audit a run without it"
+        )
     if recipe.federation.faults.dropout or recipe.federation.faults.late:
         raise UserError(f"{path}: federation.faults cannot be replayed; audit a run without simulated faults")
     tell("replaying the run")

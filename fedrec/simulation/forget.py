@@ -48,8 +48,14 @@ def forget(path: Path, market: str, user: str, data: Path, out: Path, tell: Tell
     Raises :class:`UserError` for whoever is not there, :class:`RunError` where the counts do not add up.
     """
     finished = open_finished(path)
-    if finished.run.read_manifest()["start_from"]:
+    manifest = finished.run.read_manifest()
+    if manifest["start_from"]:
         raise UserError(f"{path}: adapts a model that others trained; forget the user there")
+    if finished.run.warm_start.is_dir():
+        raise UserError(
+            f"{path}: began with the model of {manifest['warm_start']}, which may know the user; forget the user "
+            "there, then run again with --warm-start of what that makes, or without"
+        )
     stores = {store.name: store for store in finished.stores}
     if market not in stores:
         raise UserError(f"--market {market!r}: not in {path}; it has {', '.join(stores)}")

@@ -17,6 +17,7 @@ from fedrec.offline import go_offline
 from fedrec.recipe import Recipe, contradiction, load_recipe, parse_recipe, recipe_json
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.manifest import build_manifest, refuse_changed, refuse_deployed, what_differs
+from fedrec.runs.warm_start import keep_warm_start
 from fedrec.semantics.factory import make_semantics
 from fedrec.tell import OnReply, ignore
 from fedrec.training.device import choose_device
@@ -88,11 +89,14 @@ class Simulation:
         return seat
 
 
-def prepare_simulation(recipe: Recipe, data: Path | None, out: Path, start_from: Path | None = None) -> Simulation:
+def prepare_simulation(
+    recipe: Recipe, data: Path | None, out: Path, start_from: Path | None = None, warm_start: Path | None = None
+) -> Simulation:
     """Create the run folder and check everything a user can get wrong before the first round.
 
     Without ``data``, synthetic markets are made inside the run folder. ``start_from`` is the folder of a shared model
-    that the markets adapt. When a check fails, no new folder is left.
+    that the markets adapt, ``warm_start`` the run whose shared model the rounds begin with. When a check fails, no new
+    folder is left.
     """
     run_name(out.resolve().name)
     existed = out.exists()
@@ -105,9 +109,18 @@ def prepare_simulation(recipe: Recipe, data: Path | None, out: Path, start_from:
         device = choose_device(recipe.training.device).type
         make_semantics(recipe, recipe.semantics.kind).require()
         _check_splits(recipe, stores)
+        if warm_start is not None:
+            keep_warm_start(run, warm_start, recipe)
         hashes = {store.name: store.fingerprint for store in stores}
         run.write_manifest(
-            build_manifest(recipe, folder.resolve(), hashes, device, start_from and start_from.resolve())
+            build_manifest(
+                recipe,
+                folder.resolve(),
+                hashes,
+                device,
+                start_from and start_from.resolve(),
+                warm_start and warm_start.resolve(),
+            )
         )
     except BaseException:
         shutil.rmtree(out)

@@ -44,10 +44,14 @@ ELSEWHERE = {
     "fedrec run fecosr --engine deploy --connection /deployment": (
         "deployment/test_run.py::test_the_summary_is_that_of_one_process"
     ),
+    "fedrec run fecosr --engine deploy --connection /deployment --warm-start /deployment/runs/RUN": (
+        "deployment/test_run.py::test_retraining_begins_with_the_last_model"
+    ),
     "fedrec run --resume /deployment/runs/RUN": (
         "deployment/test_faults.py::test_an_interruption_stops_the_run_and_it_can_go_on"
     ),
     "fedrec deploy check jp": "deployment/test_run.py::test_check_sees_the_superlink",
+    "fedrec audit RUN --black-box 400": ("integration/test_black_box.py::test_answers_prove_no_more_than_is_stated"),
     "make sbom": "containers/test_image.py::test_the_bill_of_materials_names_every_package",
     "make lock": "deployment/test_files.py::test_the_image_is_locked_to_what_was_tested",
     "fedrec deploy nodes /deployment": "deployment/test_day_two.py::test_day_two",
@@ -62,6 +66,8 @@ HERE = {
     "fedrec new": {"DIR": "project"},
     "fedrec data import": {"ORDERS.csv": "orders.csv", "imported": "imported-again", "DIR": "imported"},
     "fedrec run --resume": {"RUN": "begun"},
+    "fedrec run --warm-start": {"RUN": "runs/seed-1 --seed 1 --data data"},
+    "fedrec run fecosr --data DIR --warm-start RUN": {"--warm-start RUN": "--warm-start runs/seed-1 --seed 1"},
     "fedrec compare": {"RUN RUN RUN": "runs/seed-1 runs/floors", "--out DIR": "--out comparison"},
     "fedrec sweep grid": {"--out SWEEP": "--out sweep"},
     "fedrec sweep optimise": {"--out TUNED": "--out tuned", "--trials 30": "--trials 2"},
@@ -84,6 +90,7 @@ GENERAL = {"DIR": "data", "RUN": "runs/seed-1"}
 PATHS = {
     "fedrec run floors": "runs/floors",
     "fedrec run fecosr --data DIR --seed 1": "runs/seed-1",
+    "fedrec run fecosr --data DIR --warm-start RUN": "runs/warm",
     "fedrec adapt RUN NEWDIR": "runs/adapted",
 }
 NAMES = [name for name in recipe_names() if name != "floors"]

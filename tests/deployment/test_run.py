@@ -46,6 +46,18 @@ def test_the_summary_is_that_of_one_process(deployed: Deployment, recipe: str, s
     assert_near(comparable(there) | {"dataset": ""}, comparable(alone) | {"dataset": ""})
 
 
+def test_retraining_begins_with_the_last_model(deployed: Deployment, synthetic: Path, tmp_path: Path) -> None:
+    words = [word for setting in RECIPES["fecosr"] for word in ("--set", setting)]
+    last = deployed.run_folder("fecosr")
+    result = deployed.run("fecosr", "again", *words, "--warm-start", str(last))
+    assert result.returncode == 0, result.stdout + result.stderr + deployed.logs()
+    there = json.loads((deployed.run_folder("again") / "summary.json").read_text())
+    assert there["warm_start"] is True
+    recipe = load_recipe("fecosr", RECIPES["fecosr"])
+    alone = prepare_simulation(recipe, synthetic, tmp_path / "run", warm_start=last).start()
+    assert_near(comparable(there) | {"dataset": ""}, comparable(alone) | {"dataset": ""})
+
+
 def test_the_run_folder_is_a_run_folder(deployed: Deployment) -> None:
     folder = deployed.run_folder("fecosr")
     assert {"recipe.yaml", "manifest.json", "events.jsonl", "summary.json", "shared", "checkpoints"} <= {

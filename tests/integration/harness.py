@@ -33,6 +33,24 @@ class WatchedApp:
         return reply
 
 
+class Stopped(KeyboardInterrupt):
+    """As by Ctrl-C: nobody handles it."""
+
+
+class Stopping:
+    """The markets' app, in which the run is stopped at the second market that is asked for something in a round."""
+
+    def __init__(self, action: str, number: int) -> None:
+        self.action, self.number, self.seen = action, str(number), 0
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        if (message.metadata.message_type, message.metadata.group_id) == (self.action, self.number):
+            self.seen += 1
+            if self.seen == 2:
+                raise Stopped
+        return client_app(message, context)
+
+
 def quick(*overrides: str) -> Recipe:
     """FeCoSR in a second or two."""
     return load_recipe("fecosr", [*QUICK, *overrides])

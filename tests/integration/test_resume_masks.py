@@ -3,34 +3,15 @@
 from pathlib import Path
 
 import pytest
-from flwr.app import Context, Message
 
-from clients.app import app as client_app
 from fedrec.files import read_json_lines
 from fedrec.recipe import Recipe, load_recipe
 from fedrec.simulation.run import prepare_simulation, resume_simulation
 from tests.conftest import QUICK
+from tests.integration.harness import Stopping
 from tests.integration.test_codes import fedmm
 
 ADAM = "federation.optimiser.kind=adam"  # has moments, which the markets follow too
-
-
-class Stopped(KeyboardInterrupt):
-    """As by Ctrl-C: nobody handles it."""
-
-
-class Stopping:
-    """The markets' app, in which the run is stopped at the second market that is asked for something in a round."""
-
-    def __init__(self, action: str, number: int) -> None:
-        self.action, self.number, self.seen = action, str(number), 0
-
-    def __call__(self, message: Message, context: Context) -> Message:
-        if (message.metadata.message_type, message.metadata.group_id) == (self.action, self.number):
-            self.seen += 1
-            if self.seen == 2:
-                raise Stopped
-        return client_app(message, context)
 
 
 def sequential() -> Recipe:
