@@ -57,7 +57,9 @@ def main() -> None:
     soft = semantic_neighbours(vectors, recipe.loss.neighbours, recipe.loss.tau_s)
     with single_threaded():
         for case in wanted:
-            model = build_model(recipe.model, vectors, recipe.loss.tau, 0, codes if case == "table" else None)
+            model = build_model(
+                recipe.model, recipe.encoder, vectors, recipe.loss.tau, 0, codes if case == "table" else None
+            )
             for name, parameter in model.named_parameters():
                 trained = name.startswith("encoder.") or (case != "frozen" and name.startswith("adaptor."))
                 parameter.requires_grad_(trained)

@@ -282,7 +282,7 @@ class Coordinator:
             nothing = torch.zeros(0, 0, dtype=torch.int64)
             codes = ItemCodes(nothing, tuple(recipe.codes.global_levels), nothing, tuple(recipe.codes.local_levels))
         empty = torch.zeros(0, recipe.semantics.dimension)
-        return build_model(recipe.model, empty, recipe.loss.tau, recipe.seed, codes)
+        return build_model(recipe.model, recipe.encoder, empty, recipe.loss.tau, recipe.seed, codes)
 
     def _market_noise(self, clip_norm: float) -> MarketNoise:
         (plan,) = set(self.plans.values())

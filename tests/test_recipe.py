@@ -15,12 +15,12 @@ MISTAKES = {
     "out of range": ("fecosr", ["loss.lam=1"], "loss.lam = 1: input should be less than 1"),
     "negative": ("fecosr", ["federation.rounds=-3"], "federation.rounds = -3"),
     "not a number": ("fecosr", ["loss.tau=.nan"], "loss.tau"),
-    "wrong type": ("fecosr", ["model.layers=two"], "model.layers = 'two'"),
+    "wrong type": ("fecosr", ["encoder.layers=two"], "encoder.layers = 'two'"),
     "unknown choice": ("fecosr", ["evaluation.protocol=famly"], "evaluation.protocol = 'famly'"),
     "market name": ("fecosr", ["data.markets=[../jp]"], "market name '../jp' is refused"),
     "no equals sign": ("fecosr", ["loss.lam"], "write it as key.key=value"),
     "value as section": ("fecosr", ["seed.x=1"], "'seed' is a value"),
-    "heads": ("fecosr", ["model.heads=3"], "not a multiple of model.heads 3"),
+    "heads": ("fecosr", ["encoder.heads=3"], "not a multiple of encoder.heads 3"),
     "bad yaml": ("fecosr", ["loss.lam=[1"], "not valid YAML"),
 }
 

@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 def position_losses(model: SequentialModel, histories: Sequences) -> Floats:
     """Cross-entropy of every next item of U histories, [U, L]; NaN where a history has ended."""
     model.eval()
-    longest = model.encoder.position.num_embeddings
+    longest = model.maximum_length
     losses = np.full((len(histories), longest), np.nan)
     catalogue = model.catalogue()
     for start in range(0, len(histories), _BATCH):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from fedrec.encoders.transformer import Transformer
 from fedrec.models.sequential import SequentialModel
 
 _FIRST = "encoder.blocks.0.projection.weight"
@@ -29,13 +30,14 @@ def item_scores(model: SequentialModel, gradient: Mapping[str, Tensor]) -> Float
     scores = torch.zeros(len(model.semantics), dtype=torch.float64)
     if _LINEAR in gradient:
         scores += _standard(_explained(gradient[_LINEAR].double(), model.semantics.double(), None))
-    if _FIRST in gradient and _POSITION in gradient:
+    encoder = model.encoder
+    if isinstance(encoder, Transformer) and _FIRST in gradient and _POSITION in gradient:
         rows = gradient[_POSITION].double().norm(dim=1)  # [P]
         length = int((rows > _VISIBLE * rows.max()).sum())
         model.eval()
         vectors = model.catalogue().vectors  # [I, d]
-        norm = model.encoder.blocks[0].get_submodule("attention_norm")
-        positions = model.encoder.position.weight[: max(length, 1)]  # [n, d]
+        norm = encoder.blocks[0].get_submodule("attention_norm")
+        positions = encoder.position.weight[: max(length, 1)]  # [n, d]
         best = torch.full((len(vectors),), -torch.inf, dtype=torch.float64)
         for position in positions:
             inputs = norm(vectors + position).double()  # [I, d]

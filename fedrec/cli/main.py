@@ -3,13 +3,28 @@
 import io
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import click
 import typer
 
-from fedrec.cli import bench, compare, data, deploy, doctor, new, privacy, recipes, recommend, report, run, sweep
+from fedrec.cli import (
+    bench,
+    compare,
+    components,
+    data,
+    deploy,
+    doctor,
+    new,
+    privacy,
+    recipes,
+    recommend,
+    report,
+    run,
+    sweep,
+)
 from fedrec.errors import FedrecError
 from fedrec.processes import open_standard_streams
 from fedrec.words import cleaned
@@ -31,6 +46,7 @@ for command in (
     report.report,
     recommend.recommend,
     recipes.recipes,
+    components.components,
     compare.compare,
     new.new,
     doctor.doctor,
@@ -51,6 +67,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character must not end a good run
+    warnings.showwarning = _note  # type: ignore[assignment]
     signal.signal(signal.SIGTERM, _terminate)  # ends as an interruption does: what was begun can be resumed
     sys.exit(exit_code(lambda: app(standalone_mode=False)))
 
@@ -85,6 +102,12 @@ def _terminate(_number: int, _frame: object) -> None:
 
 def _ended() -> int:
     return _complain("terminated", _TERMINATED) if _told_to_end else _complain("interrupted", _INTERRUPTED)
+
+
+def _note(message: Warning | str, category: type[Warning], *_place: object) -> None:
+    """What a person should know of the next version, in one line; the rest is for developers."""
+    if issubclass(category, FutureWarning):
+        click.echo(f"fedrec: note: {cleaned(str(message), _LONGEST)}", err=True)
 
 
 def _complain(message: str, code: int) -> int:

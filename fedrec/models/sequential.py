@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fedrec.components.encoder import Encoder, EncoderSizes
+from fedrec.components.registry import find
+from fedrec.components.section import ComponentSettings
 from fedrec.exchange.groups import ParameterGroups
 from fedrec.losses.s2ce import Alike
 from fedrec.models.adaptor import CodeAdaptor, ItemCodes, SemanticAdaptor
-from fedrec.models.encoder import SequenceEncoder
 from fedrec.models.federated import FederatedModel
 from fedrec.recipe import ModelSettings
 from fedrec.seeds import seeded_torch
@@ -47,19 +49,17 @@ class ResidualAdapter(nn.Module):
 
 
 class Adaptation(nn.Module):
-    """What only one market knows: an identity and a bias per item, and one adapter per block.
+    """What only one market knows: an identity and a bias per item, and ``adapters`` for the layers of the encoder.
 
     Where items have codes, also a vector per code of the market's own levels.
     """
 
-    def __init__(self, items: int, settings: ModelSettings, own_sizes: tuple[int, ...] = ()) -> None:
+    def __init__(self, items: int, settings: ModelSettings, adapters: int, own_sizes: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.levels = nn.ParameterList(torch.zeros(size + 1, settings.dimension) for size in own_sizes)
         self.identity = nn.Parameter(torch.zeros(items, settings.dimension))
         self.bias = nn.Parameter(torch.zeros(items))
-        self.adapters = nn.ModuleList(
-            ResidualAdapter(settings.dimension, settings.bottleneck) for _ in range(settings.layers)
-        )
+        self.adapters = nn.ModuleList(ResidualAdapter(settings.dimension, settings.bottleneck) for _ in range(adapters))
 
 
 class SequentialModel(FederatedModel):
@@ -70,18 +70,26 @@ class SequentialModel(FederatedModel):
 
     groups = ParameterGroups(shared=("adaptor.", "encoder."), private=("adaptation.",))
 
-    def __init__(self, settings: ModelSettings, semantics: Tensor, tau: float, codes: ItemCodes | None = None) -> None:
+    def __init__(
+        self,
+        settings: ModelSettings,
+        encoder: ComponentSettings,
+        semantics: Tensor,
+        tau: float,
+        codes: ItemCodes | None = None,
+    ) -> None:
         super().__init__()
         self.tau = tau
+        self.maximum_length = settings.maximum_length
         self.adaptor = (
             SemanticAdaptor(semantics.shape[1], settings.dimension)
             if codes is None
             else CodeAdaptor(codes.sizes, settings.dimension)
         )
-        self.encoder = SequenceEncoder(
-            settings.dimension, settings.layers, settings.heads, settings.dropout, settings.maximum_length
-        )
-        self.adaptation = Adaptation(len(semantics), settings, () if codes is None else codes.own_sizes)
+        sizes = EncoderSizes(settings.dimension, settings.dropout, settings.maximum_length)
+        self.encoder: Encoder = find("encoder", encoder.kind)(encoder, sizes)
+        own_sizes = () if codes is None else codes.own_sizes
+        self.adaptation = Adaptation(len(semantics), settings, self.encoder.adapted, own_sizes)
         self.semantics: Tensor
         self.register_buffer("semantics", semantics, persistent=False)  # [I, e], frozen
         self.codes: Tensor | None
@@ -119,8 +127,13 @@ class SequentialModel(FederatedModel):
 
 
 def build_model(
-    settings: ModelSettings, semantics: Tensor, tau: float, seed: int, codes: ItemCodes | None = None
+    settings: ModelSettings,
+    encoder: ComponentSettings,
+    semantics: Tensor,
+    tau: float,
+    seed: int,
+    codes: ItemCodes | None = None,
 ) -> SequentialModel:
     """A model whose shared parameters depend on the seed and the sizes alone: equal in every market and the server."""
     with seeded_torch(seed, "model"):
-        return SequentialModel(settings, semantics, tau, codes)
+        return SequentialModel(settings, encoder, semantics, tau, codes)

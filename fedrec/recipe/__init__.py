@@ -3,6 +3,7 @@
 from fedrec.recipe.contradictions import contradiction
 from fedrec.recipe.loading import (
     load_recipe,
+    named_components,
     override_recipe,
     parse_recipe,
     recipe_json,
@@ -58,6 +59,7 @@ __all__ = [
     "UpdateSettings",
     "contradiction",
     "load_recipe",
+    "named_components",
     "override_recipe",
     "parse_recipe",
     "recipe_json",

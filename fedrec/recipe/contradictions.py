@@ -1,12 +1,13 @@
 """What no single key shows to be wrong: keys that are at odds with each other, each with its remedy."""
 
+from fedrec.components.registry import find
 from fedrec.recipe.schema import Recipe
 from fedrec.recipe.settings import CTR_METHODS, TEXT_KINDS
 
 
 def contradiction(recipe: Recipe) -> str | None:
     """The keys at odds, and the remedy; None where all fit together."""
-    checks = (_codes_and_clicks, _general, _privacy, _market_privacy, _masks, _acmr, _pacer)
+    checks = (_codes_and_clicks, _encoder, _general, _privacy, _market_privacy, _masks, _acmr, _pacer)
     return next((found for check in checks if (found := check(recipe)) is not None), None)
 
 
@@ -38,6 +39,25 @@ def _codes_and_clicks(recipe: Recipe) -> str | None:
         )
     if codes.alignment == "layered" and kind == "cooccurrence":
         return "codes.alignment layered needs texts; on counts (semantics.kind cooccurrence) it is called gram"
+    return None
+
+
+def _encoder(recipe: Recipe) -> str | None:
+    if recipe.model.kind == "acmr":
+        return None
+    from fedrec.components.encoder import Capability, EncoderSizes  # with torch, which naming keys does not need
+
+    encoder, model = find("encoder", recipe.encoder.kind), recipe.model
+    objection: str | None = encoder.objection(
+        recipe.encoder, EncoderSizes(model.dimension, model.dropout, model.maximum_length)
+    )
+    if objection is not None:
+        return objection
+    if recipe.privacy.on and recipe.federates and Capability.USER_PRIVACY not in encoder.capabilities:
+        return (
+            f"encoder.kind {recipe.encoder.kind!r} cannot keep one user's part of a step apart from the others'; "
+            "take one that can (`fedrec components encoder`), or turn privacy off"
+        )
     return None
 
 
@@ -138,9 +158,7 @@ def _pacer(recipe: Recipe) -> str | None:
 
 def _general(recipe: Recipe) -> str | None:
     """That of the sequential model, its evaluation and the engine."""
-    model, evaluation = recipe.model, recipe.evaluation
-    if model.dimension % model.heads:
-        return f"model.dimension {model.dimension} is not a multiple of model.heads {model.heads}; change one"
+    evaluation = recipe.evaluation
     if evaluation.protocol in {"global-time", "acmr"} and (evaluation.holdout, evaluation.ties) != (
         "item",
         "source",

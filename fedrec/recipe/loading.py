@@ -3,18 +3,28 @@
 import difflib
 import json
 import reprlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.json_schema import models_json_schema
 
+from fedrec.components.chosen import KIND, Noun
+from fedrec.components.registry import Component, components
+from fedrec.components.section import ComponentSettings, Section
 from fedrec.errors import UserError
 from fedrec.recipe.contradictions import contradiction
+from fedrec.recipe.moved import how_it_moved, moved_key, with_moved_keys
 from fedrec.recipe.schema import Recipe
 from fedrec.strict_yaml import parse_yaml
 from fedrec.words import cleaned
+
+_NOUNS = {
+    name: mark for name, field in Recipe.model_fields.items() for mark in field.metadata if isinstance(mark, Noun)
+}  # the sections that name a component
 
 
 def recipe_names() -> list[str]:
@@ -48,15 +58,37 @@ def load_recipe(reference: str, overrides: Sequence[str] = ()) -> Recipe:
     values = parse_yaml(text, origin)
     if not isinstance(values, dict):
         raise UserError(f"{origin}: a recipe is a mapping of keys to values, not {type(values).__name__}")
-    for override in overrides:
-        _apply(values, override)
+    values, said = with_moved_keys(values)
+    for override in _kinds_first(overrides):
+        said += _apply(values, override)
+    for line in said:
+        warnings.warn(f"{origin}: {line}", FutureWarning, stacklevel=2)
     return parse_recipe(values, origin)
+
+
+def named_components(recipe: Recipe) -> list[Component]:
+    """The components that a recipe names, sorted by section."""
+    kinds = {noun.noun: getattr(recipe, section).kind for section, noun in sorted(_NOUNS.items())}
+    return [components(noun)[kind] for noun, kind in kinds.items()]
 
 
 def recipe_schema() -> dict[str, Any]:
     """JSON schema of a recipe, for editors; what keys must be together is checked by :func:`load_recipe` alone."""
     schema = Recipe.model_json_schema()
+    for section, mark in _NOUNS.items():
+        kinds = {name: one.load().Settings for name, one in components(mark.noun).items()}
+        _, found = models_json_schema([(kind, "validation") for kind in kinds.values()], ref_template="#/$defs/{model}")
+        schema["$defs"] |= found["$defs"]
+        schema["properties"][section] = {"anyOf": [_of_kind(name, kind) for name, kind in kinds.items()]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "fedrec recipe"}
+
+
+def _of_kind(name: str, settings: type[ComponentSettings]) -> dict[str, Any]:
+    """The schema of a section that names one component."""
+    schema = settings.model_json_schema(ref_template="#/$defs/{model}")
+    schema.pop("$defs", None)
+    properties = {key: value for key, value in schema["properties"].items() if key != KIND}
+    return {**schema, "properties": {KIND: {"const": name}, **properties}}
 
 
 def override_recipe(recipe: Recipe, changes: Mapping[str, Mapping[str, Any]], overrides: Sequence[str]) -> Recipe:
@@ -64,13 +96,17 @@ def override_recipe(recipe: Recipe, changes: Mapping[str, Mapping[str, Any]], ov
     values = recipe.model_dump(mode="json")
     for section, keys in changes.items():
         values[section] |= keys
-    for override in overrides:
+    for override in _kinds_first(overrides):
         _apply(values, override)
     return parse_recipe(values, "--set")
 
 
 def parse_recipe(values: Mapping[str, Any], origin: str) -> Recipe:
     """Validate already parsed values; ``origin`` names their source in errors."""
+    values, _ = with_moved_keys(values)
+    for name, noun in _NOUNS.items():
+        if name in values and not isinstance(values[name], ComponentSettings):
+            values[name] = _chosen(name, noun, values[name], origin)
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
@@ -86,24 +122,53 @@ def recipe_json(recipe: Recipe) -> str:
     return json.dumps(recipe.model_dump(mode="json"), sort_keys=True)
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
+def _chosen(section: str, noun: Noun, value: Any, origin: str) -> ComponentSettings:
+    """The settings of the component that a section names."""
+    if not isinstance(value, Mapping):
+        raise UserError(f"{origin}: {section} = {_shown(value)}: a section; name its component in {section}.{KIND}")
+    try:
+        settings = noun.settings(value)
+    except UserError as error:
+        raise UserError(f"{origin}: {section}.{KIND}: {error}") from None
+    try:
+        return settings.model_validate({KIND: noun.default, **value})
+    except ValidationError as error:
+        raise UserError(f"{origin}: {_explain(error, settings, (section,))}") from None
+
+
+def _kinds_first(overrides: Sequence[str]) -> list[str]:
+    """Those that name a component before those of its keys, whatever the order they came in."""
+    kinds = tuple(f"{section}.{KIND}=" for section in _NOUNS)
+    return sorted(overrides, key=lambda override: not override.replace(" ", "").startswith(kinds))
+
+
+def _apply(values: dict[str, Any], override: str) -> list[str]:
+    """Set one key; what is to be said of its name."""
+    given, separator, text = override.partition("=")
     shown = f"--set {cleaned(override, 80)!r}"
-    *parents, last = key.strip().split(".")
+    key = moved_key(given.strip(), values)
+    said = [] if key == given.strip() else [how_it_moved(given.strip(), key)]
+    *parents, last = key.split(".")
     if not separator or not all((*parents, last)):
         raise UserError(f"{shown}: write it as key.key=value, for example --set loss.lam=0")
     for parent in parents:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise UserError(f"{shown}: {cleaned(parent, 60)!r} is a value, not a section")
-    values[last] = parse_yaml(text, shown)
+    value = parse_yaml(text, shown)
+    noun = _NOUNS.get(".".join(parents)) if last == KIND else None
+    if noun is not None and values.get(KIND, noun.default) != value:
+        values.clear()  # the other component's keys are none of this one's
+    values[last] = value
+    return said
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, model: type[Section] = Recipe, within: tuple[str, ...] = ()) -> str:
+    """The first thing that is wrong in words; ``within``: where in a recipe ``model`` is."""
     first = error.errors()[0]
-    key = cleaned(".".join(map(str, first["loc"])), 120)
+    key = cleaned(".".join(map(str, (*within, *first["loc"]))), 120)
     if first["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{_nearest(str(first['loc'][-1]), list(_known_keys(first['loc'][:-1])))}"
+        return f"unknown key {key!r}{_nearest(str(first['loc'][-1]), list(_known_keys(model, first['loc'][:-1])))}"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "string_type" and isinstance(first["input"], (int, float, bool)):
         message += "; put it in quotes"
@@ -119,8 +184,7 @@ def _shown(value: Any) -> str:
         return "a number of thousands of digits"
 
 
-def _known_keys(location: tuple[int | str, ...]) -> Iterator[str]:
-    model: Any = Recipe
+def _known_keys(model: Any, location: tuple[int | str, ...]) -> Iterator[str]:
     for part in location:
         model = model.model_fields[part].annotation
     yield from model.model_fields

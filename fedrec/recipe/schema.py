@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from fedrec.components.section import Section
 from fedrec.recipe.settings import (
     TRAINED,
     AcmrSettings,
@@ -13,6 +14,7 @@ from fedrec.recipe.settings import (
     CtrSettings,
     DataSettings,
     EaseSettings,
+    EncoderChoice,
     EngineSettings,
     EvaluationSettings,
     FedEaseSettings,
@@ -27,7 +29,6 @@ from fedrec.recipe.settings import (
     PriorSettings,
     PrivacySettings,
     RaySettings,
-    Section,
     SemanticsSettings,
     TrainingSettings,
     UpdateSettings,
@@ -43,6 +44,7 @@ class Recipe(Section):
     data: DataSettings = DataSettings()
     semantics: SemanticsSettings = SemanticsSettings()
     model: ModelSettings = ModelSettings()
+    encoder: EncoderChoice
     acmr: AcmrSettings = AcmrSettings()
     loss: LossSettings = LossSettings()
     training: TrainingSettings = TrainingSettings()

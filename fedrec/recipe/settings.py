@@ -4,8 +4,10 @@ import re
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 
+from fedrec.components.chosen import chosen
+from fedrec.components.section import Section
 from fedrec.files import market_name
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -24,21 +26,6 @@ TRAINED = frozenset(  # train the sequential model
 )
 ALONE = frozenset({"local", "nocodes", "randomcodes"})  # know of items only what the market knows alone
 HEADLINES = ("federated", "fedease")  # methods whose difference to every other is reported, paired per user
-
-
-class Section(BaseModel):
-    """Base of every part of a recipe: frozen, and strict about names."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_number_is_true(cls, value: Any, info: ValidationInfo) -> Any:
-        """Python takes true for one; whoever writes it for a number means something else."""
-        kind = cls.model_fields[str(info.field_name)].annotation
-        if kind is not bool and any(isinstance(part, bool) for part in (value if isinstance(value, list) else [value])):
-            raise ValueError("true and false are no value of this key; write a number or a text, a text in quotes")
-        return value
 
 
 class DataSettings(Section):
@@ -82,17 +69,20 @@ class ModelSettings(Section):
 
     kind: ModelKind = Field(default="fecosr", description="fecosr: causal, on item semantics; acmr: on item keys")
     dimension: int = Field(default=64, ge=2, le=1024)
-    layers: int = Field(default=2, ge=1, le=32)
-    heads: int = Field(default=2, ge=1, le=32)
     dropout: Probability = 0.2
     maximum_length: int = Field(default=50, ge=2, le=4096, description="older interactions are cut off")
     items: Literal["semantics", "codes"] = Field(default="semantics", description="what an item's vector is made of")
     bottleneck: int = Field(default=16, ge=1, le=1024, description="width of the private residual adapters")
 
 
+EncoderChoice = chosen("encoder", "transformer")  # of model.kind fecosr
+
+
 class AcmrSettings(Section):
     """Of model.kind acmr: how it reads, and what it knows of the market."""
 
+    layers: int = Field(default=2, ge=1, le=32)
+    heads: int = Field(default=2, ge=1, le=32)
     reading: Literal["apart", "joint"] = Field(default="apart", description="joint: each candidate with the history")
     market_embedding: bool = Field(default=True, description="false is the ablation")
     negatives: int = Field(default=4, ge=1, le=100, description="drawn for each positive, in every epoch")

@@ -13,6 +13,7 @@ from clients.contenders import make_sequential_trainer
 from fedrec.attacks import inversion, items, membership, reconstruction
 from fedrec.attacks.observation import PEER, SUMS, UPLOADS, Arrays, Observation, ObserverName
 from fedrec.attacks.scores import epsilon_at_least, precision_at, recall_at, separation
+from fedrec.components.encoder import Capability
 from fedrec.data.batches import pad
 from fedrec.data.draws import UserDraws
 from fedrec.data.sequences import Sequences
@@ -248,6 +249,8 @@ class MarketAttacks:
         privacy = self.recipe.privacy
         plan = plan_market(self.recipe, self.everyone[self.name].store.users) if privacy.on else None
         model = items.load(self.model, self.observation.of("pretrain")[0].sent)
+        if Capability.USER_PRIVACY not in model.encoder.capabilities:
+            return  # one user's gradient cannot be taken apart, and no round sends it by itself
         trainer = make_sequential_trainer(self.replay.nodes[self.name], self.recipe, "federated")
         model.requires_grad_(False)
         model.encoder.requires_grad_(True)
@@ -255,7 +258,7 @@ class MarketAttacks:
         victims = self.generator("victims").permutation(np.flatnonzero(member))[:_VICTIMS]
         recalls, guesses = [], []
         for victim in victims:
-            batch = pad(histories, np.array([victim]), model.encoder.position.num_embeddings + 1)
+            batch = pad(histories, np.array([victim]), model.maximum_length + 1)
             model.eval()
             each = per_user_gradients(model, batch, trainer.soft, self.recipe.loss.lam)
             gradient = {name: value[0] for name, value in each.items()}

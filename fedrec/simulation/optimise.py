@@ -50,7 +50,7 @@ class Axis:
         """
         key, sign, values = text.partition("=")
         if not key or not sign or not values:
-            raise UserError(f"{text!r}: name a key and what it may be, such as loss.lam=0..0.5 or model.layers=1,2,3")
+            raise UserError(f"{text!r}: name a key and what it may be, such as loss.lam=0..0.5 or encoder.layers=1,2,3")
         if ".." not in values:
             return cls(key, tuple(split_values(values)))
         span, _, scale = values.partition(":")

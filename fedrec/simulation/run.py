@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedrec.components.registry import NOTEBOOK
 from fedrec.data.catalogue import union_vocabulary
 from fedrec.data.ctr import split_ctr
 from fedrec.data.splits import split_market
@@ -14,7 +15,7 @@ from fedrec.errors import UserError
 from fedrec.files import read_json, run_name
 from fedrec.masking.identity import write_identity
 from fedrec.offline import go_offline
-from fedrec.recipe import Recipe, contradiction, load_recipe, parse_recipe, recipe_json
+from fedrec.recipe import Recipe, contradiction, load_recipe, named_components, parse_recipe, recipe_json
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.manifest import build_manifest, refuse_changed, refuse_deployed, what_differs
 from fedrec.runs.warm_start import keep_warm_start
@@ -99,6 +100,7 @@ def prepare_simulation(
     folder is left.
     """
     run_name(out.resolve().name)
+    _refuse_of_this_process(recipe)
     existed = out.exists()
     run = RunFolder.create(out, recipe)
     try:
@@ -189,6 +191,16 @@ def _resolved(recipe: Recipe, stores: list[MarketStore]) -> Recipe:
     if odds is not None:
         raise UserError(f"{stores[0].path.parent}: on these markets, {odds}")
     return resolved
+
+
+def _refuse_of_this_process(recipe: Recipe) -> None:
+    """What a notebook has registered is not known to the processes of other engines."""
+    own = [one for one in named_components(recipe) if one.origin == NOTEBOOK]
+    if own and (recipe.engine.kind != "inline" or recipe.engine.workers):
+        raise UserError(
+            f"{own[0].noun} {own[0].name!r} is known to this process alone: take engine.kind=inline with "
+            "engine.workers=0, or put it into a package of its own"
+        )
 
 
 def _check_splits(recipe: Recipe, stores: list[MarketStore]) -> None:

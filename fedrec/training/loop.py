@@ -99,7 +99,7 @@ def epoch_batches(
     sequences: Sequences, training: TrainingSettings, model: SequentialModel, generator: np.random.Generator
 ) -> Iterable[Batch]:
     """The batches of one epoch for this model."""
-    return training_batches(sequences, training.batch_size, model.encoder.position.num_embeddings, generator)
+    return training_batches(sequences, training.batch_size, model.maximum_length, generator)
 
 
 def batch_states(model: SequentialModel, batch: Batch) -> Tensor:
@@ -121,7 +121,7 @@ def last_states(model: SequentialModel, catalogue: Catalogue, histories: Sequenc
         order = np.argsort(histories.lengths[users], kind="stable")
         for start in range(0, len(users), _SCORING_BATCH):
             rows = order[start : start + _SCORING_BATCH]
-            batch = pad(histories, users[rows], model.encoder.position.num_embeddings)
+            batch = pad(histories, users[rows], model.maximum_length)
             states = model.states(catalogue, torch.from_numpy(batch.items).to(device))  # [b, L, d]
             last[rows] = states[torch.arange(len(rows)), torch.from_numpy(batch.lengths) - 1].float()
     return last

@@ -22,11 +22,11 @@ from torch.func import functional_call, vmap
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fedrec.components.encoder import Encoder
 from fedrec.data.batches import Batch, pad
 from fedrec.data.sequences import Sequences
 from fedrec.losses.s2ce import Alike, SoftTargets, s2ce
 from fedrec.models.dropout import EncoderMasks
-from fedrec.models.encoder import SequenceEncoder
 from fedrec.models.sequential import SequentialModel
 from fedrec.privacy.noise import SecretNoise
 from fedrec.privacy.release import Release
@@ -56,14 +56,14 @@ class PrivateSteps:
         """Who of ``people`` takes part in a step: each with the same chance, independently."""
         return np.flatnonzero(self.noise.chances(people, self.asked, "users", step) < self.release.sampling)
 
-    def masks(self, encoder: SequenceEncoder, people: Sequence[str], step: int, length: int) -> EncoderMasks | None:
+    def masks(self, encoder: Encoder, people: Sequence[str], step: int, length: int) -> EncoderMasks | None:
         """What dropout leaves of each person's numbers in a step; None where nothing is dropped."""
         shape = encoder.mask_shape
-        if not shape.chance:
+        if shape is None or not shape.chance:
             return None
         words = [self.noise.words(person, shape.words, self.asked, "dropout", step) for person in people]
         drawn = torch.from_numpy(np.stack(words).astype(np.int32))  # [B, words]
-        return shape.masks(drawn.to(encoder.position.weight.device), length)
+        return shape.masks(drawn.to(next(encoder.parameters()).device), length)
 
     def noised(self, total: State, step: int) -> State:
         """The sum over users plus noise on every number, over the expected number of users."""
@@ -193,7 +193,7 @@ def _batches(
     size = users_together(model)
     for start in range(0, len(able), size):
         some = able[start : start + size]
-        yield pad(sequences, some, model.encoder.position.num_embeddings + 1), some
+        yield pad(sequences, some, model.maximum_length + 1), some
 
 
 def _losses(scores: Tensor, targets: Tensor, soft: SoftTargets | None, lam: float, alike: Alike | None) -> Tensor:

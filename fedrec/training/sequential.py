@@ -34,7 +34,7 @@ class SequentialTrainer(LocalTrainer[Batch]):
     ) -> None:
         device = choose_device(recipe.training.device)
         vectors = torch.from_numpy(semantics.vectors).to(device)
-        model = build_model(recipe.model, vectors, recipe.loss.tau, recipe.seed, codes).to(device)
+        model = build_model(recipe.model, recipe.encoder, vectors, recipe.loss.tau, recipe.seed, codes).to(device)
         super().__init__(recipe, market, model)
         self._known = torch.from_numpy(semantics.known).to(device)
 

@@ -8,12 +8,13 @@ from fedrec.attacks import inversion, items, membership, reconstruction
 from fedrec.attacks.scores import recall_at
 from fedrec.data.batches import pad
 from fedrec.data.sequences import Sequences
+from fedrec.encoders.transformer import TransformerSettings
 from fedrec.models.sequential import SequentialModel, build_model
 from fedrec.recipe import ModelSettings
 from fedrec.training.loop import batch_loss
 from fedrec.training.private import per_user_gradients
 
-SETTINGS = ModelSettings(dimension=32, layers=1, heads=1, maximum_length=12, bottleneck=4)
+SETTINGS = ModelSettings(dimension=32, maximum_length=12, bottleneck=4)
 
 
 def histories(*rows: list[int], items: int = 200) -> Sequences:
@@ -25,7 +26,7 @@ def histories(*rows: list[int], items: int = 200) -> Sequences:
 @pytest.fixture
 def model() -> SequentialModel:
     semantics = torch.nn.functional.normalize(torch.randn(200, 24, generator=torch.Generator().manual_seed(1)), dim=-1)
-    return build_model(SETTINGS, semantics, 0.1, seed=0)
+    return build_model(SETTINGS, TransformerSettings(layers=1, heads=1), semantics, 0.1, seed=0)
 
 
 def test_losses_of_positions_are_those_of_training(model):

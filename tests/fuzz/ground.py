@@ -16,7 +16,7 @@ from fedrec.simulation.run import prepare_simulation
 
 _MARKETS = SynthSettings(("alfa", "bravo"), users=24, items=40, topics=4, length=6, skew=0.9, seed=3)
 _SMALL = [
-    "model.dimension=8", "model.heads=1", "model.layers=1", "model.bottleneck=2", "semantics.dimension=8",
+    "model.dimension=8", "encoder.heads=1", "encoder.layers=1", "model.bottleneck=2", "semantics.dimension=8",
     "semantics.kind=cooccurrence", "loss.neighbours=5", "federation.rounds=2", "finetune.epochs=1", "ease.lambdas=[10]",
     "ease.popularity_weights=[0.0]", "fedease.lambdas=[10]", "evaluation.resamples=10", "training.device=cpu",
     "evaluation.methods=[federated, fedease, popularity]",

@@ -24,8 +24,8 @@ from tests.integration.test_resume import SETTINGS, assert_same, killed_at
 ACMR = (
     "model.kind=acmr",
     "model.dimension=8",
-    "model.layers=2",
-    "model.heads=2",
+    "acmr.layers=2",
+    "acmr.heads=2",
     "training.weight_decay=0",
     "training.learning_rate=0.01",
     "training.batch_size=128",

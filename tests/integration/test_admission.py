@@ -76,7 +76,9 @@ class Market:
 
     def train(self, recipe: Recipe, run: str = "run") -> Answer:
         """One round, always the first."""
-        model = build_model(recipe.model, torch.zeros(0, recipe.semantics.dimension), recipe.loss.tau, recipe.seed)
+        model = build_model(
+            recipe.model, recipe.encoder, torch.zeros(0, recipe.semantics.dimension), recipe.loss.tau, recipe.seed
+        )
         return self.ask(PRETRAIN, recipe, {name: value.numpy() for name, value in model.shared_state().items()}, run)
 
     def charges(self, run: str = "run") -> list[str]:
@@ -353,7 +355,7 @@ def test_noised_figures_of_another_model_have_no_budget(market: Market) -> None:
 
 def forged(recipe: Recipe, seed: int) -> dict[str, Array]:
     """Parameters of the coordinator's choice."""
-    model = build_model(recipe.model, torch.zeros(0, recipe.semantics.dimension), recipe.loss.tau, seed)
+    model = build_model(recipe.model, recipe.encoder, torch.zeros(0, recipe.semantics.dimension), recipe.loss.tau, seed)
     return {name: value.numpy() for name, value in model.shared_state().items()}
 
 

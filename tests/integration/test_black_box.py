@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from fedrec.attacks.black_box import best_threshold, counted, fitted
 from fedrec.cli.main import app, exit_code
+from fedrec.components.encoder import Encoder
 from fedrec.errors import UserError
 from fedrec.models.dropout import EncoderMasks
-from fedrec.models.encoder import SequenceEncoder
 from fedrec.privacy.accounting import epsilon
 from fedrec.privacy.release import Release
 from fedrec.recipe import load_recipe
@@ -61,7 +61,7 @@ def test_answers_prove_no_more_than_is_stated(finished: Path, capsys: pytest.Cap
         assert not is_broken(found)
 
 
-def by_place(self: PrivateSteps, encoder: SequenceEncoder, people: list[str], step: int, length: int) -> EncoderMasks:
+def by_place(self: PrivateSteps, encoder: Encoder, people: list[str], step: int, length: int) -> EncoderMasks:
     """Dropout as it was: of a seed that everybody knows, handed out in the batch's order."""
     shape = encoder.mask_shape
     generator = np.random.default_rng(step)

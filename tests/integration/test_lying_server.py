@@ -35,7 +35,7 @@ def recipe(*overrides: str) -> Recipe:
 
 
 def untrained(of: Recipe) -> Arrays:
-    model = build_model(of.model, torch.zeros(0, of.semantics.dimension), of.loss.tau, of.seed)
+    model = build_model(of.model, of.encoder, torch.zeros(0, of.semantics.dimension), of.loss.tau, of.seed)
     return {name: value.numpy().copy() for name, value in model.shared_state().items()}
 
 

@@ -84,7 +84,7 @@ def test_a_grid_of_two_recipes_under_three_seeds(synthetic: Path, tmp_path: Path
 def test_trials_go_on_as_if_nothing_had_happened(
     synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    axes = ["loss.lam=0..0.5", "training.learning_rate=1e-4..1e-1:log", "model.layers=1,2"]
+    axes = ["loss.lam=0..0.5", "training.learning_rate=1e-4..1e-1:log", "encoder.layers=1,2"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     *_, expected = optimise("fecosr", axes, 3, 1, SETTINGS, synthetic, whole, True, quiet)
 
@@ -205,8 +205,8 @@ def test_what_is_no_axis_of_a_grid(text: str) -> None:
 
 def test_axes() -> None:
     assert Axis.parse("loss.tau=0.05..0.5:log") == Axis("loss.tau", (), 0.05, 0.5, log=True)
-    assert Axis.parse("model.layers=1..4") == Axis("model.layers", (), 1, 4, whole=True)
-    assert Axis.parse("model.layers=1,2") == Axis("model.layers", ("1", "2"))
+    assert Axis.parse("encoder.layers=1..4") == Axis("encoder.layers", (), 1, 4, whole=True)
+    assert Axis.parse("encoder.layers=1,2") == Axis("encoder.layers", ("1", "2"))
 
     assert Axis.parse("codes.global_levels=[64,32],[32]").choices == ("[64,32]", "[32]")
 

@@ -127,7 +127,9 @@ class Market:
 
 
 def shared(recipe: Recipe) -> dict[str, np.ndarray]:
-    model = build_model(recipe.model, torch.zeros(0, recipe.semantics.dimension), recipe.loss.tau, recipe.seed)
+    model = build_model(
+        recipe.model, recipe.encoder, torch.zeros(0, recipe.semantics.dimension), recipe.loss.tau, recipe.seed
+    )
     return {name: value.numpy().copy() for name, value in model.shared_state().items()}
 
 
@@ -181,7 +183,7 @@ def test_nor_where_items_are_known_by_codes(
     nothing = torch.zeros(0, 0, dtype=torch.int64)
     codes = ItemCodes(nothing, tuple(recipe.codes.global_levels), nothing, tuple(recipe.codes.local_levels))
     empty = torch.zeros(0, recipe.semantics.dimension)
-    model = build_model(recipe.model, empty, recipe.loss.tau, recipe.seed, codes)
+    model = build_model(recipe.model, recipe.encoder, empty, recipe.loss.tau, recipe.seed, codes)
     start = {name: value.numpy().copy() for name, value in model.shared_state().items()}
     codebooks = first_arrays(recipe, None)
 

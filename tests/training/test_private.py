@@ -13,6 +13,7 @@ from opacus.grad_sample import GradSampleModule
 from fedrec.data.batches import pad
 from fedrec.data.sequences import Sequences
 from fedrec.data.store import open_store
+from fedrec.encoders.transformer import TransformerSettings
 from fedrec.losses.s2ce import SoftTargets, semantic_neighbours
 from fedrec.models.adaptor import ItemCodes
 from fedrec.models.sequential import SequentialModel, build_model
@@ -42,8 +43,8 @@ def make_model(codes: bool = False, train: str = "encoder", dropout: float = 0.0
     generator = torch.Generator().manual_seed(3)
     semantics = torch.nn.functional.normalize(torch.randn(ITEMS, 6, generator=generator), dim=1)
     made = ItemCodes(torch.arange(ITEMS)[:, None] % 5, (5,), torch.zeros(ITEMS, 0, dtype=torch.int64), ())
-    small = ModelSettings(dimension=8, layers=2, heads=2, dropout=dropout, maximum_length=6, bottleneck=2)
-    model = build_model(small, semantics, 0.1, 0, made if codes else None)
+    small = ModelSettings(dimension=8, dropout=dropout, maximum_length=6, bottleneck=2)
+    model = build_model(small, TransformerSettings(), semantics, 0.1, 0, made if codes else None)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if not name.startswith("adaptation."):

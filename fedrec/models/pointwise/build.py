@@ -18,4 +18,4 @@ def build_acmr(recipe: Recipe, items: int) -> Acmr:
         maximum_length=settings.maximum_length,
     )
     with seeded_torch(recipe.seed, "model"):
-        return Acmr(sizes, settings.layers, settings.heads, recipe.acmr.reading, recipe.acmr.market_embedding)
+        return Acmr(sizes, recipe.acmr.layers, recipe.acmr.heads, recipe.acmr.reading, recipe.acmr.market_embedding)

@@ -7,9 +7,12 @@ only to earlier positions, all of them valid, so no padding mask is needed.
 from collections.abc import Sequence
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fedrec.components.encoder import Capability, Encoder, EncoderSizes
+from fedrec.components.section import ComponentSettings
 from fedrec.models.dropout import BlockMasks, EncoderMasks, MaskShape
 
 
@@ -53,17 +56,38 @@ class CausalBlock(nn.Module):
         return F.dropout(x, self.dropout, self.training) if mask is None else x * mask
 
 
-class SequenceEncoder(nn.Module):
+class TransformerSettings(ComponentSettings):
+    """Of encoder.kind transformer."""
+
+    kind: str = "transformer"
+    layers: int = Field(default=2, ge=1, le=32, description="blocks of attention and feed-forward")
+    heads: int = Field(default=2, ge=1, le=32, description="of attention; model.dimension is a multiple")
+
+
+class Transformer(Encoder):
     """Item vectors of a history to one state per position."""
 
-    def __init__(self, dimension: int, layers: int, heads: int, dropout: float, maximum_length: int) -> None:
+    Settings = TransformerSettings
+    capabilities = frozenset({Capability.USER_PRIVACY})
+
+    def __init__(self, settings: TransformerSettings, sizes: EncoderSizes) -> None:
         super().__init__()
+        dimension, dropout = sizes.dimension, sizes.dropout
         self.dropout = dropout
-        self.heads = heads
-        self.position = nn.Embedding(maximum_length, dimension)
+        self.heads = settings.heads
+        self.adapted = settings.layers
+        self.position = nn.Embedding(sizes.maximum_length, dimension)
         nn.init.normal_(self.position.weight, std=0.02)
-        self.blocks = nn.ModuleList(CausalBlock(dimension, heads, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(CausalBlock(dimension, settings.heads, dropout) for _ in range(settings.layers))
         self.norm = nn.LayerNorm(dimension)
+
+    @classmethod
+    def objection(cls, settings: ComponentSettings, sizes: EncoderSizes) -> str | None:
+        """Every head has a part of the dimension."""
+        assert isinstance(settings, TransformerSettings)  # noqa: S101
+        if sizes.dimension % settings.heads:
+            return f"model.dimension {sizes.dimension} is not a multiple of encoder.heads {settings.heads}; change one"
+        return None
 
     @property
     def mask_shape(self) -> MaskShape:

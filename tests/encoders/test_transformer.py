@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fedrec.models.encoder import SequenceEncoder
+from fedrec.components.encoder import EncoderSizes
+from fedrec.encoders.transformer import Transformer, TransformerSettings
 from fedrec.models.sequential import ResidualAdapter, SequentialModel, build_model
 from fedrec.recipe import ModelSettings
 
-SETTINGS = ModelSettings(dimension=8, layers=2, heads=2, dropout=0.5, maximum_length=10, bottleneck=3)
+SETTINGS = ModelSettings(dimension=8, dropout=0.5, maximum_length=10, bottleneck=3)
 WIDTH, TAU = 6, 0.1
 
 
@@ -17,12 +18,14 @@ def random(seed, *shape):
 
 
 def make_model(items=12, seed=0, semantics_seed=0, settings=SETTINGS):
-    return build_model(settings, functional.normalize(random(semantics_seed, items, WIDTH)), TAU, seed).eval()
+    return build_model(
+        settings, TransformerSettings(), functional.normalize(random(semantics_seed, items, WIDTH)), TAU, seed
+    ).eval()
 
 
 def make_encoder(seed=0):
     torch.manual_seed(seed)
-    return SequenceEncoder(8, layers=2, heads=2, dropout=0.5, maximum_length=10).eval()
+    return Transformer(TransformerSettings(), EncoderSizes(8, 0.5, 10)).eval()
 
 
 def scores(model, items):
