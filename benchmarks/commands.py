@@ -150,6 +150,7 @@ CODES_BACKBONES = _codes(
     "--backbones widedeep,deepfm,dcnv2,din --tasks sampled,ratings",
 )
 NEWCOMERS = Command("newcomers.py XMARKET", ("newcomers",))
+WARM_START = Command("warm_start.py XMARKET", ("warm_start",))
 CORRECTIONS = Command("corrections.py XMARKET", ("corrections",))
 RIDGE = Command("ridge.py XMARKET", ("ridge",))
 _EPSILONS = "--epsilon inf,16,8,4,2,1 --seeds 2 --set 'data.markets=[in, jp, de, ca]'"

@@ -1,10 +1,11 @@
-"""docs/results/newcomers.md: markets that come later, and markets that begin."""
+"""docs/results/newcomers.md: markets that come later, markets that begin, and rows that come later."""
 
-from commands import METHODS, NEWCOMERS
+from commands import METHODS, NEWCOMERS, WARM_START
 
 from tables.figures import HEADLINE, markdown, mean, rows_of, select, values, with_spread
 from tables.table import Table
 
+WARM_FIGURES = ("first_validation", "federated", "local", "gain")
 SHOWN = ("popularity", "ease", "local", "federated")
 
 
@@ -26,4 +27,20 @@ def newcomers() -> str:
     return markdown(lines)
 
 
-TABLES = (Table("newcomers", "docs/results/newcomers.md", newcomers, (NEWCOMERS, METHODS)),)
+def warm_start() -> str:
+    """All rows, begun with an untrained model and with the one of the older rows."""
+    lines = [["the rounds begin with", "validation of that", "best round", "rounds", "federated", "local", "gain"]]
+    for begin, words in (("cold", "the untrained model"), ("warm", "the model of the older rows")):
+        rows = [row for row in rows_of("warm_start") if row["begin"] == begin]
+        figures = {name: with_spread([float(row[name]) for row in rows]) for name in WARM_FIGURES}
+        counts = [", ".join(row[name] for row in rows) for name in ("best_round", "rounds")]
+        lines.append(
+            [words, figures["first_validation"], *counts, figures["federated"], figures["local"], figures["gain"]]
+        )
+    return markdown(lines)
+
+
+TABLES = (
+    Table("newcomers", "docs/results/newcomers.md", newcomers, (NEWCOMERS, METHODS)),
+    Table("warm-start", "docs/results/newcomers.md", warm_start, (WARM_START,)),
+)
