@@ -4,14 +4,34 @@ The coordinator's word is not enough for any of it. The market remembers by itse
 neither a hash of its data nor a list of its runs leaves.
 """
 
+import json
 from typing import Any
 
 from clients.node import MarketNode
+from fedrec.components.plugins import NOTEBOOK, OWN
+from fedrec.components.registry import components
 from fedrec.data.market_rows import WITH_FAMILIES
 from fedrec.errors import RunError
 from fedrec.exchange.declaration import HELLO
 from fedrec.files import read_json, write_json
-from fedrec.recipe import Recipe, contradiction
+from fedrec.recipe import Recipe, contradiction, kinds_in
+
+
+def refuse_plugins(node: MarketNode, recipe: str) -> None:
+    """Raise :class:`RunError` for a recipe (JSON) that names what this market's operator has not allowed.
+
+    Before the recipe is read, for to read it loads what it names.
+    """
+    values = json.loads(recipe)
+    for noun, name in kinds_in(values if isinstance(values, dict) else {}).items():
+        known = components(noun).get(name)
+        if known is None:
+            raise RunError(f"{noun} {name!r} is not known to this market; its package is not in the bundle")
+        if known.origin not in {OWN, NOTEBOOK, *node.plugins}:
+            raise RunError(
+                f"{noun} {name!r} is of package {known.origin!r}, which this market's operator has not allowed "
+                "(plugins in the node's configuration)"
+            )
 
 
 def admit(node: MarketNode, recipe: Recipe, action: str) -> None:

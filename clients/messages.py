@@ -12,7 +12,7 @@ import numpy as np
 from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 
-from clients.admission import admit
+from clients.admission import admit, refuse_plugins
 from clients.figures import tells
 from clients.instruction import Instruction
 from clients.masks import MASKED, mask_stage
@@ -46,6 +46,7 @@ def answer(message: Message, context: Context, task: Task) -> Message:
     try:
         config = message.content.config_records[CONFIG]
         node = open_node(context, str(config["run"]))
+        refuse_plugins(node, str(config["recipe"]))
         instruction = Instruction(
             Recipe.model_validate_json(str(config["recipe"])),
             int(str(config["round"])),

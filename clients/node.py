@@ -56,6 +56,7 @@ class MarketNode:
     least_markets: int = 2  # that must take part in a masked sum, whatever the coordinator says
     summed: Path | None = None  # file of what was summed over whom, common to several runs; None: of this run alone
     most_epsilon: float | None = None  # that all runs here may spend together; None: as each recipe says
+    plugins: frozenset[str] = frozenset()  # distributions beside fedrec whose components may compute here
     min_users: int = 1  # who must be behind anything that leaves, whatever a recipe leaves of them
 
     @property
@@ -175,7 +176,8 @@ def open_node(context: Context, run: str) -> MarketNode:
     ``market-keys`` (a folder of all markets' public keys); a node with a key takes part in nothing but masked sums, of
     ``least-markets`` at least; what was summed over whom is remembered for all runs below ``state-path``, or in the
     file ``summed``. ``most-epsilon``: only private recipes are answered, as long as all runs below ``state-path``
-    together promise no more. ``min-users``: nothing is answered that fewer users than that are behind (default 1).
+    together promise no more. ``plugins``: distributions beside fedrec whose components may compute here, separated
+    by commas. ``min-users``: nothing is answered that fewer users than that are behind (default 1).
 
     ``run`` comes from the coordinator, so it is checked before it becomes part of a path.
     """
@@ -193,7 +195,8 @@ def open_node(context: Context, run: str) -> MarketNode:
     least, fewest = (_count(config, key, default) for key, default in (("least-markets", "2"), ("min-users", "1")))
     summed = Path(config.get("summed") or Path(config["state-path"]) / f".summed-{name}.jsonl")
     most = _epsilon(config["most-epsilon"]) if config.get("most-epsilon") else None
-    return MarketNode(store, folder, config.get("text-model"), identity, others, least, summed, most, fewest)
+    plugins = frozenset(filter(None, map(str.strip, config.get("plugins", "").split(","))))
+    return MarketNode(store, folder, config.get("text-model"), identity, others, least, summed, most, plugins, fewest)
 
 
 def _count(config: dict[str, str], key: str, default: str) -> int:

@@ -17,6 +17,9 @@ Host = Annotated[
     str | None,
     typer.Option(help="name or address under which the markets reach the coordinator; without it: one machine"),
 ]
+Plugins = Annotated[
+    list[str] | None, typer.Option("--plugin", help="a package whose components come along, as often as needed")
+]
 Masks = Annotated[bool, typer.Option("--masks", help="markets take part in masked sums only")]
 
 
@@ -81,6 +84,7 @@ def nodes(
 @app.command()
 def bundle(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="new file, such as fedrec.fab")],
+    plugin: Plugins = None,
 ) -> None:
     """Write the bundle that this version sends to the markets, for their operators to read."""
     go_offline()
@@ -89,7 +93,7 @@ def bundle(
 
     if path.exists():
         raise UserError(f"{path}: exists; choose another name or remove it")
-    made = own_bundle()
+    made = own_bundle(tuple(plugin or ()))
     write_atomic(path, made.data)
     print_lines(Console(markup=False), [f"{made.hash}  {path} ({len(made.contents())} files)"])
 
@@ -100,6 +104,7 @@ def approve(
     path: Annotated[
         Path | None, typer.Option("--bundle", help="a bundle; default: that of the version installed here")
     ] = None,
+    plugin: Plugins = None,
     yes: Annotated[
         str | None, typer.Option(help="the hash, where a bundle differs from the version here and you have read it")
     ] = None,
@@ -110,11 +115,12 @@ def approve(
     from fedrec.deployment.bundle import differences, own_bundle, read_bundle
     from fedrec.deployment.check import parts_of
 
-    chosen = own_bundle() if path is None else read_bundle(path)
-    same = chosen.hash == own_bundle().hash
+    own = own_bundle(tuple(plugin or ()))
+    chosen = own if path is None else read_bundle(path)
+    same = chosen.hash == own.hash
     lines = [f"bundle {chosen.hash}"]
     lines.append("the same as the version installed here" if same else "differs from the version here in:")
-    differing = [] if same else differences(chosen) or ["no file, but in the archive around them"]
+    differing = [] if same else differences(chosen, own) or ["no file, but in the archive around them"]
     lines += [f"  {''.join(c if c.isprintable() else '?' for c in name)}" for name in differing]
     parts = parts_of(directory)
     if not same and yes != chosen.hash:

@@ -15,10 +15,10 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from fedrec.components.house import HOUSE
+from fedrec.components.plugins import GROUP, NOTEBOOK, OWN, Offer, offer_of, offers_here
 from fedrec.components.section import ComponentSettings
 from fedrec.errors import UserError
 
-OWN, NOTEBOOK = "fedrec", "this process"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -107,7 +107,14 @@ def _found(noun: str) -> tuple[Component, ...]:
 
 
 def _offered(noun: str) -> Iterator[Component]:
-    for point in entry_points(group=f"fedrec.{noun}"):
-        distribution = point.dist.name if point.dist is not None else "an unknown package"
-        if _NAME.fullmatch(point.name):
-            yield Component(noun, point.name, distribution, point.value)
+    """Of the plugins of the bundle that this code runs out of, else of all that are installed."""
+    offers = offers_here()
+    for one in _installed(noun) if offers is None else offers:
+        if one.noun == noun and _NAME.fullmatch(one.name) and one.origin != OWN:
+            yield Component(noun, one.name, one.origin, one.reference)
+
+
+def _installed(noun: str) -> Iterator[Offer]:
+    for point in entry_points(group=f"{GROUP}{noun}"):
+        if point.dist is not None:
+            yield offer_of(point, point.dist.name)

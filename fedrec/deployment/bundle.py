@@ -11,19 +11,18 @@ import zlib
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from importlib.resources import files as package_files
 from io import BytesIO
 from pathlib import Path
 
 import tomli_w
 
+from fedrec.components.plugins import LISTING, listing, read_plugin, sources
 from fedrec.errors import UserError
 from fedrec.files import write_atomic
 
 PACKAGES = ("clients", "fedrec", "server", "strategies")
 SETTINGS = ("recipe", "run", "markets", "keys", "dataset")  # what a run is told, all texts
-_SUFFIXES = (".py", ".yaml")
 _DESCRIPTION = "pyproject.toml"
 _MANIFEST = ".info/CONTENT"
 _LARGEST = 50_000_000  # bytes of all files; ours have a fortieth of that
@@ -55,22 +54,30 @@ class Bundle:
 
 
 @cache
-def own_bundle() -> Bundle:
-    """The bundle of the packages installed here."""
+def own_bundle(plugins: tuple[str, ...] = ()) -> Bundle:
+    """The bundle of the packages installed here; ``plugins``: distributions whose components it brings along.
+
+    Raises :class:`UserError` for a distribution that is not installed, and for one that would replace our own files.
+    """
     from flwr.cli.build import build_fab_from_files
 
+    brought = [read_plugin(name) for name in sorted(set(plugins))]
+    files = {name: data for plugin in brought for name, data in plugin.files}
+    taken = sorted({name.partition("/")[0] for name in files} & {*PACKAGES, *(f"{package}.py" for package in PACKAGES)})
+    if taken:
+        raise UserError(f"plugin package {taken[0]!r}: has the name of one of fedrec's own; rename it")
     app = {
         "publisher": "fedrec",
-        "fab-include": [f"{package}/**" for package in PACKAGES],
+        "fab-include": [*(f"{package}/**" for package in PACKAGES), *sorted(files), LISTING],
         "components": {"serverapp": "server.app:app", "clientapp": "clients.app:app"},
         "config": dict.fromkeys(SETTINGS, ""),
     }
     project = {"name": "fedrec", "version": version("fedrec"), "license": "Apache-2.0"}
     description = {"project": project, "tool": {"flwr": {"app": app}}}
-    sources = {_DESCRIPTION: tomli_w.dumps(description).encode()}
+    contents = {_DESCRIPTION: tomli_w.dumps(description).encode(), LISTING: listing(brought), **files}
     for package in PACKAGES:
-        sources |= {f"{package}/{name}": data for name, data in _sources(files(package)).items()}
-    data, _ = build_fab_from_files(sources)
+        contents |= {f"{package}/{name}": data for name, data in sources(package_files(package)).items()}
+    data, _ = build_fab_from_files(contents)
     return Bundle(_stored(data))
 
 
@@ -85,10 +92,10 @@ def _stored(data: bytes) -> bytes:
     return result.getvalue()
 
 
-def differences(bundle: Bundle) -> list[str]:
-    """Names of files in which a bundle differs from that of the packages installed here; empty where it is the same."""
-    own, other = own_bundle().contents(), bundle.contents()
-    return sorted(name for name in own.keys() | other.keys() if own.get(name) != other.get(name))
+def differences(bundle: Bundle, own: Bundle) -> list[str]:
+    """Names of files in which a bundle differs from ``own``, made of what is installed here; empty where none do."""
+    ours, theirs = own.contents(), bundle.contents()
+    return sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -123,13 +130,3 @@ def approve(path: Path, bundle: Bundle, note: str) -> bool:
     before += "" if before.endswith("\n") or not before else "\n"
     write_atomic(path, f"{before}{bundle.hash}  # {note}\n".encode())
     return True
-
-
-def _sources(folder: Traversable) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
-    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if entry.is_dir():
-            found |= {f"{entry.name}/{name}": data for name, data in _sources(entry).items()}
-        elif entry.name.endswith(_SUFFIXES):
-            found[entry.name] = entry.read_bytes()
-    return found

@@ -51,7 +51,7 @@ services:
 
 def _market(part: str, name: str, masks: bool, suffix: str) -> dict[str, str]:
     config = {"market": name, "data-path": "/data", "state-path": "/state", "most-epsilon": "${FEDREC_MOST_EPSILON:-}"}
-    config |= {"min-users": "${FEDREC_MIN_USERS:-20}"}
+    config |= {"min-users": "${FEDREC_MIN_USERS:-20}", "plugins": "${FEDREC_PLUGINS:-}"}
     if masks:
         config |= {"identity-key": "/run/secrets/node.key", "market-keys": "/keys"}
         config |= {"least-markets": "${FEDREC_LEAST_MARKETS:-2}"}

@@ -12,7 +12,7 @@ from fedrec.deployment.bundle import Bundle, own_bundle
 from fedrec.deployment.connection import Connection, Control, RunStatus, UnreachableError
 from fedrec.errors import RunError, UserError
 from fedrec.files import run_name
-from fedrec.recipe import Recipe, load_recipe, override_recipe, parse_recipe, recipe_json
+from fedrec.recipe import Recipe, load_recipe, override_recipe, parse_recipe, plugins_of, recipe_json
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.manifest import build_manifest, what_differs
 from fedrec.runs.warm_start import keep_warm_start
@@ -40,7 +40,7 @@ class Deployment:
         A run whose SuperLink or leading process was restarted goes on from its last checkpoint, as a new run of
         Flower's. ``on_reply`` is not called: answers are in the run's events.
         """
-        bundle = own_bundle()
+        bundle = own_bundle(plugins_of(self.recipe))
         with self.connection.control() as control:
             for left in reversed(range(_MOST_STARTS)):
                 status = self._lead(control, bundle)

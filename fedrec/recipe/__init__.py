@@ -2,10 +2,12 @@
 
 from fedrec.recipe.contradictions import contradiction
 from fedrec.recipe.loading import (
+    kinds_in,
     load_recipe,
     named_components,
     override_recipe,
     parse_recipe,
+    plugins_of,
     recipe_json,
     recipe_names,
     recipe_schema,
@@ -58,10 +60,12 @@ __all__ = [
     "TrainingSettings",
     "UpdateSettings",
     "contradiction",
+    "kinds_in",
     "load_recipe",
     "named_components",
     "override_recipe",
     "parse_recipe",
+    "plugins_of",
     "recipe_json",
     "recipe_names",
     "recipe_schema",

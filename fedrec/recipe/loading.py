@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from pydantic.json_schema import models_json_schema
 
 from fedrec.components.chosen import KIND, Noun
+from fedrec.components.plugins import NOTEBOOK, OWN
 from fedrec.components.registry import Component, components
 from fedrec.components.section import ComponentSettings, Section
 from fedrec.errors import UserError
@@ -70,6 +71,21 @@ def named_components(recipe: Recipe) -> list[Component]:
     """The components that a recipe names, sorted by section."""
     kinds = {noun.noun: getattr(recipe, section).kind for section, noun in sorted(_NOUNS.items())}
     return [components(noun)[kind] for noun, kind in kinds.items()]
+
+
+def plugins_of(recipe: Recipe) -> tuple[str, ...]:
+    """The distributions beside fedrec whose components a recipe names, sorted."""
+    return tuple(sorted({one.origin for one in named_components(recipe)} - {OWN, NOTEBOOK}))
+
+
+def kinds_in(values: Mapping[str, Any]) -> dict[str, str]:
+    """By noun, the component that the raw ``values`` of a recipe name; nothing is loaded."""
+    found = {}
+    for section, noun in sorted(_NOUNS.items()):
+        value = values.get(section, {})
+        kind = value.get(KIND, noun.default) if isinstance(value, Mapping) else value
+        found[noun.noun] = cleaned(str(kind), 100)
+    return found
 
 
 def recipe_schema() -> dict[str, Any]:

@@ -160,6 +160,7 @@ class Manifest(_Form):
     platform: str
     versions: dict[str, str]
     commit: str | None
+    plugins: dict[str, dict[str, str]] = {}
     data: Data
     deployment: Deployment | None
     start_from: str | None

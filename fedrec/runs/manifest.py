@@ -7,8 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from fedrec.components.plugins import read_plugin
 from fedrec.errors import UserError
-from fedrec.recipe import Recipe
+from fedrec.recipe import Recipe, plugins_of
 
 SCHEMA = 2
 _PACKAGES = ("fedrec", "flwr", "torch", "numpy", "scipy", "polars", "scikit-learn", "safetensors")
@@ -23,7 +24,7 @@ def build_manifest(
     warm_start: Path | None = None,
     deployment: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Recipe as given, versions, device, data folder and hashes, in a checkout the commit.
+    """Recipe as given, versions, device, data folder and hashes, packages of components, in a checkout the commit.
 
     ``start_from`` is the shared model adapted, ``warm_start`` the one that the rounds begin with.
 
@@ -37,6 +38,7 @@ def build_manifest(
         "platform": platform.platform(),
         "versions": _versions(),
         "commit": _commit(),
+        "plugins": _plugins(recipe),
         "data": {"folder": None if data is None else str(data), "hashes": dict(data_hashes)},
         "deployment": None if deployment is None else dict(deployment),
         "start_from": None if start_from is None else str(start_from),
@@ -68,6 +70,9 @@ def what_differs(
             return f"the data of market {market!r} is not what it was when the run began"
     if manifest["device"] != device:
         return f"the device is {device}, it was {manifest['device']}"
+    for name, plugin in sorted({**manifest.get("plugins", {}), **_plugins(recipe)}.items()):
+        if manifest.get("plugins", {}).get(name) != _plugins(recipe).get(name):
+            return f"the package {name} (now {plugin['version']}) is not what it was when the run began"
     for name, now in _versions().items():
         was = manifest["versions"].get(name)
         if was != now:
@@ -101,6 +106,12 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+
+
+def _plugins(recipe: Recipe) -> dict[str, dict[str, str]]:
+    """Version and hash of the packages that bring what the recipe names, beside fedrec."""
+    found = {name: read_plugin(name) for name in plugins_of(recipe)}
+    return {name: {"version": plugin.version, "sha256": plugin.hash} for name, plugin in found.items()}
 
 
 def _commit() -> str | None:

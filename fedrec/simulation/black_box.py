@@ -38,7 +38,7 @@ from fedrec.privacy.noise import SECRET_BYTES
 from fedrec.privacy.plan import PAIRS as PAIRS_RELEASE
 from fedrec.privacy.plan import UPDATE
 from fedrec.privacy.release import Release
-from fedrec.recipe import Recipe, recipe_json
+from fedrec.recipe import Recipe, plugins_of, recipe_json
 from fedrec.seeds import numpy_generator
 from fedrec.simulation.nodes import set_identity
 from fedrec.simulation.run import open_finished
@@ -109,8 +109,13 @@ class Market:
     @property
     def _config(self) -> dict[str, str]:
         text_model = self.recipe.semantics.model or ""
-        name = self.received.name
-        return {"market": name, "data-path": str(self.data), "state-path": str(self.state), "text-model": text_model}
+        return {
+            "market": self.received.name,
+            "data-path": str(self.data),
+            "state-path": str(self.state),
+            "text-model": text_model,
+            "plugins": ",".join(plugins_of(self.recipe)),
+        }
 
     @cached_property
     def node(self) -> MarketNode:

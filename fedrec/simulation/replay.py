@@ -22,7 +22,7 @@ from fedrec.exchange.declaration import CATALOGUE, CODEBOOK, CTR, FINETUNE, GRAM
 from fedrec.exchange.payload import Origin, Payload
 from fedrec.exchange.pipeline import UpdatePipeline
 from fedrec.exchange.update import update_stages
-from fedrec.recipe import Recipe, load_recipe, recipe_json
+from fedrec.recipe import Recipe, load_recipe, plugins_of, recipe_json
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.shared import read_shared_model
 from fedrec.simulation.inline import InlineGrid
@@ -117,6 +117,7 @@ def replayed(finished: FinishedRun, left_out: float) -> Iterator[Replay]:
                 folder.mkdir(parents=True)
                 shutil.copy2(secret, folder / "secret")
         state = {"state-path": scratch, "text-model": recipe.semantics.model or ""}
+        state["plugins"] = ",".join(plugins_of(recipe))
         seats = [
             Seat({**state, "market": store.name, "data-path": str(store.path.resolve())}, store.count)
             for store in finished.stores

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedrec.components.registry import NOTEBOOK
+from fedrec.components.plugins import NOTEBOOK
 from fedrec.data.catalogue import union_vocabulary
 from fedrec.data.ctr import split_ctr
 from fedrec.data.splits import split_market
@@ -15,7 +15,15 @@ from fedrec.errors import UserError
 from fedrec.files import read_json, run_name
 from fedrec.masking.identity import write_identity
 from fedrec.offline import go_offline
-from fedrec.recipe import Recipe, contradiction, load_recipe, named_components, parse_recipe, recipe_json
+from fedrec.recipe import (
+    Recipe,
+    contradiction,
+    load_recipe,
+    named_components,
+    parse_recipe,
+    plugins_of,
+    recipe_json,
+)
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.manifest import build_manifest, refuse_changed, refuse_deployed, what_differs
 from fedrec.runs.warm_start import keep_warm_start
@@ -50,6 +58,7 @@ class Simulation:
 
         state = str(self.run.path.resolve().parent)
         node = {"state-path": state, "text-model": self.recipe.semantics.model or ""}
+        node["plugins"] = ",".join(plugins_of(self.recipe))
         if self.recipe.masks.enabled:
             node["market-keys"] = str(self.run.keys.resolve())
             node["least-markets"] = str(default_threshold(self.recipe.masks.threshold, len(self.stores)))

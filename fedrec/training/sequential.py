@@ -18,6 +18,7 @@ from fedrec.semantics.base import ItemVectors
 from fedrec.semantics.factory import make_semantics
 from fedrec.training.device import choose_device
 from fedrec.training.evaluation import Scorer
+from fedrec.training.isolation import require_isolation
 from fedrec.training.loop import batch_loss, batch_states, epoch_batches, make_optimiser, model_scores
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.private import PrivateSteps, private_round
@@ -37,6 +38,7 @@ class SequentialTrainer(LocalTrainer[Batch]):
         model = build_model(recipe.model, recipe.encoder, vectors, recipe.loss.tau, recipe.seed, codes).to(device)
         super().__init__(recipe, market, model)
         self._known = torch.from_numpy(semantics.known).to(device)
+        self._isolated = False  # whether it was tried that users' gradients stand apart
 
     @classmethod
     def alone(cls, recipe: Recipe, market: PreparedMarket, codes: ItemCodes | None = None) -> Self:
@@ -85,4 +87,7 @@ class SequentialTrainer(LocalTrainer[Batch]):
             self.model.adaptor.requires_grad_(False)
         optimiser = make_optimiser(self.model, training, training.learning_rate)
         market, lam = self.market, self.recipe.loss.lam
+        if not self._isolated:
+            require_isolation(self.model, self.soft, lam, self.recipe.encoder.kind)
+            self._isolated = True
         private_round(self.model, market.train, market.learners, optimiser, self.soft, lam, steps)

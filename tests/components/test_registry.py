@@ -7,7 +7,7 @@ import pytest
 from torch import nn
 
 import fedrec
-from fedrec.components import Component, Encoder, components, find, nouns, registry
+from fedrec.components import Capability, Component, Encoder, components, find, nouns, registry
 from fedrec.components.section import ComponentSettings
 from fedrec.errors import UserError
 from fedrec.recipe import load_recipe, parse_recipe, recipe_json, recipe_schema
@@ -26,6 +26,30 @@ class Last(Encoder):
         self.scale = settings.scale
 
     def forward(self, x, adapters=()):
+        return self.map(x) * self.scale
+
+
+class Counting(Last):
+    """Says that it keeps users apart, and scales by how often it was asked."""
+
+    class Settings(Last.Settings):
+        kind: str = "counting"
+
+    capabilities = frozenset({Capability.USER_PRIVACY})
+    asked = 0
+
+    def forward(self, x, adapters=(), masks=None):
+        self.asked += 1
+        return super().forward(x) + self.asked * x
+
+
+class Apart(Counting):
+    """Says so, and does."""
+
+    class Settings(Last.Settings):
+        kind: str = "apart"
+
+    def forward(self, x, adapters=(), masks=None):
         return self.map(x) * self.scale
 
 

@@ -46,17 +46,17 @@ def test_it_holds_the_code_and_nothing_else() -> None:
     if tracked:  # a checkout
         code = {name for name in tracked if name.endswith((".py", ".yaml"))}
         assert code <= names
-    assert {name.rpartition(".")[2] for name in names} == {"py", "yaml", "toml"}
+    assert {name.rpartition(".")[2] for name in names} == {"py", "yaml", "toml", "json"}
     with zipfile.ZipFile(BytesIO(own_bundle().data)) as archive:
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}, "no library's own bytes"
         assert all(entry.date_time == archive.infolist()[0].date_time for entry in archive.infolist())
 
 
 def test_differences_are_named() -> None:
-    assert differences(own_bundle()) == []
+    assert differences(own_bundle(), own_bundle()) == []
     other = changed({"clients/tasks.py": "\n# one line more\n"})
     assert other.hash != own_bundle().hash
-    assert differences(other) == ["clients/tasks.py"]
+    assert differences(other, own_bundle()) == ["clients/tasks.py"]
 
 
 def test_other_bytes_around_the_same_files_need_a_second_look(

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from fedrec.components import components, registry
-from fedrec.errors import UserError
+from fedrec.errors import RunError, UserError
 from fedrec.runs.summary import comparable
 from fedrec.simulation.recommend import Recommender
 from fedrec.simulation.run import prepare_simulation
-from tests.components.test_registry import Last
+from tests.components.test_registry import Apart, Counting, Last
 from tests.integration.harness import quick
 
 OTHERS = [name for name in components("encoder") if name != "transformer"]
@@ -29,6 +29,19 @@ def test_a_run_of_another_encoder(name: str, synthetic: Path, tmp_path: Path) ->
     ledger = (tmp_path / "one" / "ledger.jsonl").read_text().splitlines()
     sent = {entry["name"] for entry in map(json.loads, ledger) if entry["kind"] == "array"}
     assert any(sent_name.startswith("encoder.") for sent_name in sent)
+
+
+def test_under_privacy_a_component_is_tried_and_not_believed(
+    synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+    registry.register("encoder", "counting", Counting)
+    registry.register("encoder", "apart", Apart)
+    words = ("evaluation.methods=[federated]", "privacy.epsilon=8", "privacy.delta=0.0001", "semantics.kind=hashing")
+    with pytest.raises(RunError, match="encoder 'counting': the gradient of .* moves with who else is there"):
+        prepare_simulation(quick("encoder.kind=counting", *words), synthetic, tmp_path / "one").start()
+    summary = prepare_simulation(quick("encoder.kind=apart", *words), synthetic, tmp_path / "two").start()
+    assert [record["rejected"] for record in summary["rounds"]] == [[]] * len(summary["rounds"])
 
 
 def test_what_a_notebook_registered_runs_in_this_process_alone(
