@@ -60,9 +60,8 @@ def same(recipe: str, earlier: Path, data: Path, scratch: Path, overrides: list[
     ]
     if models[0] != models[1]:
         differing.append("shared models")
-    print(
-        f"{recipe}: {'the same' if not differing else 'other ' + ', '.join(differing)} ({len(models[1])} files of arrays)"
-    )
+    verdict = f"other {', '.join(differing)}" if differing else "the same"
+    print(f"{recipe}: {verdict} ({len(models[1])} files of arrays)")
     return not differing
 
 

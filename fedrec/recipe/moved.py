@@ -1,7 +1,6 @@
 """Keys that had another name in the version before: still read, and said."""
 
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Any
 
 _OF_MODEL = ("layers", "heads")  # until November 2026 of section model; now of the encoder, or of ACMR
@@ -24,15 +23,17 @@ def how_it_moved(key: str, now: str) -> str:
 
 def with_moved_keys(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """``values`` under today's names, and what is to be said of each that had another. A new name beside it counts."""
-    result, said = deepcopy(dict(values)), []
-    model = result.get("model")
+    result: dict[str, Any] = dict(values)
+    said = []
     for name in _OF_MODEL:
-        if isinstance(model, dict) and name in model:
-            key = f"model.{name}"
-            now = moved_key(key, result)
-            section = result.setdefault(now.partition(".")[0], {})
-            if isinstance(section, dict):
-                section.setdefault(name, model.pop(name))
-                model.pop(name, None)
-                said.append(how_it_moved(key, now))
+        model, key = result.get("model"), f"model.{name}"
+        if not isinstance(model, Mapping) or name not in model:
+            continue
+        now = moved_key(key, result)
+        target = now.partition(".")[0]
+        section = result.get(target, {})
+        if isinstance(section, Mapping):
+            result[target] = {name: model[name], **section}
+            result["model"] = {other: value for other, value in model.items() if other != name}
+            said.append(how_it_moved(key, now))
     return result, said

@@ -176,8 +176,8 @@ def test_what_a_bundle_has_detached_is_ended() -> None:
         "fork += ' os._exit(0)\\ntime.sleep(600)'\n"
         "subprocess.Popen([sys.executable, '-c', fork])\n"
         "until = time.monotonic() + 20\n"
-        "while len(descendants(os.getpid())) < 2 and time.monotonic() < until: time.sleep(0.05)\n"
-        "before = descendants(os.getpid())\n"
+        "before = []\n"
+        "while len(before) < 2 and time.monotonic() < until: time.sleep(0.05); before = descendants(os.getpid())\n"
         "end_descendants()\n"
         "print(len(before), len(descendants(os.getpid())))\n"
     )
