@@ -13,7 +13,7 @@ def main() -> None:
     from fedrec.deployment import run
     from fedrec.deployment.bundle import read_bundle
 
-    run.own_bundle = lambda: read_bundle(Path(path))
+    run.own_bundle = lambda *_plugins: read_bundle(Path(path))
     sys.argv = ["fedrec", *words]
     cli.main()
 
