@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from fedrec.errors import UserError
@@ -19,7 +18,7 @@ from fedrec.errors import UserError
 LISTING = "fedrec_plugins.json"
 GROUP = "fedrec."
 OWN, NOTEBOOK = "fedrec", "this process"
-SUFFIXES = (".py", ".yaml")
+_SUFFIXES = (".py", ".yaml")
 _ROOT = Path(__file__).parents[2]
 
 
@@ -76,7 +75,7 @@ def read_plugin(name: str) -> Plugin:
     offers = tuple(offer_of(point, name) for point in points)
     files: dict[str, bytes] = {}
     for module in sorted({point.module.partition(".")[0] for point in points}):
-        files |= _files_of(module)
+        files |= files_of(module)
     return Plugin(name, found.version, offers, tuple(sorted(files.items())))
 
 
@@ -85,23 +84,22 @@ def offer_of(point: EntryPoint, origin: str) -> Offer:
     return Offer(point.group.removeprefix(GROUP), point.name, point.value, origin)
 
 
-def sources(folder: Traversable) -> dict[str, bytes]:
-    """Code and recipes below a package's folder, by path."""
-    found: dict[str, bytes] = {}
-    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if entry.is_dir():
-            found |= {f"{entry.name}/{name}": data for name, data in sources(entry).items()}
-        elif entry.name.endswith(SUFFIXES):
-            found[entry.name] = entry.read_bytes()
-    return found
-
-
-def _files_of(module: str) -> dict[str, bytes]:
-    """The files of a top-level module."""
+def files_of(module: str) -> dict[str, bytes]:
+    """Code and recipes of a top-level module, by path. Raises :class:`UserError` where it has no file."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise UserError(f"package {module!r}: has no file that could travel; give it an __init__.py")
     path = Path(spec.origin)
     if path.name != "__init__.py":
         return {path.name: path.read_bytes()}
-    return {f"{module}/{name}": data for name, data in sources(path.parent).items()}
+    return {f"{module}/{name}": data for name, data in _below(path.parent).items()}
+
+
+def _below(folder: Path) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir():
+            found |= {f"{entry.name}/{name}": data for name, data in _below(entry).items()}
+        elif entry.name.endswith(_SUFFIXES):
+            found[entry.name] = entry.read_bytes()
+    return found

@@ -8,7 +8,7 @@ imported before its name is asked for.
 import difflib
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
@@ -19,6 +19,7 @@ from fedrec.components.plugins import GROUP, NOTEBOOK, OWN, Offer, offer_of, off
 from fedrec.components.section import ComponentSettings
 from fedrec.errors import UserError
 
+_COMPARED, _ALIKE = 80, 0.4  # characters of a name that is looked for, and how alike the nearest has to be
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -89,9 +90,9 @@ def nouns() -> tuple[str, ...]:
     return tuple(HOUSE)
 
 
-def nearest(name: str, known: list[str]) -> str:
+def nearest(name: str, known: Sequence[str]) -> str:
     """``; did you mean ...?`` or all that are known, for an error."""
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name[:_COMPARED], known, n=1, cutoff=_ALIKE)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
 
 

@@ -11,13 +11,12 @@ import zlib
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from importlib.resources import files as package_files
 from io import BytesIO
 from pathlib import Path
 
 import tomli_w
 
-from fedrec.components.plugins import LISTING, listing, read_plugin, sources
+from fedrec.components.plugins import LISTING, files_of, listing, read_plugin
 from fedrec.errors import UserError
 from fedrec.files import write_atomic
 
@@ -76,7 +75,7 @@ def own_bundle(plugins: tuple[str, ...] = ()) -> Bundle:
     description = {"project": project, "tool": {"flwr": {"app": app}}}
     contents = {_DESCRIPTION: tomli_w.dumps(description).encode(), LISTING: listing(brought), **files}
     for package in PACKAGES:
-        contents |= {f"{package}/{name}": data for name, data in sources(package_files(package)).items()}
+        contents |= files_of(package)
     data, _ = build_fab_from_files(contents)
     return Bundle(_stored(data))
 

@@ -1,6 +1,5 @@
 """Recipes from YAML, command line and JSON, checked whole; errors name the key, and the nearest known one."""
 
-import difflib
 import json
 import reprlib
 import warnings
@@ -14,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 
 from fedrec.components.chosen import KIND, Noun
 from fedrec.components.plugins import NOTEBOOK, OWN
-from fedrec.components.registry import Component, components
+from fedrec.components.registry import Component, components, nearest
 from fedrec.components.section import ComponentSettings, Section
 from fedrec.errors import UserError
 from fedrec.recipe.contradictions import contradiction
@@ -55,7 +54,7 @@ def load_recipe(reference: str, overrides: Sequence[str] = ()) -> Recipe:
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: cannot be read as a recipe ({cleaned(str(error), 160)})") from None
     else:
-        raise UserError(f"recipe {cleaned(reference, 80)!r} is unknown{_nearest(reference, recipe_names())}")
+        raise UserError(f"recipe {cleaned(reference, 80)!r} is unknown{nearest(reference, recipe_names())}")
     values = parse_yaml(text, origin)
     if not isinstance(values, dict):
         raise UserError(f"{origin}: a recipe is a mapping of keys to values, not {type(values).__name__}")
@@ -184,7 +183,7 @@ def _explain(error: ValidationError, model: type[Section] = Recipe, within: tupl
     first = error.errors()[0]
     key = cleaned(".".join(map(str, (*within, *first["loc"]))), 120)
     if first["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{_nearest(str(first['loc'][-1]), list(_known_keys(model, first['loc'][:-1])))}"
+        return f"unknown key {key!r}{nearest(str(first['loc'][-1]), list(_known_keys(model, first['loc'][:-1])))}"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "string_type" and isinstance(first["input"], (int, float, bool)):
         message += "; put it in quotes"
@@ -204,8 +203,3 @@ def _known_keys(model: Any, location: tuple[int | str, ...]) -> Iterator[str]:
     for part in location:
         model = model.model_fields[part].annotation
     yield from model.model_fields
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    matches = difflib.get_close_matches(name[:80], known, n=1, cutoff=0.4)
-    return f"; did you mean {matches[0]!r}?" if matches else f"; known: {', '.join(known)}"

@@ -70,8 +70,9 @@ def what_differs(
             return f"the data of market {market!r} is not what it was when the run began"
     if manifest["device"] != device:
         return f"the device is {device}, it was {manifest['device']}"
-    for name, plugin in sorted({**manifest.get("plugins", {}), **_plugins(recipe)}.items()):
-        if manifest.get("plugins", {}).get(name) != _plugins(recipe).get(name):
+    before = manifest.get("plugins", {})
+    for name, plugin in _plugins(recipe).items():
+        if before.get(name) != plugin:
             return f"the package {name} (now {plugin['version']}) is not what it was when the run began"
     for name, now in _versions().items():
         was = manifest["versions"].get(name)

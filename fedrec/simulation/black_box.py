@@ -38,9 +38,9 @@ from fedrec.privacy.noise import SECRET_BYTES
 from fedrec.privacy.plan import PAIRS as PAIRS_RELEASE
 from fedrec.privacy.plan import UPDATE
 from fedrec.privacy.release import Release
-from fedrec.recipe import Recipe, plugins_of, recipe_json
+from fedrec.recipe import Recipe, recipe_json
 from fedrec.seeds import numpy_generator
-from fedrec.simulation.nodes import set_identity
+from fedrec.simulation.nodes import allowances, set_identity
 from fedrec.simulation.run import open_finished
 from fedrec.tell import Tell, silent
 from fedrec.threads import single_threaded
@@ -108,13 +108,11 @@ class Market:
 
     @property
     def _config(self) -> dict[str, str]:
-        text_model = self.recipe.semantics.model or ""
         return {
             "market": self.received.name,
             "data-path": str(self.data),
             "state-path": str(self.state),
-            "text-model": text_model,
-            "plugins": ",".join(plugins_of(self.recipe)),
+            **allowances(self.recipe),
         }
 
     @cached_property

@@ -8,6 +8,8 @@ from typing import Any
 from flwr.app import Context, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
+from fedrec.recipe import Recipe, plugins_of
+
 RUN_ID, TASK_ID, SERVER_NODE = 1, 1, 1
 HONEST_APP = "clients.app:app"
 
@@ -27,6 +29,11 @@ class Seat:
     def context(self, node: int) -> Context:
         """What Flower hands to the market's app."""
         return Context(RUN_ID, node, dict(self.config), RecordDict(), {})
+
+
+def allowances(recipe: Recipe) -> dict[str, str]:
+    """What a node's operator has to allow for a recipe: on one machine that is whoever runs it."""
+    return {"text-model": recipe.semantics.model or "", "plugins": ",".join(plugins_of(recipe))}
 
 
 def load_app(reference: str) -> Any:

@@ -22,11 +22,11 @@ from fedrec.exchange.declaration import CATALOGUE, CODEBOOK, CTR, FINETUNE, GRAM
 from fedrec.exchange.payload import Origin, Payload
 from fedrec.exchange.pipeline import UpdatePipeline
 from fedrec.exchange.update import update_stages
-from fedrec.recipe import Recipe, load_recipe, plugins_of, recipe_json
+from fedrec.recipe import Recipe, load_recipe, recipe_json
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.shared import read_shared_model
 from fedrec.simulation.inline import InlineGrid
-from fedrec.simulation.nodes import RUN_ID, Seat
+from fedrec.simulation.nodes import RUN_ID, Seat, allowances
 from fedrec.simulation.run import FinishedRun
 from server.app import app as server_app
 from strategies.records import read_answer
@@ -116,8 +116,7 @@ def replayed(finished: FinishedRun, left_out: float) -> Iterator[Replay]:
             if secret.is_file():
                 folder.mkdir(parents=True)
                 shutil.copy2(secret, folder / "secret")
-        state = {"state-path": scratch, "text-model": recipe.semantics.model or ""}
-        state["plugins"] = ",".join(plugins_of(recipe))
+        state = {"state-path": scratch, **allowances(recipe)}
         seats = [
             Seat({**state, "market": store.name, "data-path": str(store.path.resolve())}, store.count)
             for store in finished.stores

@@ -21,7 +21,6 @@ from fedrec.recipe import (
     load_recipe,
     named_components,
     parse_recipe,
-    plugins_of,
     recipe_json,
 )
 from fedrec.runs.folder import RunFolder
@@ -52,13 +51,12 @@ class Simulation:
         go_offline()  # before Flower and Ray are imported
         from fedrec.masking.protocol import default_threshold
         from fedrec.simulation.engines import run_engine
-        from fedrec.simulation.nodes import Seat
+        from fedrec.simulation.nodes import Seat, allowances
         from fedrec.simulation.pooled import train_pooled
         from fedrec.simulation.pooled_codes import make_pooled_codes
 
         state = str(self.run.path.resolve().parent)
-        node = {"state-path": state, "text-model": self.recipe.semantics.model or ""}
-        node["plugins"] = ",".join(plugins_of(self.recipe))
+        node = {"state-path": state, **allowances(self.recipe)}
         if self.recipe.masks.enabled:
             node["market-keys"] = str(self.run.keys.resolve())
             node["least-markets"] = str(default_threshold(self.recipe.masks.threshold, len(self.stores)))
