@@ -34,9 +34,6 @@ COPY deploy/build.txt ./
 RUN /venv/bin/pip install --no-deps --require-hashes -r build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY fedrec fedrec
-COPY clients clients
-COPY server server
-COPY strategies strategies
 RUN /venv/bin/pip install --no-build-isolation --no-deps --target /opt/fedrec .
 
 FROM ${BASE}

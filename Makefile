@@ -31,7 +31,7 @@ test: setup ## tests and doctests on all cores, without the slow ones and those 
 	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow and not deploy and not containers'
 
 test-deploy: setup ## real processes on hosts of their own (network namespaces); skips loudly where there are none
-	$(BIN)/python -m pytest -m 'deploy and not slow' tests/deployment
+	$(BIN)/python -m pytest -m 'deploy and not slow' tests/deployment tests/plugin
 
 test-containers: setup ## the image and the compose files in a real engine; skips loudly where there is none
 	$(BIN)/python -m pytest -m 'containers and not slow' tests/containers

@@ -2,7 +2,7 @@
 
     python benchmarks/baselines.py DATA_DIR
 
-tests/integration/test_reference_floors.py holds the same figures against the reference, within .004. A protocol that
+tests/integration/test_reference_baselines.py holds the same figures against the reference, within .004. A protocol that
 has its rows is skipped.
 """
 
@@ -27,7 +27,7 @@ def main() -> None:
         say_complete("baselines")
     for protocol in wanted:
         fixed = [f"evaluation.protocol={protocol}", f"ease.lambdas=[{LAMBDAS[protocol]}]"]
-        recipe = load_recipe("floors", [*fixed, "ease.popularity_weights=[0]"])
+        recipe = load_recipe("baselines", [*fixed, "ease.popularity_weights=[0]"])
         with tempfile.TemporaryDirectory() as scratch:
             summary = prepare_simulation(recipe, options.data, Path(scratch) / "run").start()
         append_rows(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-SIDE_BY_SIDE = {"grid.py", "codes.py", "compression.py", "corrections.py"}  # scripts that take --jobs
+SIDE_BY_SIDE = {"grid.py", "codes.py", "compression.py", "corrections.py", "ranker.py"}  # scripts that take --jobs
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Command:
 
 
 def _grid(table: str, words: str, *kinds: str) -> Command:
+    kinds = (*kinds, "_users") if "_intervals" in kinds else kinds  # kept until the intervals are there
     return Command(f"grid.py {words}", tuple(f"{table}{kind}" for kind in ("", "_runs", *kinds)))
 
 
@@ -77,6 +78,9 @@ _FIXED = "--set 'ease.lambdas=[50]' --set 'itemknn.neighbours=[100]' --set 'item
 _ONE_SEED = "--seeds 0 --lams 0.3"
 
 BASELINES = Command("baselines.py XMARKET", ("baselines",))
+RANKER = Command("ranker.py XMARKET", ("ranker", "ranker_intervals", "ranker_users"))
+BOOSTED = Command("boosted.py XMARKET", ("boosted",))
+KNOWN_ITEM = Command("known_item.py XMARKET", ("known_item",))
 METHODS = _grid(
     "xmarket_methods",
     "XMARKET --variant methods --lams 0.3 "
@@ -136,11 +140,11 @@ TABLE3 = Command("table3.py XMARKET", ("table3/rows",))
 PACER_FECOSR = Command(
     "pacer.py XMARKET --recipe fecosr --seeds 3 --variants nothing,share,share-align,loss "
     "--set 'ease.lambdas=[100]' --set evaluation.protocol=family",
-    ("pacer_fecosr",),
+    ("pacer_fecosr", "pacer_fecosr_users"),
 )
 PACER_ACMR = Command(
     "pacer.py XMARKET --recipe acmr --seeds 3 --variants nothing,share --set 'data.markets=[in, jp, mx]'",
-    ("pacer_acmr",),
+    ("pacer_acmr", "pacer_acmr_users"),
 )
 CODES_MAIN = _codes("main", "--seeds 0,1,2 --tasks sampled,ratings", "_intervals")
 CODES_ALIGNMENTS = _codes("use", "--seeds 0 --alignments gram,semantic,procrustes,none")

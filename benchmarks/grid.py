@@ -9,7 +9,7 @@ Each run is one `fedrec run`; its figures become rows of benchmarks/results/DATA
 DATA is xmarket unless named), ..._gains.csv (federated minus local) and ..._runs.csv (per run, written last). A run
 that already has its rows is skipped, and one that was interrupted is resumed. When all seeds of a protocol are there,
 ..._intervals.csv gets the differences of the headline methods with intervals over users and seeds. The per-user values
-that they need lie below benchmarks/work until then, and are not kept.
+that they need are packed into ..._users.csv until then.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import results
+from per_user import PerUser, drop, keep, kept
 from results import append_rows, measured, say_complete
 from runs import finish, settings
 from safetensors.numpy import load_file
@@ -34,7 +35,6 @@ METRICS = ("ndcg@10", "recall@10", "mrr@10", "ndcg@20", "coverage@10")
 RESAMPLES = 2000
 NAME = ("protocol", "lam", "seed")
 Key = tuple[str, str, str]  # protocol, lam, seed
-PerUser = dict[str, dict[str, np.ndarray]]  # market -> method -> NDCG@10 per test user
 
 
 def main() -> None:
@@ -60,18 +60,26 @@ def main() -> None:
     command = partial(run, options.recipe, options.folder, options.overrides, work)
     with ThreadPoolExecutor(options.jobs) as pool:
         for key, summary in zip(wanted, pool.map(command, wanted), strict=True):
+            if len(seeds) > 1:
+                keep(table, named(key), per_user(folder_of(work, key)))
             record(table, key, summary)
+            shutil.rmtree(folder_of(work, key))
             means = {name: round(metrics["ndcg@10"], 4) for name, metrics in summary["mean"].items()}
             print(key, means, flush=True)
     for protocol, lam in grid:
-        folders = [folder_of(work, (protocol, lam, seed)) for seed in seeds]
         if len(seeds) > 1 and (protocol, lam) not in measured(f"{table}_intervals", "protocol", "lam"):
-            if all(folder.is_dir() for folder in folders):
-                record_intervals(table, protocol, lam, [per_user(folder) for folder in folders])
-            else:
-                print(f"{table}, {protocol}, lam {lam}: no intervals; their runs are gone, and only --renew makes them")
-        for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
+            found = [kept(table, named((protocol, lam, seed))) for seed in seeds]
+            values = [one for one in found if one]
+            if len(values) < len(seeds):
+                print(f"{table}, {protocol}, lam {lam}: intervals over {len(values)} of {len(seeds)} seeds")
+            if len(values) > 1:
+                record_intervals(table, protocol, lam, values)
+                drop(table, {"protocol": protocol, "lam": lam})
+
+
+def named(key: Key) -> dict[str, str]:
+    """The columns that name a run."""
+    return dict(zip(NAME, key, strict=True))
 
 
 def folder_of(work: Path, key: Key) -> Path:
@@ -89,7 +97,7 @@ def run(recipe: str, data: Path, overrides: list[str], work: Path, key: Key) -> 
 
 def record(table: str, key: Key, summary: dict[str, Any]) -> None:
     """Write the run's rows; the row of the run itself comes last and says that all are there."""
-    name = dict(zip(NAME, key, strict=True))
+    name = named(key)
     rows, gains = [], []
     for market, figures in summary["markets"].items():
         for method, metrics in figures["results"].items():

@@ -3,7 +3,8 @@
     python benchmarks/pacer.py DATA_DIR --recipe fecosr [--seeds 3] [--variants nothing,loss,share,share-align]
         [--set key.key=value ...]
 
-Runs lie below benchmarks/work and are resumed from there. When all are done, rows of
+Runs lie below benchmarks/work and are resumed from there; what is needed of a finished one is packed into
+benchmarks/results/pacer_RECIPE_users.csv, so that another session goes on. When all are done, rows of
 benchmarks/results/pacer_RECIPE.csv say per market: NDCG@10 of the federated model and its local baseline, the
 difference to the same without a pacer and to the local baseline, with intervals over users and seeds, and the mean gap
 of the last round. All without the private prior, which hides what the federation does. Nothing is run where every
@@ -11,6 +12,7 @@ variant has its rows.
 """
 
 import argparse
+import itertools
 import shutil
 import statistics
 from pathlib import Path
@@ -18,11 +20,12 @@ from typing import Any
 
 import numpy as np
 import results
+from per_user import drop, keep, kept
 from results import append_rows, measured, say_complete
+from runs import finish, settings
 from safetensors.numpy import load_file
 
 from fedrec.metrics.significance import bootstrap_over_seeds
-from fedrec.simulation.sweep import Done, Point, sweep
 
 RESAMPLES = 2000
 _ALONE = "evaluation.methods=[federated]"  # the local baseline of "nothing" is that of all
@@ -48,54 +51,61 @@ def main() -> None:
     if {(name, str(options.seeds)) for name in variants} <= measured(table, "variant", "seeds"):
         say_complete(table)
         return
-    points, out = [Point(name, VARIANTS[name]) for name in variants], results.WORK / table
-    done = list(sweep(options.recipe, points, options.seeds, options.overrides, options.data, out, print))
-    append_rows(table, rows(options.recipe, options.seeds, done), ("variant", "market"))
-    shutil.rmtree(out)
+    runs = list(itertools.product(range(options.seeds), variants))
+    for number, (seed, variant) in enumerate(runs, start=1):
+        name = {"variant": variant, "seed": str(seed)}
+        if not kept(table, name):
+            print(f"run {number} of {len(runs)}: {variant}, seed {seed}", flush=True)
+            folder = results.WORK / table / f"{variant}-{seed}"
+            chosen = settings([*options.overrides, *VARIANTS[variant]])
+            summary = finish(folder, "run", options.recipe, "--data", options.data, "--seed", seed, *chosen)
+            keep(table, name, values(folder, summary))
+            shutil.rmtree(folder)
+    found = {run: kept(table, {"variant": run[1], "seed": str(run[0])}) for run in runs}
+    append_rows(table, rows(options.recipe, options.seeds, variants, found), ("variant", "market"))
+    drop(table, {})
 
 
-def rows(recipe: str, seeds: int, done: list[Done]) -> list[dict[str, Any]]:
+def values(folder: Path, summary: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
+    """What rows are made of: NDCG@10 per user of either model, and the gap of the last round, by market."""
+    gaps = [record["transfer_gap"] for record in summary["rounds"] if "transfer_gap" in record]
+    result = {}
+    for market in summary["markets"]:
+        arrays = load_file(folder / "markets" / market / "per_user.safetensors")
+        wanted = {method: f"{method}_without_prior.{METRIC}" for method in ("federated", "local")}
+        result[market] = {method: arrays[name] for method, name in wanted.items() if name in arrays}
+        if gaps:
+            result[market]["gap"] = np.array([gaps[-1][market]])
+    return result
+
+
+def rows(
+    recipe: str, seeds: int, variants: list[str], runs: dict[tuple[int, str], dict[str, dict[str, np.ndarray]]]
+) -> list[dict[str, Any]]:
     """One row a variant and market."""
-    runs = {(run.point.label, run.seed): run for run in done}
-    first = done[0].summary
     generator = np.random.default_rng(0)
     result = []
-    for variant in dict.fromkeys(label for label, _ in runs):
-        for market in sorted(first["markets"]):
-            values = {
-                name: np.stack([_values(runs[name, seed], market, "federated") for seed in range(seeds)])
-                for name in (variant, "nothing")
-            }
-            local = np.stack([_values(runs["nothing", seed], market, "local") for seed in range(seeds)])
-            gaps = [_last_gap(runs[variant, seed], market) for seed in range(seeds)]
+    for variant in variants:
+        for market in sorted(runs[0, variant]):
+            federated, bare, local = (
+                np.stack([runs[seed, name][market][method] for seed in range(seeds)])
+                for name, method in ((variant, "federated"), ("nothing", "federated"), ("nothing", "local"))
+            )
+            gaps = [float(found["gap"][0]) for seed in range(seeds) if "gap" in (found := runs[seed, variant][market])]
             row = {
                 "recipe": recipe,
-                "protocol": first["protocol"],
                 "seeds": seeds,
                 "variant": variant,
                 "market": market,
-                "federated": f"{values[variant].mean():.6f}",
+                "federated": f"{federated.mean():.6f}",
                 "local": f"{local.mean():.6f}",
-                "last_gap": "" if None in gaps else f"{statistics.fmean(gaps):.4f}",
+                "last_gap": f"{statistics.fmean(gaps):.4f}" if gaps else "",
             }
-            for name, difference in (
-                ("gain", values[variant] - local),
-                ("brings", values[variant] - values["nothing"]),
-            ):
+            for name, difference in (("gain", federated - local), ("brings", federated - bare)):
                 interval = bootstrap_over_seeds(difference, RESAMPLES, generator)
                 row |= {f"{name}_{part}": f"{value:.6f}" for part, value in interval._asdict().items()}
             result.append(row)
     return result
-
-
-def _values(done: Done, market: str, method: str) -> np.ndarray:
-    arrays = load_file(done.run.path / "markets" / market / "per_user.safetensors")
-    return arrays[f"{method}_without_prior.{METRIC}"]
-
-
-def _last_gap(done: Done, market: str) -> Any:
-    gaps = [record["transfer_gap"] for record in done.summary["rounds"] if "transfer_gap" in record]
-    return gaps[-1].get(market) if gaps else None
 
 
 if __name__ == "__main__":

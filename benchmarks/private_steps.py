@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from results import append_rows, measured, say_complete
 
+from fedrec.components import Items, Loss
 from fedrec.data.batches import Batch, training_batches
 from fedrec.data.store import open_store
-from fedrec.losses.s2ce import SoftTargets, semantic_neighbours
+from fedrec.losses.s2ce import S2CE
 from fedrec.models.adaptor import ItemCodes
 from fedrec.models.sequential import SequentialModel, build_model
 from fedrec.privacy.noise import SecretNoise
@@ -54,7 +55,7 @@ def main() -> None:
     batches = list(training_batches(market.train, size, length, generator))[: options.batches]
     vectors = torch.nn.functional.normalize(torch.randn(len(market.items), recipe.semantics.dimension), dim=1)
     codes = ItemCodes(torch.randint(CODES, (len(vectors), 1)), (CODES,), torch.zeros(len(vectors), 0).long(), ())
-    soft = semantic_neighbours(vectors, recipe.loss.neighbours, recipe.loss.tau_s)
+    loss = S2CE(recipe.loss, Items(vectors, torch.ones(len(vectors), dtype=torch.bool)))
     with single_threaded():
         for case in wanted:
             model = build_model(
@@ -63,7 +64,7 @@ def main() -> None:
             for name, parameter in model.named_parameters():
                 trained = name.startswith("encoder.") or (case != "frozen" and name.startswith("adaptor."))
                 parameter.requires_grad_(trained)
-            ratios, plain, private = measure(model, batches[: 2 if case == "adaptor" else None], soft, recipe, options)
+            ratios, plain, private = measure(model, batches[: 2 if case == "adaptor" else None], loss, recipe, options)
             row = {
                 "market": options.market,
                 "items": len(vectors),
@@ -80,7 +81,7 @@ def main() -> None:
 
 
 def measure(
-    model: SequentialModel, batches: Sequence[Batch], soft: SoftTargets, recipe: Recipe, options: argparse.Namespace
+    model: SequentialModel, batches: Sequence[Batch], loss: Loss, recipe: Recipe, options: argparse.Namespace
 ) -> tuple[list[float], float, float]:
     """Ratios of all repetitions, and the median milliseconds a batch of either side."""
     optimiser = make_optimiser(model, recipe.training, 1e-6)
@@ -88,7 +89,7 @@ def measure(
     steps = PrivateSteps(1.0, Release("update", 1.0, 1.0, 1), recipe.training.batch_size, noise, "update", "asked")
 
     def plain() -> None:
-        train_epoch(model, batches, optimiser, lambda batch: batch_loss(model, batch, soft, recipe.loss.lam))
+        train_epoch(model, batches, optimiser, lambda batch: batch_loss(model, batch, loss))
 
     def private() -> None:
         model.eval()
@@ -100,7 +101,7 @@ def measure(
                 (piece, [f"{start} {row}" for row in range(len(piece.lengths))])
                 for start, piece in zip(starts, pieces, strict=True)
             ]
-            private_step(model, whose, optimiser, soft, recipe.loss.lam, steps, step)
+            private_step(model, whose, optimiser, loss, steps, step)
 
     ratios, times = [], {plain: [], private: []}
     plain()

@@ -9,6 +9,7 @@ import csv
 import io
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,7 +19,9 @@ from fedrec.files import write_atomic
 
 FOLDER = Path(__file__).parent / "results"
 WORK = Path(__file__).parent / "work"
+UNFINISHED = Path(__file__).parent / "unfinished"
 Row = dict[str, str]
+csv.field_size_limit(sys.maxsize)  # values per user are one field
 
 
 def append_rows(name: str, rows: Iterable[dict[str, Any]], key: Sequence[str] = ()) -> None:
@@ -32,11 +35,16 @@ def append_rows(name: str, rows: Iterable[dict[str, Any]], key: Sequence[str] = 
         return
     new = {tuple(row[column] for column in key) for row in stamped}
     kept = [row for row in read_rows(name) if not key or tuple(row[column] for column in key) not in new]
+    write_rows(name, [*kept, *stamped])
+
+
+def write_rows(name: str, rows: Sequence[Row]) -> None:
+    """Write a file of rows anew."""
     buffer = io.StringIO()
-    columns = dict.fromkeys(column for row in [*kept, *stamped] for column in row)
+    columns = dict.fromkeys(column for row in rows for column in row)
     writer = csv.DictWriter(buffer, fieldnames=list(columns), restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows([*kept, *stamped])
+    writer.writerows(rows)
     write_atomic(path_of(name), buffer.getvalue().encode())
 
 
@@ -60,7 +68,11 @@ def say_complete(name: str) -> None:
 
 
 def set_aside(names: Iterable[str]) -> list[Path]:
-    """Move files of rows to a dated folder below ``work``, drop their unfinished runs; returns where they are now."""
+    """Move files of rows to a dated folder below ``work``, drop their unfinished runs; returns where they are now.
+
+    Where the new measurement has begun already, its rows lie in ``unfinished`` and take their place: a long table is
+    finished in another session. Whoever finishes it removes them.
+    """
     target, moved = WORK / "renewed" / time.strftime("%Y%m%d-%H%M%S"), []
     for name in names:
         path = path_of(name)
@@ -70,6 +82,10 @@ def set_aside(names: Iterable[str]) -> list[Path]:
             aside.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(path, aside)
             moved.append(aside)
+        begun = UNFINISHED / f"{name}.csv"
+        if begun.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(begun, path)
     return moved
 
 

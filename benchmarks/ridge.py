@@ -23,7 +23,7 @@ from fedrec.training.prior import item_views, popularity_views
 
 RIDGES = (0.001, 0.01, 0.1, 1.0)
 LAMBDAS = {"family": 100.0, "temporal": 10.0}
-MOST_USERS = 1000
+MAX_USERS = 1000
 REPETITIONS = 4
 
 
@@ -53,7 +53,7 @@ def cross_validate(market: PreparedMarket) -> dict[float, float]:
     """Mean NDCG@10 on the half that was not learned from, by ridge."""
     generator = np.random.default_rng(0)
     holdout = market.validation
-    users = generator.permutation(len(holdout))[:MOST_USERS]
+    users = generator.permutation(len(holdout))[:MAX_USERS]
     settings = market.recipe.prior
     views = np.concatenate(
         [item_views(market.ease.weights, holdout, settings, users), popularity_views(holdout, settings, users)]

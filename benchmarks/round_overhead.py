@@ -19,17 +19,17 @@ from typing import Any
 from flwr.app import ConfigRecord
 from results import append_rows, read_rows, say_complete
 
-from clients.app import app
+from fedrec.clients.app import app
 from fedrec.data.store import open_stores
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
 from fedrec.recipe import load_recipe, recipe_json
 from fedrec.simulation.inline import InlineGrid
-from fedrec.simulation.nodes import Seat
+from fedrec.simulation.nodes import NodeConfig
+from fedrec.strategies.records import array_record
+from fedrec.strategies.shared_average import SharedAverage
 from fedrec.threads import single_threaded
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.sequential import SequentialTrainer
-from strategies.records import array_record
-from strategies.shared_average import SharedAverage
 
 REPETITIONS = 7
 
@@ -57,11 +57,11 @@ def measure(data: Path, state: Path) -> dict[str, Any]:
     recipe = recipe.resolved(all(store.families is not None for store in stores), True)
     trainers = [SequentialTrainer.alone(recipe, PreparedMarket(store, recipe)) for store in stores]
     initial = trainers[0].model.shared_state()
-    seats = [
-        Seat({"market": store.name, "data-path": str(store.path), "state-path": str(state)}, store.count)
+    node_configs = [
+        NodeConfig({"market": store.name, "data-path": str(store.path), "state-path": str(state)}, store.count)
         for store in stores
     ]
-    grid = InlineGrid(app, seats)
+    grid = InlineGrid(app, node_configs)
     node_of = dict(zip([store.name for store in stores], grid.get_node_ids(), strict=True))
     strategy = SharedAverage(node_of, recipe)
     config = ConfigRecord({"run": "run", "recipe": recipe_json(recipe), "round": "1"})

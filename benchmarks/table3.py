@@ -16,8 +16,8 @@ from fedrec.offline import go_offline
 from fedrec.report.table3 import MARKETS
 
 SPLITS = {  # of each run of `fedrec bench table3 --models list`
-    "floors": 5,
-    "floors-own": 5,
+    "baselines": 5,
+    "baselines-own": 5,
     "neumf": 5,
     "neumf-own": 5,
     "wide-deep": 5,

@@ -29,6 +29,7 @@ __all__ = [
     "Run",
     "SequentialModel",
     "SynthSettings",
+    "__version__",
     "load_recipe",
     "load_run",
     "open_stores",
@@ -42,6 +43,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("fedrec.version").VERSION
     if name not in _HOME:
         raise AttributeError(f"module 'fedrec' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

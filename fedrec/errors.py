@@ -1,5 +1,10 @@
 """The errors this software raises on purpose, and the exit code each one ends in."""
 
+from pathlib import Path
+from traceback import extract_tb
+
+LOGGED = "details in the market's own log"  # stands for what a market does not say of an unexpected error
+
 
 class FedrecError(Exception):
     """Base of every error raised on purpose."""
@@ -23,3 +28,11 @@ class RunError(FedrecError):
 
 class EgressError(FedrecError):
     """Something undeclared was about to leave a market. Raised before it is sent."""
+
+
+def place_of(error: BaseException, file: str | None = None) -> str:
+    """Where it happened, such as ``encoder.py, line 3``: the last place in ``file``, else where its traceback ends."""
+    frames = extract_tb(error.__traceback__)
+    own = [frame for frame in frames if file is not None and Path(frame.filename) == Path(file)]
+    frame = (own or frames)[-1]
+    return f"{Path(frame.filename).name}, line {frame.lineno}"

@@ -62,7 +62,7 @@ def over_markets(values: Iterable[float]) -> float:
 
 
 def is_better(figures: Mapping[str, float], best: Mapping[str, float]) -> bool:
-    """Whether a model is better than the best so far, by the figures of the markets that judged both.
+    """Whether a model is better than the best so far, by the figures of the markets that validated both.
 
     A market that is silent about one of two models says nothing of which is better: it cannot choose by keeping silent.
 
@@ -76,7 +76,7 @@ def is_better(figures: Mapping[str, float], best: Mapping[str, float]) -> bool:
 
 
 def best_of(offers: Sequence[Mapping[str, float]]) -> int:
-    """Which of the offers, judged one after the other, is kept; of none, -1."""
+    """Which of the offers, compared one after the other, is kept; of none, -1."""
     best = -1
     for place, figures in enumerate(offers):
         if figures and (best < 0 or is_better(figures, offers[best])):

@@ -1,7 +1,9 @@
 """Texts from elsewhere, made fit to be shown: of one line, printable, and no longer than there is room for."""
 
+import reprlib
 import unicodedata
 from collections.abc import Iterable
+from typing import Any
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # control, invisible, lone surrogates, line ends
 # Of other categories, and yet ignored or blank wherever they stand (Unicode's Default_Ignorable_Code_Point; U+2800).
@@ -48,3 +50,11 @@ def unseen(texts: Iterable[str]) -> list[str]:
     ['\u200b']
     """
     return sorted(one for one in set("".join(texts)) if unicodedata.category(one) in _UNSEEN or one in _IGNORED)
+
+
+def shown(value: Any) -> str:
+    """A value of any size in a few words."""
+    try:
+        return cleaned(reprlib.repr(value), 80)
+    except ValueError:  # Python does not print integers of thousands of digits
+        return "a number of thousands of digits"

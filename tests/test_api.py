@@ -55,9 +55,9 @@ def test_one_recommender_answers_many_questions_alike(run: fedrec.Run) -> None:
 
 def test_overrides_by_name_and_by_word(synthetic: Path, tmp_path: Path) -> None:
     named = {"evaluation.methods": ["popularity"], "data.markets": ["alfa", "bravo"], "seed": 3}
-    first = fedrec.run("floors", synthetic, tmp_path / "named", named)
+    first = fedrec.run("baselines", synthetic, tmp_path / "named", named)
     words = ["evaluation.methods=[popularity]", "data.markets=[alfa, bravo]", "seed=3"]
-    recipe = fedrec.load_recipe("floors", words)
+    recipe = fedrec.load_recipe("baselines", words)
     second = fedrec.run(recipe, synthetic, tmp_path / "words")
     assert first.recipe == second.recipe
     assert first.summary["mean"] == second.summary["mean"]

@@ -46,6 +46,7 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder of rows in place of the repository's."""
     monkeypatch.setattr(results, "FOLDER", tmp_path / "results")
     monkeypatch.setattr(results, "WORK", tmp_path / "work")
+    monkeypatch.setattr(results, "UNFINISHED", tmp_path / "unfinished")
     monkeypatch.setattr(results, "commit", lambda: "abc1234")
     return tmp_path / "results"
 
@@ -234,6 +235,14 @@ def test_renewed_rows_are_set_aside(rows: Path, capsys: pytest.CaptureFixture[st
     assert not (results.WORK / "xmarket_methods").exists()
 
 
+def test_a_measurement_that_has_begun_goes_on(rows: Path) -> None:
+    results.append_rows("masks", [{"markets": 5}])
+    results.UNFINISHED.mkdir()
+    (results.UNFINISHED / "masks.csv").write_text("commit,markets\nabc1234,7\n")
+    assert measure.main(["--renew", "masks"]) == 0
+    assert [row["markets"] for row in results.read_rows("masks")] == ["7"]
+
+
 def test_rows_of_the_same_measurement_are_replaced_and_columns_are_added(rows: Path) -> None:
     results.append_rows("some", [{"seed": 0, "market": "jp", "x": 1}, {"seed": 1, "market": "jp", "x": 2}], ["seed"])
     results.append_rows("some", [{"seed": 1, "market": "in", "x": 3, "y": 4}], ["seed"])
@@ -277,6 +286,7 @@ def test_a_grid_that_was_interrupted_goes_on_and_has_its_intervals(
         grid.main()
     assert results.measured("small_runs", "seed") == {("0",)}
     assert results.read_rows("small_intervals") == []
+    shutil.rmtree(results.WORK)  # another session goes on: it has the rows alone
     grid.main()
     assert finished == ["0", "1"]
     (interval,) = results.read_rows("small_intervals")
@@ -284,6 +294,7 @@ def test_a_grid_that_was_interrupted_goes_on_and_has_its_intervals(
         "seeds": "2", "market": "jp", "method": "federated", "other": "local", "mean": "0.250000", "low": "0.250000",
     }  # fmt: skip
     assert list((results.WORK / "small").iterdir()) == []
+    assert not results.path_of("small_users").exists(), "kept until the intervals are there"
     assert len(results.read_rows("small_gains")) == 2
 
 

@@ -14,6 +14,7 @@ from tables import (
     pacer,
     privacy,
     published_table,
+    ranker,
     retail,
     sensitivity,
 )
@@ -23,6 +24,7 @@ _MODULES = (
     index,
     data,
     gain,
+    ranker,
     published_table,
     losses,
     retail,

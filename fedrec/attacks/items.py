@@ -35,7 +35,7 @@ def preference(model: SequentialModel, generator: np.random.Generator) -> Floats
     model.eval()
     catalogue = model.catalogue()
     drawn = torch.from_numpy(generator.integers(len(model.semantics), size=(_PROBES, 2)))
-    states = model.states(catalogue, drawn)[:, -1]  # [P, d]
+    states = model.next_states(catalogue, drawn, torch.full((len(drawn),), 2))  # [P, d]
     scores = model.queries(states) @ catalogue.keys.T  # [P, I]
     found: Floats = scores.log_softmax(dim=-1).mean(dim=0).double().numpy()
     return found

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from fedrec.cli.status import telling
+from fedrec.cli.status import status_line
 from fedrec.errors import UserError
 from fedrec.files import write_atomic
 from fedrec.offline import go_offline
@@ -30,7 +30,7 @@ def table3(
     stamp: Annotated[str, typer.Option(help="written into every new row, such as a commit")] = "",
     quick: Annotated[bool, typer.Option("--quick", help="JP and IN on one split")] = False,
 ) -> None:
-    """ACMR's Table 3 (Information Systems 2024): published, ours, difference; floors above, federations below."""
+    """ACMR's Table 3 (Information Systems 2024): published, ours, difference; baselines above, federations below."""
     go_offline()  # before Flower is imported
     from fedrec.report.table3 import table3_csv, table3_lines, table3_markdown
     from fedrec.simulation.table3 import ENTRIES, QUICK, bench
@@ -50,8 +50,8 @@ def table3(
     chosen = list(QUICK) if quick else None if markets is None else markets.split(",")
     console = Console(markup=False)
     rows: list[dict[str, str]] = []
-    with telling() as (progress, tell):
-        for rows in bench(data, entries, chosen, numbers, out / "rows.csv", stamp, progress, tell):
+    with status_line() as (progress, details):
+        for rows in bench(data, entries, chosen, numbers, out / "rows.csv", stamp, progress, details):
             write_atomic(out / "table.csv", table3_csv(rows).encode())
             write_atomic(out / "table.md", table3_markdown(rows).encode())
     header, lines = table3_lines(rows)

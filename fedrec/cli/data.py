@@ -27,7 +27,8 @@ def import_(
     ] = None,
     separator: Annotated[str, typer.Option(help="between the columns of a CSV file; tab for a tabulator")] = ",",
     merge: Annotated[list[str] | None, typer.Option(help="NAME=MARKET,MARKET,...: markets that become one")] = None,
-    least_users: Annotated[int, typer.Option(help="markets with fewer users are left out")] = 1,
+    min_users: Annotated[int, typer.Option(help="markets with fewer users are left out")] = 1,
+    least_users: Annotated[int | None, typer.Option(hidden=True)] = None,
     items: Annotated[
         Path | None,
         typer.Option(
@@ -40,6 +41,9 @@ def import_(
     from fedrec.data.importers.options import ImportOptions, parse_columns, parse_merge
     from fedrec.data.importers.times import check_zone
 
+    if least_users is not None:
+        typer.echo("--least-users is called --min-users now; the old name goes with the next version", err=True)
+        min_users = max(min_users, least_users)
     options = ImportOptions(
         columns=parse_columns(columns or []),
         market=market,
@@ -47,7 +51,7 @@ def import_(
         timezone=None if timezone is None else check_zone(timezone),
         separator=separator,
         merge=parse_merge(merge or []),
-        least_users=least_users,
+        min_users=min_users,
         items=items,
     )
     report = run_import(kind, source, directory, options)

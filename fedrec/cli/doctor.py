@@ -20,7 +20,7 @@ from fedrec.report.tables import print_lines
 
 Verdict = Literal["ok", "note", "problem"]
 _GB = 1e9
-_LEAST_MEMORY, _LEAST_DISK = 2.0, 2.0  # GB: the demo takes less than one of each
+_MIN_MEMORY, _MIN_DISK = 2.0, 2.0  # GB: the demo takes less than one of each
 _EXTRAS = {
     "text": "sentence_transformers",
     "tune": "optuna",
@@ -58,7 +58,7 @@ def _checks() -> Iterator[Check]:
     yield Check("cores", "ok" if cores > 1 else "note", f"{cores}; engine.workers up to that many help")
     yield _memory()
     free = shutil.disk_usage(Path.cwd()).free / _GB
-    yield Check("disk here", "ok" if free >= _LEAST_DISK else "problem", f"{free:.1f} GB free in {Path.cwd()}")
+    yield Check("disk here", "ok" if free >= _MIN_DISK else "problem", f"{free:.1f} GB free in {Path.cwd()}")
     yield _gpu()
     yield _port()
     for extra, module in _EXTRAS.items():
@@ -86,7 +86,7 @@ def _memory() -> Check:
         return Check("memory", "note", "not told by this system")
     kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     free = kilobytes * 1024 / _GB
-    return Check("memory", "ok" if free >= _LEAST_MEMORY else "problem", f"{free:.1f} GB available")
+    return Check("memory", "ok" if free >= _MIN_MEMORY else "problem", f"{free:.1f} GB available")
 
 
 def _gpu() -> Check:

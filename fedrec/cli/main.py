@@ -5,7 +5,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import click
 import typer
@@ -27,6 +27,7 @@ from fedrec.cli import (
 )
 from fedrec.errors import FedrecError
 from fedrec.processes import open_standard_streams
+from fedrec.version import VERSION
 from fedrec.words import cleaned
 
 _INTERRUPTED, _TERMINATED = 130, 143
@@ -55,6 +56,23 @@ for command in (
     privacy.forget,
 ):
     app.command(command.__name__)(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(VERSION)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="print the version and end")
+    ] = False,
+) -> None:
+    """Recommenders of several markets learn together without moving a single interaction."""
+
+
 app.add_typer(data.app, name="data")
 app.add_typer(sweep.app, name="sweep")
 app.add_typer(deploy.app, name="deploy")

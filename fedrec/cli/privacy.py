@@ -19,6 +19,9 @@ def audit(
     left_out: Annotated[
         float, typer.Option(help="share of the users left out of the replay, where all took part in the run")
     ] = 0.2,
+    attack: Annotated[
+        list[str] | None, typer.Option(help="one of `fedrec components attack`; default: all that come with fedrec")
+    ] = None,
     black_box: Annotated[
         int, typer.Option(help="instead: so many answers of a market with and without one user; what they prove")
     ] = 0,
@@ -33,7 +36,7 @@ def audit(
 
     console = Console(markup=False)
     with Console(stderr=True, markup=False).status("") as status:
-        result = audit_run(path, left_out, status.update)
+        result = audit_run(path, left_out, status.update, attack or None)
     for controls, title in ((False, "Attacks"), (True, "Controls: is the audit itself sound?")):
         header, rows = attack_rows(result, controls)
         print_table(console, title, header, rows, "after a slash: what popularity elsewhere guesses; AUC .5 is chance")
@@ -75,7 +78,7 @@ def ledger(
         ]
     recipe = parse_recipe(read_json(private[0]), str(private[0])) if own else load_recipe(str(path / "recipe.yaml"))
     with reading(path / "ledger.jsonl"):
-        lines = collect(read_json_lines(path / "ledger.jsonl"), recipe.model.kind)
+        lines = collect(read_json_lines(path / "ledger.jsonl"), recipe.algorithm.kind)
     page = ledger_page(path.resolve().name, lines, recipe.privacy.on, recipe.masks.enabled)
     write_atomic(path / "ledger.html", page.encode())
     markets, table = by_action(lines)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fedrec.errors import UserError
-from fedrec.recipe import load_recipe, recipe_names, recipe_schema, recipe_text
+from fedrec.recipe import load_recipe, recipe_called, recipe_names, recipe_schema, recipe_text
 
 
 def recipes(
@@ -25,5 +25,6 @@ def recipes(
             first = recipe_text(known).partition("\n")[0].lstrip("# ")
             typer.echo(f"{known}  {first}")
         return
+    name = recipe_called(name)
     load_recipe(name)
     typer.echo(recipe_text(name) if name in recipe_names() else Path(name).read_text(encoding="utf-8"), nl=False)

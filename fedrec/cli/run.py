@@ -12,6 +12,7 @@ from fedrec.cli.options import Set
 from fedrec.cli.report import ledger_place, print_results
 from fedrec.errors import FedrecError, RunError, UserError
 from fedrec.offline import go_offline
+from fedrec.progress import ignore
 from fedrec.recipe import Recipe, load_recipe
 from fedrec.report.following import JsonView, Listener, follow
 from fedrec.report.progress import ProgressView
@@ -20,7 +21,6 @@ from fedrec.report.trackers import make_trackers
 from fedrec.report.words import headline_metric
 from fedrec.runs.folder import RunFolder, dated
 from fedrec.runs.manifest import leaves
-from fedrec.tell import ignore
 
 if TYPE_CHECKING:
     from fedrec.deployment.run import Deployment
@@ -48,28 +48,32 @@ def run(
     warm_start: Annotated[
         Path | None, typer.Option(help="a finished run, or a copy of its shared/, whose model the rounds begin with")
     ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="two rounds of a small model on three tiny markets: does it run at all?")
+    ] = False,
     resume: Annotated[Path | None, typer.Option(help="run folder of an interrupted run; needs nothing else")] = None,
     log: Log = "plain",
     quiet: Quiet = False,
     track: Track = None,
 ) -> None:
     """Run an experiment and print how every method did in every market."""
+    from fedrec.simulation.quick import quickened, tiny_markets
     from fedrec.simulation.run import prepare_simulation, resume_simulation
 
-    telling = _Telling(log, quiet, track)
+    shown = _ProgressOptions(log, quiet, track)
     if resume is not None:
         given = {"RECIPE": recipe, "--data": data, "--out": out, "--engine": engine, "--seed": seed, "--set": overrides}
-        given |= {"--connection": connection, "--warm-start": warm_start}
+        given |= {"--connection": connection, "--warm-start": warm_start, "--quick": quick or None}
         extra = [name for name, value in given.items() if value not in (None, [])]
         if extra:
             raise UserError(f"--resume {resume}: goes on with that run as it is; leave out {', '.join(extra)}")
         if RunFolder.open(resume).read_manifest()["deployment"] is None:
-            _lead(resume_simulation(resume), telling)
+            _lead(resume_simulation(resume), shown)
         else:
             go_offline()
             from fedrec.deployment.run import resume_deployment
 
-            _lead(resume_deployment(resume), telling)
+            _lead(resume_deployment(resume), shown)
         return
     changes = list(overrides or [])
     for option, key, value in (("--engine", "engine.kind", engine), ("--seed", "seed", seed)):
@@ -77,10 +81,12 @@ def run(
             raise UserError(f"{option} {value}: {key} is given with --set too; leave one out")
     changes += [f"engine.kind={engine}"] if engine is not None else []
     changes += [f"seed={seed}"] if seed is not None else []
-    resolved = load_recipe(recipe or "fecosr", changes)
+    resolved = load_recipe(recipe or "fecosr", quickened(changes) if quick else changes)
     if (resolved.engine.kind == "deploy") != (connection is not None):
         raise UserError("--connection: names the SuperLink of --engine deploy; give both, or neither")
     if connection is not None:
+        if quick:
+            raise UserError("--quick: is for simulations; leave it out")
         if data is not None:
             raise UserError(
                 f"--data {data}: in a deployment every market has its own data on its own host; leave it out"
@@ -89,11 +95,12 @@ def run(
         from fedrec.deployment.run import prepare_deployment
 
         name = dated(f"{resolved.name}-{resolved.seed}").name
-        _lead(prepare_deployment(resolved, connection, out, name, warm_start), telling)
+        _lead(prepare_deployment(resolved, connection, out, name, warm_start), shown)
         return
     out = out or dated(f"{resolved.name}-{resolved.seed}")
-    simulation = prepare_simulation(resolved, data, out, warm_start=warm_start)
-    _lead(simulation, telling, _hints(resolved, out) if data is None else [])
+    tiny = tiny_markets(resolved.seed) if quick else None
+    simulation = prepare_simulation(resolved, data, out, warm_start=warm_start, synthetic=tiny)
+    _lead(simulation, shown, _hints(resolved, out) if data is None and not quick else [])
 
 
 def adapt(
@@ -108,13 +115,13 @@ def adapt(
     """Fine-tune a finished run's shared model for markets that never took part."""
     from fedrec.simulation.adapt import prepare_adaptation
 
-    telling = _Telling(log, quiet, track)
-    _lead(prepare_adaptation(source, data, out or dated(f"adapt-{source.resolve().name}"), overrides or []), telling)
+    shown = _ProgressOptions(log, quiet, track)
+    _lead(prepare_adaptation(source, data, out or dated(f"adapt-{source.resolve().name}"), overrides or []), shown)
 
 
 @dataclass(frozen=True)
-class _Telling:
-    """How a run is told of while it goes on, and to whom."""
+class _ProgressOptions:
+    """How a run's progress is shown, and to which trackers it goes."""
 
     log: str
     quiet: bool
@@ -126,14 +133,14 @@ class _Telling:
         make_trackers(self.track, Path(), {})  # refuses what is not there before a run folder is made
 
 
-def _lead(simulation: "Simulation | Deployment", telling: _Telling, hints: list[str] | None = None) -> None:
+def _lead(simulation: "Simulation | Deployment", shown: _ProgressOptions, hints: list[str] | None = None) -> None:
     """Run to the end while listeners are told, then print the figures."""
     console = Console(markup=False)
     out = simulation.run.path
     view: Listener | None = None
-    if not telling.quiet:
-        view = JsonView(typer.echo) if telling.log == "json" else ProgressView(console)
-    listeners = [*([view] if view else []), *make_trackers(telling.track, out, dict(leaves(_recipe_of(simulation))))]
+    if not shown.quiet:
+        view = JsonView(typer.echo) if shown.log == "json" else ProgressView(console)
+    listeners = [*([view] if view else []), *make_trackers(shown.track, out, dict(leaves(_recipe_of(simulation))))]
     try:
         with follow(simulation.run.events, listeners):
             summary = simulation.start(view.answered if view else ignore)
@@ -144,9 +151,9 @@ def _lead(simulation: "Simulation | Deployment", telling: _Telling, hints: list[
     from fedrec.simulation.run_page import write_page
 
     page = write_page(out)
-    if telling.log == "json" and not telling.quiet:
+    if shown.log == "json" and not shown.quiet:
         typer.echo(json.dumps({"event": "written", "folder": str(out), "report": str(page), "mean": summary["mean"]}))
-    elif not telling.quiet:
+    elif not shown.quiet:
         _print_end(console, out, page, summary, hints or [])
 
 
@@ -158,7 +165,7 @@ def _hints(recipe: Recipe, out: Path) -> list[str]:
     ]
     if recipe.task == "sequential":
         hints.insert(0, f"fedrec recommend {out} --market alfa --user alfa-00000")
-    if recipe.name == "fecosr" and recipe.loss.lam:
+    if recipe.name == "fecosr" and recipe.loss.kind == "s2ce" and recipe.loss.lam:
         hints.insert(0, "fedrec run --set loss.lam=0            plain cross-entropy instead of S2CE")
     return [f"{'' if place else 'try next:':10}{hint}" for place, hint in enumerate(hints)]
 

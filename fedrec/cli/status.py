@@ -5,11 +5,11 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from fedrec.tell import Tell
+from fedrec.progress import Progress
 
 
 @contextmanager
-def telling() -> Iterator[tuple[Tell, Tell]]:
+def status_line() -> Iterator[tuple[Progress, Progress]]:
     """Two functions: one for what is begun, one for what goes on in it.
 
     On a terminal both are one line that changes; where a pipe reads, a line for each that is begun.
@@ -25,7 +25,7 @@ def telling() -> Iterator[tuple[Tell, Tell]]:
             if not console.is_terminal:
                 console.print(text, highlight=False, soft_wrap=True)
 
-        def tell(text: str) -> None:
+        def details(text: str) -> None:
             status.update(f"{begun}: {text}")
 
-        yield progress, tell
+        yield progress, details

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from fedrec.cli.options import Set
-from fedrec.cli.status import telling
+from fedrec.cli.status import status_line
 from fedrec.errors import UserError
 from fedrec.offline import go_offline
 from fedrec.report.tables import print_lines, print_table
@@ -43,8 +43,8 @@ def grid(
     go_offline()  # before Flower is imported
     from fedrec.simulation.tuning import sweep_grid
 
-    with telling() as (progress, tell):
-        tried = _last(sweep_grid(recipe, axes, seeds, overrides or [], data, out, progress, tell, jobs))
+    with status_line() as (progress, details):
+        tried = _last(sweep_grid(recipe, axes, seeds, overrides or [], data, out, progress, details, jobs))
     _print_tried(out, tried)
 
 
@@ -70,8 +70,8 @@ def optimise(
             raise
         raise UserError("sweep optimise: needs Optuna; install it with `pip install fedrec[tune]`") from None
 
-    with telling() as (progress, tell):
-        tried = _last(run_trials(recipe, axes, trials, seeds, overrides or [], data, out, prune, progress, tell))
+    with status_line() as (progress, details):
+        tried = _last(run_trials(recipe, axes, trials, seeds, overrides or [], data, out, prune, progress, details))
     _print_tried(out, tried)
 
 
@@ -94,8 +94,8 @@ def sweep_privacy(
         points = [float(part) for part in epsilon.split(",")]
     except ValueError:
         raise UserError(f"--epsilon {epsilon!r}: numbers separated by commas, such as inf,8,2") from None
-    with telling() as (progress, tell):
-        page = run_sweep(recipe, points, seeds, overrides or [], data, out, left_out, progress, tell, jobs)
+    with status_line() as (progress, details):
+        page = run_sweep(recipe, points, seeds, overrides or [], data, out, left_out, progress, details, jobs)
     print_lines(Console(markup=False), [f"in words and pictures: {page}", f"every figure: {out}/tradeoff.csv"])
 
 

@@ -1,9 +1,90 @@
 """The components that come with fedrec, by noun and name, in the form of entry points: ``module:attribute``."""
 
 HOUSE: dict[str, dict[str, str]] = {
+    "algorithm": {
+        "fecosr": "fedrec.algorithms.fecosr:Fecosr",
+        "codes": "fedrec.algorithms.codes:Codes",
+        "fedmm": "fedrec.algorithms.codes:Fedmm",
+        "acmr": "fedrec.algorithms.pointwise:Acmr",
+        "neumf": "fedrec.algorithms.pointwise:NeuMF",
+        "wide_and_deep": "fedrec.algorithms.pointwise:WideAndDeep",
+        "mmoe": "fedrec.algorithms.pointwise:Mmoe",
+        "ranker": "fedrec.algorithms.ranker:Ranker",
+    },
+    "aggregator": {
+        "mean": "fedrec.aggregators.mean:Mean",
+        "fedavgm": "fedrec.aggregators.fedopt:FedAvgM",
+        "fedadam": "fedrec.aggregators.fedopt:FedAdam",
+        "fedyogi": "fedrec.aggregators.fedopt:FedYogi",
+        "fedadagrad": "fedrec.aggregators.fedopt:FedAdagrad",
+        "median": "fedrec.aggregators.robust:Median",
+        "trimmed_mean": "fedrec.aggregators.robust:TrimmedMean",
+        "krum": "fedrec.aggregators.krum:Krum",
+        "multi_krum": "fedrec.aggregators.krum:MultiKrum",
+        "feddyn": "fedrec.aggregators.feddyn:FedDyn",
+        "flower": "fedrec.aggregators.flower:Flower",
+    },
+    "metric": {
+        "ndcg": "fedrec.metrics.components:NDCG",
+        "recall": "fedrec.metrics.components:Recall",
+        "mrr": "fedrec.metrics.components:MRR",
+        "precision": "fedrec.metrics.components:Precision",
+        "coverage": "fedrec.metrics.components:Coverage",
+        "novelty": "fedrec.metrics.components:Novelty",
+    },
+    "stage": {
+        "clip": "fedrec.exchange.clipping:ClipStage",
+        "int8": "fedrec.exchange.compression:Int8Stage",
+        "top-k": "fedrec.exchange.compression:TopKStage",
+    },
+    "tracker": {
+        "tensorboard": "fedrec.report.trackers:TensorBoard",
+        "mlflow": "fedrec.report.trackers:MlFlow",
+        "wandb": "fedrec.report.trackers:Wandb",
+    },
+    "importer": {
+        "csv": "fedrec.data.importers.tabular:CsvImporter",
+        "parquet": "fedrec.data.importers.tabular:ParquetImporter",
+        "online-retail": "fedrec.data.importers.online_retail:OnlineRetailImporter",
+        "xmarket-5core": "fedrec.data.importers.xmarket:XMarketImporter",
+    },
+    "semantics": {
+        "auto": "fedrec.semantics.factory:Auto",
+        "hashing": "fedrec.semantics.hashing:HashingSemantics",
+        "cooccurrence": "fedrec.semantics.cooccurrence:CooccurrenceSemantics",
+        "model2vec": "fedrec.semantics.text:StaticSemantics",
+        "sentence-transformers": "fedrec.semantics.text:SentenceSemantics",
+    },
+    "attack": {
+        "loss": "fedrec.simulation.attacks.by_loss:LossAttack",
+        "best-sellers": "fedrec.simulation.attacks.by_preference:BestSellersAttack",
+        "gradient": "fedrec.simulation.attacks.by_gradient:GradientAttack",
+        "pairs": "fedrec.simulation.attacks.by_pairs:PairsAttack",
+        "codes": "fedrec.simulation.attacks.by_codes:CodesAttack",
+    },
+    "loss": {
+        "s2ce": "fedrec.losses.s2ce:S2CE",
+        "ce": "fedrec.losses.cross_entropy:CrossEntropy",
+        "gbce": "fedrec.losses.gbce:GBCE",
+        "bpr": "fedrec.losses.bpr:BPR",
+    },
     "encoder": {
         "transformer": "fedrec.encoders.transformer:Transformer",
         "gru4rec": "fedrec.encoders.gru4rec:GRU4Rec",
+        "bert4rec": "fedrec.encoders.bert4rec:BERT4Rec",
         "nextitnet": "fedrec.encoders.nextitnet:NextItNet",
     },
 }
+
+BASES = {
+    "algorithm": "fedrec.components.algorithm:Algorithm",
+    "aggregator": "fedrec.components.aggregator:Aggregator",
+    "attack": "fedrec.components.attack:Attack",
+    "encoder": "fedrec.components.encoder:Encoder",
+    "importer": "fedrec.components.importer:Importer",
+    "loss": "fedrec.components.loss:Loss",
+    "metric": "fedrec.components.metric:Metric",
+    "semantics": "fedrec.semantics.base:Semantics",
+    "stage": "fedrec.components.stage:UpdateStage",
+    "tracker": "fedrec.components.tracker:Tracker",
+}  # what a component of each noun is a subclass of

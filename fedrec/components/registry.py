@@ -14,10 +14,10 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
-from fedrec.components.house import HOUSE
+from fedrec.components.house import BASES, HOUSE
 from fedrec.components.plugins import GROUP, NOTEBOOK, OWN, Offer, offer_of, offers_here
 from fedrec.components.section import ComponentSettings
-from fedrec.errors import UserError
+from fedrec.errors import UserError, place_of
 
 _COMPARED, _ALIKE = 80, 0.4  # characters of a name that is looked for, and how alike the nearest has to be
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -37,15 +37,25 @@ class Component:
         """The component itself. Raises :class:`UserError` where its package cannot be imported or has no settings."""
         found = self.given
         if found is None:
-            module, _, attribute = self.reference.partition(":")
             try:
-                found = getattr(importlib.import_module(module), attribute)
-            except (ImportError, AttributeError) as error:
-                raise UserError(f"{self.noun} {self.name!r} of {self.origin} cannot be loaded: {error}") from error
+                found = _loaded(self.reference)
+            except (ImportError, AttributeError, SyntaxError) as error:
+                raise UserError(
+                    f"{self.noun} {self.name!r} of {self.origin} cannot be loaded: {error} ({place_of(error)})"
+                ) from error
+        base = _loaded(BASES[self.noun])
+        if not (isinstance(found, type) and issubclass(found, base)):
+            raise UserError(f"{self.noun} {self.name!r} of {self.origin}: is no subclass of {base.__name__}")
         settings = getattr(found, "Settings", None)
-        if not (isinstance(settings, type) and issubclass(settings, ComponentSettings)):
+        wanted = "Settings" in getattr(base, "__annotations__", {})  # a noun that recipes name
+        if wanted and not (isinstance(settings, type) and issubclass(settings, ComponentSettings)):
             raise UserError(f"{self.noun} {self.name!r} of {self.origin}: its Settings are no ComponentSettings")
         return found
+
+
+def _loaded(reference: str) -> Any:
+    module, _, attribute = reference.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 _registered: dict[tuple[str, str], Component] = {}

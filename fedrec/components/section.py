@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, create_model, field_validator
 
 
 class Section(BaseModel):
@@ -24,3 +24,13 @@ class ComponentSettings(Section):
     """Base of a component's own settings: the keys of its section beside ``kind``, with defaults and ranges."""
 
     kind: str = Field(max_length=100, description="which component")
+
+
+def without_keys(kind: str) -> type[ComponentSettings]:
+    """Settings of a component that has no keys but its ``kind``.
+
+    >>> without_keys("mean")()
+    MeanSettings(kind='mean')
+    """
+    name = "".join(part.capitalize() for part in kind.replace("-", "_").split("_"))
+    return create_model(f"{name}Settings", __base__=ComponentSettings, __doc__=f"Of {kind}.", kind=(str, kind))

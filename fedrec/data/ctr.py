@@ -100,8 +100,10 @@ def split_ctr(
     if ctr.task == "sampled" and settings.catalogue != "all":
         usable = popularity[rows.items] > 0
     parts = {
-        name: maker.make(np.flatnonzero((labels == label) & among & usable), np.isin(labels, met), popularity, name)
-        for name, label, met, among in (
+        name: maker.make(
+            np.flatnonzero((labels == label) & among & usable), np.isin(labels, interacted), popularity, name
+        )
+        for name, label, interacted, among in (
             ("learn", LEARN, (TRAIN, LEARN), member),
             ("validation", VALIDATION, (TRAIN, LEARN, VALIDATION), member),
             ("test", TEST, (TRAIN, LEARN, VALIDATION, TEST), np.ones_like(member)),
@@ -139,16 +141,16 @@ class _InstanceMaker:
     seed: int
 
     def make(
-        self, chosen: NDArray[np.int64], met: NDArray[np.bool_], popularity: NDArray[np.float64], part: str
+        self, chosen: NDArray[np.int64], interacted: NDArray[np.bool_], popularity: NDArray[np.float64], part: str
     ) -> Instances:
-        """Instances of the rows ``chosen``; ``met``: the rows whose items are no negatives of their user."""
+        """Instances of the rows ``chosen``; ``interacted``: the rows whose items are no negatives of their user."""
         rows = self.rows
         users, items = rows.users[chosen], rows.items[chosen]
         ends = self.day_starts[chosen]
         if self.ctr.task == "ratings":
             return Instances(users, items, (self.values[chosen] >= self.ctr.positive).astype(np.float32), ends)
         generator = numpy_generator(self.seed, self.market, "negatives", part)
-        drawn = self._negatives(users, met, popularity, generator)  # [N, negatives]
+        drawn = self._negatives(users, interacted, popularity, generator)  # [N, negatives]
         repeats = self.ctr.negatives + 1
         return Instances(
             np.repeat(users, repeats),
@@ -160,18 +162,20 @@ class _InstanceMaker:
     def _negatives(
         self,
         users: NDArray[np.int64],
-        met: NDArray[np.bool_],
+        interacted: NDArray[np.bool_],
         popularity: NDArray[np.float64],
         generator: np.random.Generator,
     ) -> NDArray[np.int64]:
-        """Items that the user has not ``met``, drawn by popularity with replacement, [N, negatives]."""
+        """Items that the user has not interacted with, drawn by popularity with replacement, [N, negatives]."""
         drawn = np.empty((len(users), self.ctr.negatives), dtype=np.int64)
         for row, user in enumerate(users):
             weights = popularity.copy()
             own = slice(self.rows.offsets[user], self.rows.offsets[user + 1])
-            weights[self.rows.items[own][met[own]]] = 0
+            weights[self.rows.items[own][interacted[own]]] = 0
             total = weights.sum()
             if not total:
-                raise UserError(f"market {self.market!r}: a user has met every item that sells; no negative is left")
+                raise UserError(
+                    f"market {self.market!r}: a user has interacted with every item that sells; no negative is left"
+                )
             drawn[row] = generator.choice(len(weights), size=self.ctr.negatives, p=weights / total)
         return drawn

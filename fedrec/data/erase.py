@@ -13,7 +13,7 @@ from fedrec.errors import UserError
 def erase_user(store: MarketStore, user: str, path: Path) -> int:
     """Write the store without ``user`` to ``path``; returns how many interactions went.
 
-    Texts of items that nobody else met stay: they are the shop's. Raises :class:`UserError` for an unknown user.
+    Texts of items that nobody else bought stay: they are the shop's. Raises :class:`UserError` for an unknown user.
     """
     user = unicodedata.normalize("NFC", user)  # as importers write ids
     kept = store.rows.filter(pl.col(Columns.USER) != user)

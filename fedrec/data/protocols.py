@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 TRAIN, VALIDATION, TEST, LEARN, DROPPED = 0, 1, 2, 3, -1
 DAY_SECONDS = 86400
-LEAST_HISTORY = 3  # steps (items, or baskets) a user needs: one to learn from, one to choose by, one to be tested on
+MIN_HISTORY = 3  # steps (items, or baskets) a user needs: one to learn from, one to choose by, one to be tested on
 Labels = NDArray[np.int8]
 
 
@@ -93,7 +93,7 @@ def before_and_after(rows: Rows, cut: int, known_only: bool) -> Labels:
     labels = np.where(past, TRAIN, DROPPED).astype(np.int8)
     before = np.add.reduceat(past.astype(np.int64), rows.offsets[:-1])  # [U]
     last = rows.offsets[:-1] + before - 1
-    labels[last[before >= LEAST_HISTORY]] = VALIDATION
+    labels[last[before >= MIN_HISTORY]] = VALIDATION
     askable = np.isin(rows.items, rows.items[past]) if known_only else np.ones(len(past), dtype=bool)
     candidates = np.flatnonzero(~past & askable & (before[rows.users] > 0))
     _, first = np.unique(rows.users[candidates], return_index=True)
@@ -113,5 +113,5 @@ def leave_one_out_at_random(rows: Rows, generator: np.random.Generator) -> Label
 def _last_steps(rows: Rows, start: NDArray[np.bool_]) -> Labels:
     following, steps = rows.steps_from_the_end(start)
     labels = np.where(following == 0, TEST, np.where(following == 1, VALIDATION, TRAIN)).astype(np.int8)
-    labels[(steps < LEAST_HISTORY)[rows.users]] = DROPPED
+    labels[(steps < MIN_HISTORY)[rows.users]] = DROPPED
     return labels

@@ -136,7 +136,7 @@ def _why_empty(settings: EvaluationSettings, user_share: float) -> str:
         return f"data.user_share {user_share:g} leaves nobody to train, choose and test on; raise it"
     if settings.protocol == "global-time":
         return f"evaluation.cut_date {settings.cut_date} leaves nothing before it, or nobody after it; change it"
-    return f"no user has {protocols.LEAST_HISTORY} {_STEP[settings.holdout]} under protocol {settings.protocol!r}"
+    return f"no user has {protocols.MIN_HISTORY} {_STEP[settings.holdout]} under protocol {settings.protocol!r}"
 
 
 def members(users: Sequence[str], draws: UserDraws, user_share: float) -> NDArray[np.bool_]:
@@ -195,16 +195,17 @@ def _assemble(
 
 
 def _with_negatives(holdout: Holdout, rows: Rows, generator: np.random.Generator) -> Holdout:
-    """Add ``NEGATIVES`` distinct items per user that the user never met."""
+    """Add ``NEGATIVES`` distinct items per user that the user never interacted with."""
     items = holdout.histories.item_count
     sampled = np.empty((len(holdout), NEGATIVES), dtype=np.int64)
     for row, user in enumerate(holdout.users):
-        met = np.unique(rows.items[rows.offsets[user] : rows.offsets[user + 1]])
-        if items - len(met) < NEGATIVES:
+        interacted = np.unique(rows.items[rows.offsets[user] : rows.offsets[user + 1]])
+        if items - len(interacted) < NEGATIVES:
             raise UserError(
-                f"evaluation.protocol acmr: needs {NEGATIVES} items that a user never met; the catalogue has {items}"
+                f"evaluation.protocol acmr: needs {NEGATIVES} items that a user never interacted with; "
+                f"the catalogue has {items}"
             )
-        # Position among the unmet items, shifted past the met ones that lie before it.
-        drawn = generator.choice(items - len(met), size=NEGATIVES, replace=False)
-        sampled[row] = drawn + np.searchsorted(met - np.arange(len(met)), drawn, side="right")
+        # Position among the other items, shifted past those that lie before it.
+        drawn = generator.choice(items - len(interacted), size=NEGATIVES, replace=False)
+        sampled[row] = drawn + np.searchsorted(interacted - np.arange(len(interacted)), drawn, side="right")
     return replace(holdout, candidates=sampled)

@@ -28,7 +28,7 @@ from fedrec.words import cleaned, unseen
 SCHEMA = 2
 EARLIEST = 631_152_000  # 1990-01-01: older dates are errors of the source
 _LATEST = 253_402_214_400  # 9999-12-31, the last day that calendars of Python know
-_MOST_ROWS = 10**12
+_MAX_ROWS = 10**12
 # What polars raises for a damaged file; its parser of parquet panics at some.
 UNREADABLE = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 _INTERACTIONS = pl.Schema(
@@ -274,7 +274,7 @@ def _parquet_bytes(frame: pl.DataFrame) -> bytes:
 
 
 def _count(value: object) -> int:
-    if not isinstance(value, int) or not 0 <= value < _MOST_ROWS:
+    if not isinstance(value, int) or not 0 <= value < _MAX_ROWS:
         raise ValueError("a size is no count")
     return value
 

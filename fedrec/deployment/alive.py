@@ -11,7 +11,7 @@ from pathlib import Path
 
 VARIABLE = "FEDREC_ALIVE"
 STALE_SECONDS = 45  # silence after which a process counts as cut off
-_LEAST_SECONDS = 1.0  # between two touches
+_MIN_SECONDS = 1.0  # between two touches
 
 
 class Alive:
@@ -19,7 +19,7 @@ class Alive:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._signed = -_LEAST_SECONDS
+        self._signed = -_MIN_SECONDS
 
     @classmethod
     def of_environment(cls) -> "Alive":
@@ -30,7 +30,7 @@ class Alive:
     def sign(self) -> None:
         """Say that the counterpart has just answered."""
         now = time.monotonic()
-        if self._path is not None and now - self._signed >= _LEAST_SECONDS:
+        if self._path is not None and now - self._signed >= _MIN_SECONDS:
             self._signed = now
             with suppress(OSError):  # a full /tmp makes a process look dead, and must not end it
                 self._path.touch()

@@ -10,7 +10,6 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 
@@ -19,8 +18,9 @@ import tomli_w
 from fedrec.components.plugins import LISTING, files_of, listing, read_plugin
 from fedrec.errors import UserError
 from fedrec.files import write_atomic
+from fedrec.version import VERSION
 
-PACKAGES = ("clients", "fedrec", "server", "strategies")
+PACKAGES = ("fedrec",)
 SETTINGS = ("recipe", "run", "markets", "keys", "dataset")  # what a run is told, all texts
 _DESCRIPTION = "pyproject.toml"
 _MANIFEST = ".info/CONTENT"
@@ -68,10 +68,10 @@ def own_bundle(plugins: tuple[str, ...] = ()) -> Bundle:
     app = {
         "publisher": "fedrec",
         "fab-include": [*(f"{package}/**" for package in PACKAGES), *sorted(files), LISTING],
-        "components": {"serverapp": "server.app:app", "clientapp": "clients.app:app"},
+        "components": {"serverapp": "fedrec.server.app:app", "clientapp": "fedrec.clients.app:app"},
         "config": dict.fromkeys(SETTINGS, ""),
     }
-    project = {"name": "fedrec", "version": version("fedrec"), "license": "Apache-2.0"}
+    project = {"name": "fedrec", "version": VERSION, "license": "Apache-2.0"}
     description = {"project": project, "tool": {"flwr": {"app": app}}}
     contents = {_DESCRIPTION: tomli_w.dumps(description).encode(), LISTING: listing(brought), **files}
     for package in PACKAGES:

@@ -50,11 +50,13 @@ services:
 
 
 def _market(part: str, name: str, masks: bool, suffix: str) -> dict[str, str]:
-    config = {"market": name, "data-path": "/data", "state-path": "/state", "most-epsilon": "${FEDREC_MOST_EPSILON:-}"}
+    config = {"market": name, "data-path": "/data", "state-path": "/state"}
+    # A bound that was set under its name of the version before holds, too: the node takes the stricter one.
+    config |= {"max-epsilon": "${FEDREC_MAX_EPSILON:-}", "most-epsilon": "${FEDREC_MOST_EPSILON:-}"}
     config |= {"min-users": "${FEDREC_MIN_USERS:-20}", "plugins": "${FEDREC_PLUGINS:-}"}
     if masks:
         config |= {"identity-key": "/run/secrets/node.key", "market-keys": "/keys"}
-        config |= {"least-markets": "${FEDREC_LEAST_MARKETS:-2}"}
+        config |= {"min-markets": "${FEDREC_MIN_MARKETS:-2}", "least-markets": "${FEDREC_LEAST_MARKETS:-}"}
     words = " ".join(f'{key}="{value}"' for key, value in config.items())
     return {"name": name, "part": part, "suffix": suffix, "config": f"'{words}'"}
 

@@ -5,7 +5,6 @@ import re
 import secrets
 import shutil
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 from fedrec.deployment.certificates import Authority, public_key, server_names
@@ -17,6 +16,7 @@ from fedrec.masking.identity import write_identity
 from fedrec.masking.protocol import default_threshold
 from fedrec.recipe import MasksSettings
 from fedrec.strict_yaml import dump_yaml
+from fedrec.version import VERSION
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 IMAGE_USER = 10001  # of the image; root's own files are given to it, for no container runs as root
@@ -150,7 +150,7 @@ def _least(masked: list[str] | None) -> dict[str, str]:
     """How many markets must be in a sum: what recipes ask for by themselves, but this no coordinator can change."""
     if masked is None:
         return {}
-    return {"FEDREC_LEAST_MARKETS": str(default_threshold(MasksSettings().threshold, len(masked)))}
+    return {"FEDREC_MIN_MARKETS": str(default_threshold(MasksSettings().threshold, len(masked)))}
 
 
 def _part(part: Part, authority: Authority, hosts: list[str], folder: DeploymentFolder) -> None:
@@ -179,5 +179,5 @@ def _give_away(folder: Path) -> None:
 def _environment(path: Path, values: dict[str, str]) -> None:
     """Owner of the files, so that containers can read keys that nobody else can."""
     user, group = (os.getuid(), os.getgid()) if os.getuid() else (IMAGE_USER, IMAGE_USER)
-    given = {"FEDREC_VERSION": version("fedrec"), "FEDREC_UID": user, "FEDREC_GID": group, **values}
+    given = {"FEDREC_VERSION": VERSION, "FEDREC_UID": user, "FEDREC_GID": group, **values}
     write_atomic(path, "".join(f"{key}={value}\n" for key, value in given.items()).encode())

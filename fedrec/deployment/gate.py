@@ -33,8 +33,8 @@ MIB = 1024 * 1024
 LARGEST_REQUEST = 32 * MIB  # Flower cuts arrays into objects of 5 MiB
 SMALL_REQUEST = 64 * 1024  # that a stranger may send: to be told that it is not let in
 CALM = 8 * MIB  # of small requests on their way, below which nobody's signature is looked at here
-MOST_OF_ONE = 96 * MIB  # on their way at once, from one node, or from all strangers together
-MOST_OF_ALL = 256 * MIB
+MAX_OF_ONE = 96 * MIB  # on their way at once, from one node, or from all strangers together
+MAX_OF_ALL = 256 * MIB
 ARRIVE_SECONDS = 120.0  # for the whole body
 _PROTOBUF = (b"application/protobuf", b"application/flower-protobuf-stream")
 _STRANGERS = b""
@@ -88,7 +88,7 @@ class Gate:
         if size > SMALL_REQUEST and sender == _STRANGERS:
             await _refuse(send, 401, b"a request of this size needs the signature of a node that is let in")
             return
-        if self._on_their_way[sender] + size > MOST_OF_ONE or self._on_their_way.total() + size > MOST_OF_ALL:
+        if self._on_their_way[sender] + size > MAX_OF_ONE or self._on_their_way.total() + size > MAX_OF_ALL:
             await _refuse(send, 503, b"too much on its way; ask again")
             return
         until = time.monotonic() + ARRIVE_SECONDS

@@ -9,7 +9,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from fedrec.deployment.packing import pack_reply, unpack
 from fedrec.deployment.patience import look_often
 from fedrec.deployment.runtime_api import RuntimeApi, pass_on, python, say
 from fedrec.deployment.series import error_class
+from fedrec.version import VERSION
 
 runtime = importlib.import_module("flwr.supernode.runtime.run_clientapp")  # its package shows a function of that name
 look_often(runtime)
@@ -191,7 +191,7 @@ class MarketExecutor:
             reason = f"bundle {digest[:12]} is not approved by this market's operator"
             return Message(Error(NOT_APPROVED, reason), reply_to=message)
         _, there = get_fab_metadata(bundle.content)
-        if there != (here := version("fedrec")):
+        if there != (here := VERSION):
             # The two speak through a pipe and pack arrays in a way that may change from version to version.
             reason = f"the bundle is of fedrec {there}, this market's host has {here}; install one version everywhere"
             say(f"refused bundle {digest}: {reason}")

@@ -72,15 +72,15 @@ class Certificates:
         self._days = Gauge(name, about, ["certificate"], registry=registry)
 
     def update(self) -> None:
-        """Look once a minute; a server that is away keeps its last figure."""
+        """Look once a minute, and at each call until the server answers; one that is away keeps its last figure."""
         if time.monotonic() - self._looked < _CERTIFICATE_SECONDS:
             return
-        self._looked = time.monotonic()
         self._days.labels("authority").set(days_left(read_certificate(self._authority)))
         host, _, port = self._server.rpartition(":")
         with suppress(OSError, ValueError):
             found = ssl.get_server_certificate((host, int(port)), ca_certs=str(self._authority), timeout=5.0)
             self._days.labels("server").set(days_left(x509.load_pem_x509_certificate(found.encode())))
+            self._looked = time.monotonic()
 
 
 class MarketMetrics:

@@ -12,16 +12,16 @@ from fedrec.deployment.bundle import Bundle, own_bundle
 from fedrec.deployment.connection import Connection, Control, RunStatus, UnreachableError
 from fedrec.errors import RunError, UserError
 from fedrec.files import run_name
+from fedrec.progress import OnReply, ignore
 from fedrec.recipe import Recipe, load_recipe, override_recipe, parse_recipe, plugins_of, recipe_json
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.manifest import build_manifest, what_differs
 from fedrec.runs.warm_start import keep_warm_start
-from fedrec.tell import OnReply, ignore
 
 ROUND_DEADLINE, STAGE_DEADLINE = 600.0, 3600.0  # seconds, where the recipe sets none: a host may be gone for good
 _POLL_SECONDS = 1.0
 _SILENCE_SECONDS = 60.0  # that a SuperLink may take to come back
-_MOST_STARTS = 5  # of one run, where what led it was restarted
+_MAX_STARTS = 5  # of one run, where what led it was restarted
 Asked = TypeVar("Asked")
 
 
@@ -42,7 +42,7 @@ class Deployment:
         """
         bundle = own_bundle(plugins_of(self.recipe))
         with self.connection.control() as control:
-            for left in reversed(range(_MOST_STARTS)):
+            for left in reversed(range(_MAX_STARTS)):
                 status = self._lead(control, bundle)
                 if status.completed:
                     return self.run.read_summary()

@@ -12,9 +12,9 @@ from fedrec.deployment.error_codes import (
     WORKER_DIED,
 )
 
-ACTIONS = re.compile(r"(query|train|evaluate)\.(hello|vocabulary|catalogue|gram|mask_keys|mask_shares|unmask|install"
-                     r"|pretrain|validate|collaborative|codebook|codes|ctr|finetune|local|local_shared|nocodes"
-                     r"|randomcodes|report)")  # fmt: skip
+ACTIONS = re.compile(r"(query|train|evaluate)\.(hello|vocabulary|catalogue|gram|statistics|mask_keys|mask_shares|unmask"
+                     r"|install|pretrain|refit|validate|collaborative|codebook|codes|ctr|finetune|local|local_shared"
+                     r"|local_statistics|nocodes|randomcodes|report)")  # fmt: skip
 _REASONS = {
     5: "node gone",
     8: "process died",

@@ -25,12 +25,13 @@ _LOOK_SECONDS = 2.0  # between two looks at itself
 def main() -> None:
     """Start Flower's SuperLink with the gate outermost."""
     go_offline()
-    from flwr.server.superlink.linkstate import in_memory_linkstate
+    from flwr.server.superlink.linkstate import linkstate_factory
     from flwr.supercore.corestate import in_memory_corestate
     from flwr.superlink import extensions
     from flwr.superlink.cli.flower_superlink import flower_superlink
     from starlette.middleware import Middleware
 
+    from fedrec.deployment import link_memory
     from fedrec.deployment.gate import HEALTH, Gate
 
     log_to_console("superlink")
@@ -38,25 +39,13 @@ def main() -> None:
     others = extensions.get_middleware
     gate = Middleware(Gate, token, _is_let_in)
     setattr(extensions, "get_middleware", lambda: (gate, *others()))  # noqa: B010  Flower's hook for editions of its own
-    setattr(in_memory_linkstate.InMemoryLinkState, "delete_node", forgetting(in_memory_linkstate.InMemoryLinkState))  # noqa: B010
+    link_memory.install([linkstate_factory])
     setattr(in_memory_corestate, "HEARTBEAT_PATIENCE", 1)  # noqa: B010  a run whose process is gone fails after 30 s, not 60
     port, authority = _argument("--port"), Path(_argument("--ssl-ca-certfile"))
     watch = (f"https://127.0.0.1:{port}{HEALTH}", authority, Alive.of_environment())
     threading.Thread(target=_watch_itself, args=watch, daemon=True).start()
     setattr(sys.modules[flower_superlink.__module__], "get_uvicorn_log_config", lambda _: HANDLERS_STAY)  # noqa: B010
     flower_superlink()
-
-
-def forgetting(state: type[Any]) -> Any:
-    """Flower's way of letting a node in no more keeps its key for ever; here the same key may be let in again."""
-    delete = state.delete_node
-
-    def delete_node(self: Any, owner_aid: str, node_id: int) -> None:
-        delete(self, owner_aid, node_id)
-        with self.lock:
-            self.node_public_key_to_node_id.pop(self.nodes[node_id].public_key, None)
-
-    return delete_node
 
 
 def _is_let_in(scope: Any, key: bytes) -> bool:

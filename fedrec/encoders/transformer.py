@@ -11,7 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedrec.components.encoder import Capability, Encoder, EncoderSizes
+from fedrec.components.capability import Capability
+from fedrec.components.encoder import Encoder, EncoderSizes
 from fedrec.components.section import ComponentSettings
 from fedrec.models.dropout import BlockMasks, EncoderMasks, MaskShape
 
@@ -85,9 +86,7 @@ class Transformer(Encoder):
     def objection(cls, settings: ComponentSettings, sizes: EncoderSizes) -> str | None:
         """Every head has a part of the dimension."""
         assert isinstance(settings, TransformerSettings)  # noqa: S101
-        if sizes.dimension % settings.heads:
-            return f"model.dimension {sizes.dimension} is not a multiple of encoder.heads {settings.heads}; change one"
-        return None
+        return sizes.objection_to(settings.heads)
 
     @property
     def mask_shape(self) -> MaskShape:

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
+from pydantic import Field
 
+from fedrec.components.section import ComponentSettings
+from fedrec.components.stage import Place, UpdateStage
 from fedrec.exchange.payload import Array, Origin, Payload
-from fedrec.exchange.pipeline import Stage
 
 
 def change_norm(arrays: Mapping[str, Array], base: Mapping[str, Array]) -> float:
@@ -16,14 +18,22 @@ def change_norm(arrays: Mapping[str, Array], base: Mapping[str, Array]) -> float
     return math.sqrt(sum(float(np.vdot(change, change)) for change in changes))  # beyond all bounds: infinite
 
 
-@dataclass(frozen=True)
-class ClipStage(Stage):
+class ClipSettings(ComponentSettings):
+    """Of stage clip."""
+
+    kind: str = "clip"
+    norm: float = Field(default=1.0, gt=0, allow_inf_nan=False, description="largest L2 norm of a change")
+
+
+class ClipStage(UpdateStage):
     """Scales a longer change down to ``norm``.
 
     The market clips before it sends; the server clips again, because it need not believe that a market did.
     """
 
-    norm: float
+    Settings = ClipSettings
+    place = Place.CLIP
+    codes = False
 
     def outgoing(self, payload: Payload, origin: Origin) -> Payload:
         """Clip at the market."""
@@ -40,10 +50,12 @@ class ClipStage(Stage):
     def _clipped(self, payload: Payload) -> Payload:
         base = payload.base
         norm = change_norm(payload.arrays, base) if base else 0.0
-        if not norm > self.norm or not math.isfinite(norm):
+        if not norm > self.settings.norm or not math.isfinite(norm):
             return payload
         arrays: dict[str, Array] = {}
         for name, array in payload.arrays.items():
             start = np.asarray(base[name], np.float64)
-            arrays[name] = (start + (self.norm / norm) * (np.asarray(array, np.float64) - start)).astype(array.dtype)
+            arrays[name] = (start + (self.settings.norm / norm) * (np.asarray(array, np.float64) - start)).astype(
+                array.dtype
+            )
         return replace(payload, arrays=arrays)

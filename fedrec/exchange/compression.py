@@ -8,14 +8,16 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from fedrec.components.section import ComponentSettings
+from fedrec.components.stage import Memory, Place, UpdateStage
 from fedrec.exchange.clipping import change_norm
 from fedrec.exchange.payload import Array, Origin, Payload
-from fedrec.exchange.pipeline import Stage
 
 SCALE, INDEX, VALUE = "#scale", "#index", "#value"
 _LEVELS = 127
@@ -100,27 +102,27 @@ class TopK(Codec):
         return result
 
 
-class Memory(Protocol):
-    """Where a market keeps what compression left out."""
+class CompressionSettings(ComponentSettings):
+    """Keys of stages that code a change."""
 
-    def load(self, server_round: int) -> Mapping[str, Array]:
-        """What was left out by the latest round before this one; empty if none was."""
+    error_feedback: bool = Field(default=True, description="what compression left out is added to the next round")
+    limit: float | None = Field(
+        default=None, gt=0, description="longest change that is sent, where the server clips; the rest waits"
+    )
 
-    def save(self, server_round: int, remainder: Mapping[str, Array]) -> None:
-        """Remember what this round left out."""
 
+class CompressStage(UpdateStage):
+    """Sends a coded change instead of parameters; with error feedback what is left out waits in the market's memory."""
 
-@dataclass(frozen=True)
-class CompressStage(Stage):
-    """Sends a coded change instead of parameters.
+    place = Place.COMPRESS
 
-    ``memory`` is the market's, for error feedback; None goes without. ``limit``: longest change that is sent; what the
-    remainder would add beyond it waits in the remainder, because the server would cut it off.
-    """
+    def __init__(self, settings: Any, memory: Memory | None = None) -> None:
+        super().__init__(settings, memory if settings.error_feedback else None)
+        self.codec = self.make_codec()
 
-    codec: Codec
-    memory: Memory | None = None
-    limit: float | None = None
+    def make_codec(self) -> Codec:
+        """As the settings want it."""
+        raise NotImplementedError
 
     def outgoing(self, payload: Payload, origin: Origin) -> Payload:
         """Code the change; remember the rest."""
@@ -142,9 +144,9 @@ class CompressStage(Stage):
 
     def _limited(self, change: Mapping[str, NDArray[np.float32]]) -> Mapping[str, NDArray[np.float32]]:
         norm = change_norm(change, {name: np.zeros_like(array) for name, array in change.items()})
-        if self.limit is None or not norm > self.limit:
+        if self.settings.limit is None or not norm > self.settings.limit:
             return change
-        return {name: array * np.float32(self.limit / norm) for name, array in change.items()}
+        return {name: array * np.float32(self.settings.limit / norm) for name, array in change.items()}
 
     def incoming(self, payload: Payload, origin: Origin) -> Payload:
         """Parameters again."""
@@ -153,6 +155,39 @@ class CompressStage(Stage):
         change = self.codec.decode(payload.arrays, payload.base)
         arrays = {name: _float(payload.base[name]) + _float(change[name]) for name in sorted(change)}
         return replace(payload, arrays=arrays)
+
+
+class Int8Settings(CompressionSettings):
+    """Of stage int8."""
+
+    kind: str = "int8"
+
+
+class Int8Stage(CompressStage):
+    """Eight bits a number."""
+
+    Settings = Int8Settings
+
+    def make_codec(self) -> Int8:
+        """It has no keys."""
+        return Int8()
+
+
+class TopKSettings(CompressionSettings):
+    """Of stage top-k."""
+
+    kind: str = "top-k"
+    share: float = Field(default=0.05, gt=0, le=1, description="share of the numbers that are sent")
+
+
+class TopKStage(CompressStage):
+    """The largest numbers alone."""
+
+    Settings = TopKSettings
+
+    def make_codec(self) -> TopK:
+        """Of the settings' share."""
+        return TopK(self.settings.share)
 
 
 def _float(array: object) -> NDArray[np.float32]:

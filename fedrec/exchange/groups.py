@@ -40,3 +40,6 @@ class ParameterGroups:
     def select_shared(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """The shared entries of ``values``, by sorted name."""
         return {name: values[name] for name in self.shared_names(values)}
+
+
+NOTHING = ParameterGroups((), ())  # of answers that hold no parameter

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
+from fedrec.components.stage import Place, Stage
 from fedrec.errors import EgressError
 from fedrec.exchange.declaration import DECLARATIONS
 from fedrec.exchange.payload import PUBLIC, Origin, Payload, Provenance
-from fedrec.exchange.pipeline import Stage
 from fedrec.privacy.release import Release
 
 DECIMALS = 3  # of a figure outside epsilon
@@ -18,6 +19,8 @@ class GuardStage(Stage):
 
     ``charge`` is the market's budget; ``tells`` says whether such figures may leave with an answer. They leave rounded.
     """
+
+    place: ClassVar[Place] = Place.GUARD
 
     charge: Callable[[str, Release], None]
     tells: Callable[[Origin], bool]

@@ -4,19 +4,19 @@ from collections.abc import Mapping, Sequence
 
 from fedrec.words import unseen
 
-MOST_ITEMS, LONGEST_KEY = 2_000_000, 512  # nobody must drown the others in keys
+MAX_ITEMS, LONGEST_KEY = 2_000_000, 512  # nobody must drown the others in keys
 
 
 def read_keys(texts: Mapping[str, "str | Sequence[str]"], name: str, most: int | None = None) -> list[str]:
     """The item keys that came under ``name``; raises ``ValueError`` in words for anything that is no catalogue.
 
-    At most ``most`` are taken, and ``MOST_ITEMS`` in any case. Keys must mean the same everywhere, so none is mended:
+    At most ``most`` are taken, and ``MAX_ITEMS`` in any case. Keys must mean the same everywhere, so none is mended:
     one that cannot be shown as it is, is refused.
     """
     items = texts.get(name)
     if not isinstance(items, list) or len(set(items)) != len(items) or not items:
         raise ValueError(f"{name} is not a list of distinct item keys")
-    longest, most = max(map(len, items)), MOST_ITEMS if most is None else min(most, MOST_ITEMS)
+    longest, most = max(map(len, items)), MAX_ITEMS if most is None else min(most, MAX_ITEMS)
     if len(items) > most or longest > LONGEST_KEY:
         raise ValueError(
             f"{name} has {len(items)} keys of up to {longest} characters; at most {most} of {LONGEST_KEY} are taken"

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from fedrec.components.stage import Place, Stage
 from fedrec.errors import EgressError
 from fedrec.exchange.declaration import DECLARATIONS
 from fedrec.exchange.groups import ParameterGroups
 from fedrec.exchange.payload import Array, Origin, Payload
-from fedrec.exchange.pipeline import Stage
 from fedrec.files import append_json_line
 
 SCALAR_BYTES = 8
@@ -41,6 +41,8 @@ def ledger_entries(payload: Payload, origin: Origin) -> Iterator[dict[str, Any]]
 
 class CountStage(Stage):
     """Checks a payload against the declaration, then writes it into the market's ledger. Comes last."""
+
+    place = Place.COUNT
 
     def __init__(self, path: Path, groups: ParameterGroups) -> None:
         self.path = path

@@ -1,7 +1,7 @@
 """Item pairs as a market may tell them under differential privacy: one linear statistic, noised once, of many uses.
 
-Every user adds x x' / |x| for the set x of items they met. Over the upper triangle that has an L2 norm of
-sqrt((|x| + 1) / (2 |x|)) <= 1, however long the history, so Gaussian noise on every number (met or not) protects the
+Every user adds x x' / |x| for the set x of items they interacted with. Over the upper triangle that has an L2 norm of
+sqrt((|x| + 1) / (2 |x|)) <= 1, however long the history, so Gaussian noise on every number (zero or not) protects the
 whole user. Being a sum over users, it adds up over markets: to shared item vectors (Dwork et al., STOC 2014, "Analyze
 Gauss"), and to federated EASE on histories scaled to unit length.
 """
@@ -22,10 +22,10 @@ Floats = NDArray[np.float32]
 
 def pair_statistic(histories: sparse.csr_matrix) -> NDArray[np.float64]:
     """Sum over users of x x' / |x|: the upper triangle of [I, I], diagonal included, row by row."""
-    met = sparse.csr_matrix((histories != 0).astype(np.float64))
-    lengths = np.maximum(np.diff(met.indptr), 1)
-    scaled = sparse.diags(1 / np.sqrt(lengths)) @ met
-    return np.asarray((scaled.T @ scaled).toarray()[np.triu_indices(met.shape[1])])
+    interacted = sparse.csr_matrix((histories != 0).astype(np.float64))
+    lengths = np.maximum(np.diff(interacted.indptr), 1)
+    scaled = sparse.diags(1 / np.sqrt(lengths)) @ interacted
+    return np.asarray((scaled.T @ scaled).toarray()[np.triu_indices(interacted.shape[1])])
 
 
 def noised_statistic(statistic: NDArray[np.float64], release: Release, noise: SecretNoise, purpose: str) -> Floats:

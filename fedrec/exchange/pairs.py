@@ -5,13 +5,13 @@ and to the exact Gram matrix of federated EASE.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from fedrec.exchange.keys import MOST_ITEMS
+from fedrec.exchange.keys import MAX_ITEMS
 from fedrec.exchange.payload import Array
 
 _NAMES = ("first", "second", "count")
@@ -19,31 +19,42 @@ _NAMES = ("first", "second", "count")
 
 @dataclass(frozen=True)
 class PairCounts:
-    """Users per item pair of ``size`` items, upper triangle, each pair once; an item with itself: its users."""
+    """Users per item pair of ``size`` items, each pair once; an item with itself: its users.
+
+    Upper triangle, or where ``directed`` from ``first`` to ``second``.
+    """
 
     first: NDArray[np.int32]
     second: NDArray[np.int32]
     count: NDArray[np.int32]
     size: int
+    directed: bool = False
 
     def placed(self, index: NDArray[np.int64], size: int) -> "PairCounts":
         """The same counts with item i renamed to ``index[i]`` of ``size`` items."""
-        ends = np.sort(np.stack([index[self.first], index[self.second]]), axis=0).astype(np.int32)
-        return PairCounts(ends[0], ends[1], self.count, size)
+        ends = np.stack([index[self.first], index[self.second]]).astype(np.int32)
+        if not self.directed:
+            ends.sort(axis=0)
+        return replace(self, first=ends[0], second=ends[1], size=size)
 
     def restricted(self, items: NDArray[np.int64]) -> "PairCounts":
         """The counts among ``items`` alone, numbered in their order."""
         position = np.full(self.size, -1, dtype=np.int64)
         position[items] = np.arange(len(items))
         inside = (position[self.first] >= 0) & (position[self.second] >= 0)
-        kept = PairCounts(self.first[inside], self.second[inside], self.count[inside], self.size)
+        kept = replace(self, first=self.first[inside], second=self.second[inside], count=self.count[inside])
         return kept.placed(position, len(items))
 
+    def held_back(self, min_count: int) -> "PairCounts":
+        """Without the pairs of fewer users."""
+        keep = self.count >= min_count
+        return replace(self, first=self.first[keep], second=self.second[keep], count=self.count[keep])
+
     def matrix(self) -> sparse.csr_matrix:
-        """The symmetric matrix [size, size]."""
+        """The matrix [size, size], symmetric unless directed."""
         shape = (self.size, self.size)
-        upper = sparse.csr_matrix((self.count.astype(np.float64), (self.first, self.second)), shape=shape)
-        return sparse.csr_matrix(upper + sparse.triu(upper, k=1).T)
+        counts = sparse.csr_matrix((self.count.astype(np.float64), (self.first, self.second)), shape=shape)
+        return counts if self.directed else sparse.csr_matrix(counts + sparse.triu(counts, k=1).T)
 
     def arrays(self) -> dict[str, Array]:
         """The three arrays in which counts travel."""
@@ -56,27 +67,39 @@ def count_pairs(histories: sparse.csr_matrix, min_count: int, diagonal: bool = F
     ``diagonal`` adds every item's own users (as often as ``min_count`` allows).
     """
     bought = (histories != 0).astype(np.int64)  # a user who repeats an item is still one user
-    counts = sparse.triu(bought.T @ bought, k=0 if diagonal else 1).tocoo()
-    keep = counts.data >= min_count
-    first, second = counts.row[keep], counts.col[keep]
-    order = np.lexsort((second, first))
-    return PairCounts(
-        first[order].astype(np.int32),
-        second[order].astype(np.int32),
-        counts.data[keep][order].astype(np.int32),
-        histories.shape[1],
-    )
+    return pair_counts(sparse.triu(bought.T @ bought, k=0 if diagonal else 1)).held_back(min_count)
+
+
+def pair_counts(counts: sparse.spmatrix, directed: bool = False) -> PairCounts:
+    """The counts of a sparse matrix [I, I], sorted; its upper triangle unless ``directed``."""
+    cells = counts.tocoo()
+    order = np.lexsort((cells.col, cells.row))
+    first, second, count = (part[order].astype(np.int32) for part in (cells.row, cells.col, cells.data))
+    return PairCounts(first, second, count, counts.shape[0], directed)
 
 
 def sum_pairs(parts: Iterable[PairCounts], size: int) -> PairCounts:
     """Add counts that already share one index of ``size`` items; raises ``ValueError`` when a sum is absurd."""
-    total = sparse.csr_matrix((size, size), dtype=np.int64)
+    total, directed = sparse.csr_matrix((size, size), dtype=np.int64), False
     for part in parts:
+        directed = part.directed
         total = total + sparse.csr_matrix((part.count, (part.first, part.second)), shape=(size, size), dtype=np.int64)
-    summed = total.tocoo()
-    if summed.nnz and summed.data.max() > np.iinfo(np.int32).max:
+    if total.nnz and total.data.max() > np.iinfo(np.int32).max:
         raise ValueError("summed pair counts are larger than any market could have users")
-    return PairCounts(summed.row.astype(np.int32), summed.col.astype(np.int32), summed.data.astype(np.int32), size)
+    return pair_counts(total, directed)
+
+
+def subtract(total: PairCounts, part: PairCounts) -> PairCounts:
+    """A sum without one part of it; raises ``ValueError`` where that was never in it."""
+    shape = (total.size, total.size)
+    whole, own = (
+        sparse.csr_matrix((one.count.astype(np.int64), (one.first, one.second)), shape=shape) for one in (total, part)
+    )
+    left = sparse.csr_matrix(whole - own)
+    left.eliminate_zeros()
+    if left.nnz and left.data.min() < 0:
+        raise ValueError("a sum of pair counts is less than this market's own part of it")
+    return pair_counts(left, total.directed)
 
 
 def pairs_of(triangle: NDArray[np.floating], size: int) -> PairCounts:
@@ -108,17 +131,22 @@ def read_summed(arrays: Mapping[str, Array], items: int) -> SummedCounts:
     total = int(size[0])
     if own.shape != (items,) or len(np.unique(own)) != items or not (own.min() >= 0 and own.max() < total):
         raise ValueError(f"summed counts over {total} items do not fit the {items} items of this market")
-    if total > MOST_ITEMS:
-        raise ValueError(f"summed counts over {total} items; at most {MOST_ITEMS} are taken")
+    if total > MAX_ITEMS:
+        raise ValueError(f"summed counts over {total} items; at most {MAX_ITEMS} are taken")
     return SummedCounts(read_pairs(arrays, total, 1, diagonal=True), np.asarray(own, np.int64))
 
 
 def read_pairs(
-    arrays: Mapping[str, Array], size: int, min_count: int, diagonal: bool, users: int | None = None
+    arrays: Mapping[str, Array],
+    size: int,
+    min_count: int,
+    diagonal: bool,
+    users: int | None = None,
+    directed: bool = False,
 ) -> PairCounts:
     """Counts as they came from the other side; raises ``ValueError`` in words for anything that cannot be counts.
 
-    ``users``: how many there are where they came from, if that is known.
+    ``users``: how many there are where they came from, if that is known. ``directed`` excludes ``diagonal``.
     """
     parts = [arrays.get(name) for name in _NAMES]
     if any(part is None or part.dtype != np.int32 or part.ndim != 1 for part in parts):
@@ -126,8 +154,9 @@ def read_pairs(
     first, second, count = (np.asarray(part, np.int32) for part in parts)
     if not len(first) == len(second) == len(count):
         raise ValueError("pair counts of unequal length")
-    ordered = first <= second if diagonal else first < second
-    if len(first) and not (first.min() >= 0 and ordered.all() and second.max() < size):
+    ordered = first != second if directed else first <= second if diagonal else first < second
+    ends = np.concatenate([first, second])
+    if len(ends) and not (ends.min() >= 0 and ordered.all() and ends.max() < size):
         raise ValueError("pair counts name items outside the catalogue")
     if len(count) and count.min() < min_count:
         raise ValueError(f"a pair count below the agreed least, {min_count}")
@@ -141,4 +170,4 @@ def read_pairs(
         bought[first[first == second]] = count[first == second]
         if (count > np.minimum(bought[first], bought[second])).any():
             raise ValueError("a pair is counted more often than one of its items")
-    return PairCounts(first, second, count, size)
+    return PairCounts(first, second, count, size, directed)

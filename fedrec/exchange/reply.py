@@ -1,17 +1,20 @@
 """The reply schema: what the server demands of a market's update before it may touch the average."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from fedrec.components.registry import components, find
 from fedrec.exchange.declaration import DECLARATIONS, PRETRAIN
 from fedrec.exchange.payload import Array, Payload
 
 WEIGHT_CAP = 1e9
 LARGEST = 1e12  # of any count, loss or duration
-MOST_LOGLOSS = 20.0  # predictions are kept 1e-7 from zero and one
+_METRIC = re.compile(r"([a-z0-9][a-z0-9_-]*)@\d+")
+MAX_LOGLOSS = 20.0  # predictions are kept 1e-7 from zero and one
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,25 @@ def reason_to_distrust(payload: Payload, action: str) -> str | None:
 
 
 def _bounds(name: str) -> tuple[float, float]:
+    metric = _METRIC.search(name)
+    if metric is not None:
+        low, high = _of_metric(metric[1])
+        return (low - high, high - low) if name.startswith("difference.") else (low, high)
     if name.startswith("difference."):
-        largest = MOST_LOGLOSS if ".logloss." in name else 1.0
+        largest = MAX_LOGLOSS if ".logloss." in name else 1.0
         return -largest, largest
     if name == "transfer_gap":
         return -LARGEST, LARGEST
     if name.endswith(".logloss"):
-        return 0.0, MOST_LOGLOSS
-    if name in {"validation", "outside"} or "@" in name or name.endswith((".auc", ".gauc", ".ece", ".explained")):
+        return 0.0, MAX_LOGLOSS
+    if name in {"validation", "outside"} or name.endswith((".auc", ".gauc", ".ece", ".explained")):
         return 0.0, 1.0
     return 0.0, LARGEST
+
+
+def _of_metric(kind: str) -> tuple[float, float]:
+    """Between which its values lie; of a metric that nobody knows, nowhere."""
+    if kind not in components("metric"):
+        return math.inf, -math.inf
+    bounds: tuple[float, float] = find("metric", kind).bounds
+    return bounds

@@ -1,17 +1,26 @@
-"""The stages that the recipe wants for a shared update, in order: clip, compress. Counting is the market's own."""
+"""The stages that the recipe wants for an update; those behind them are the market's own."""
 
-from fedrec.exchange.clipping import ClipStage
-from fedrec.exchange.compression import Codec, CompressStage, Int8, Memory, TopK
-from fedrec.exchange.pipeline import Stage
+from fedrec.components.registry import find
+from fedrec.components.section import ComponentSettings
+from fedrec.components.stage import Memory, UpdateStage
+from fedrec.exchange.clipping import ClipSettings
+from fedrec.exchange.compression import Int8Settings, TopKSettings
 from fedrec.recipe import UpdateSettings
 
 
-def update_stages(settings: UpdateSettings, memory: Memory | None = None) -> list[Stage]:
-    """What an update goes through; both sides build the same list. ``memory`` is the market's, for error feedback."""
-    stages: list[Stage] = []
-    if settings.clip_norm is not None:
-        stages.append(ClipStage(settings.clip_norm))
-    if settings.compression != "none":
-        codec: Codec = Int8() if settings.compression == "int8" else TopK(settings.top_share)
-        stages.append(CompressStage(codec, memory if settings.error_feedback else None, settings.clip_norm))
-    return stages
+def stage_settings(settings: UpdateSettings) -> list[ComponentSettings]:
+    """Settings of every stage: those that have keys of their own in the section, then those that its list names."""
+    found: list[ComponentSettings] = []
+    limit, feedback = settings.clip_norm, settings.error_feedback
+    if limit is not None:
+        found.append(ClipSettings(norm=limit))
+    if settings.compression == "int8":
+        found.append(Int8Settings(error_feedback=feedback, limit=limit))
+    if settings.compression == "top-k":
+        found.append(TopKSettings(share=settings.top_share, error_feedback=feedback, limit=limit))
+    return [*found, *settings.stages]
+
+
+def update_stages(settings: UpdateSettings, memory: Memory | None = None) -> list[UpdateStage]:
+    """Both sides build the same list. ``memory`` is the market's."""
+    return [find("stage", one.kind)(one, memory) for one in stage_settings(settings)]

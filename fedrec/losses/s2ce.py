@@ -10,11 +10,16 @@ so it costs cross-entropy plus a gather of ``neighbours`` keys: no dense item-it
 ``lam`` 0 is plain cross-entropy. An item without semantic evidence keeps its hard target.
 """
 
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
+
+from fedrec.components.capability import Capability
+from fedrec.components.loss import Alike, Items, Loss, LossSettings
 
 _SCORES_HELD = {"cpu": 2**19, "cuda": 2**27}  # 2 MB, within a core's cache; half a gigabyte
 
@@ -36,13 +41,6 @@ class SoftTargets(NamedTuple):
             return 0.0
         entropy = -(rows * rows.clamp_min(1e-12).log()).sum(dim=-1)
         return float(entropy.mean().exp())
-
-
-class Alike(NamedTuple):
-    """Items that share their key with others: D keys for I items."""
-
-    place: Tensor  # [I] which key is an item's
-    log_counts: Tensor  # [D] logarithm of how many items have it
 
 
 def semantic_neighbours(
@@ -158,3 +156,64 @@ def s2ce(
         keys = torch.cat([keys[:, :-1], keys[:, -1:] + alike.log_counts[:, None]], dim=1)
     own = (queries * barycentre).sum(dim=-1)  # [N]
     return mean_log_partition(queries, keys, scores_held, weights) - (own.mean() if weights is None else own @ weights)
+
+
+def s2ce_of_scores(
+    scores: Tensor, targets: Tensor, soft: SoftTargets | None, lam: float, alike: Alike | None = None
+) -> Tensor:
+    """S2CE of every position, [...], from ``scores`` [..., I], or [..., D] with ``alike``."""
+    whole = scores if alike is None else scores + alike.log_counts
+    own = scores.gather(-1, (targets if alike is None else alike.place[targets])[..., None])[..., 0]  # [B, L]
+    if soft is not None and lam > 0:
+        moved = lam * soft.weights[targets]  # [B, L, k]
+        neighbours = soft.neighbours[targets] if alike is None else alike.place[soft.neighbours[targets]]
+        own = (1 - moved.sum(dim=-1)) * own + (moved * scores.gather(-1, neighbours)).sum(dim=-1)
+    return whole.logsumexp(dim=-1) - own
+
+
+class S2CESettings(LossSettings):
+    """Of loss.kind s2ce. ``lam`` 0 is plain cross-entropy."""
+
+    kind: str = "s2ce"
+    lam: float = Field(default=0.3, ge=0, lt=1, description="share of a target's mass moved to similar items")
+    tau_s: float = Field(default=0.1, ge=1e-3, le=1e3, description="temperature among the similar items")
+    neighbours: int = Field(default=20, ge=1, le=1000, description="similar items a target is spread over")
+
+
+class S2CE(Loss):
+    """Soft targets in the rounds of the federation; a market's own stage two has hard ones."""
+
+    Settings = S2CESettings
+    capabilities = frozenset({Capability.USER_PRIVACY})
+
+    def __init__(self, settings: S2CESettings, items: Items, lam: float | None = None) -> None:
+        super().__init__(settings, items)
+        self.lam = settings.lam if lam is None else lam
+
+    @cached_property
+    def soft(self) -> SoftTargets | None:
+        """Over the market's catalogue; None where nothing is moved."""
+        if self.lam == 0:
+            return None
+        return semantic_neighbours(
+            self.items.semantics, self.settings.neighbours, self.settings.tau_s, self.items.known
+        )
+
+    def __call__(
+        self, queries: Tensor, keys: Tensor, targets: Tensor, weights: Tensor | None = None, alike: Alike | None = None
+    ) -> Tensor:
+        """A scalar."""
+        return s2ce(queries, keys, targets, self.soft, self.lam, weights=weights, alike=alike)
+
+    def of_scores(self, scores: Tensor, targets: Tensor, alike: Alike | None = None) -> Tensor:
+        """[...]."""
+        return s2ce_of_scores(scores, targets, self.soft, self.lam, alike)
+
+    def hard(self) -> "S2CE":
+        """Cross-entropy."""
+        return S2CE(self.settings, self.items, lam=0.0)
+
+    @property
+    def perplexity(self) -> float | None:
+        """Over how many items a target is spread."""
+        return None if self.soft is None else self.soft.perplexity

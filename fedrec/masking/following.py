@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedrec.components.aggregator import Update
 from fedrec.errors import RunError
+from fedrec.exchange.aggregation import apply_aggregator
 from fedrec.exchange.codebook import COUNT, LEVEL, SUM, CodeStatistics, next_levels
 from fedrec.exchange.declaration import CODEBOOK
 from fedrec.exchange.payload import STATISTICS, Array, with_prefix
-from fedrec.exchange.server_optimiser import ServerOptimiser
 from fedrec.exchange.weights import weights_by_market
 from fedrec.masking.protocol import MarketMasks, Terms, with_masks
 from fedrec.masking.ring import Ring, format_of, rings
@@ -87,12 +88,9 @@ def following(
     ``current``: what the round began with; ``state``: of the server then, empty in the first; ``total``: see
     :func:`average`.
     """
-    optimiser = ServerOptimiser(recipe.federation.optimiser)
-    if state:
-        optimiser.restore(state)
     parameters = {name: array for name, array in current.items() if not name.startswith(LEVEL)}
-    result = optimiser.step(parameters, average(sums, parameters, total))
-    after = dict(optimiser.state())
+    mean = Update("", average(sums, parameters, total), 1.0)
+    result, after = apply_aggregator(recipe.aggregator, parameters, [mean], state)
     if action == CODEBOOK:
         levels = {name: array for name, array in current.items() if name.startswith(LEVEL)}
         told = with_prefix(sums, STATISTICS)

@@ -7,7 +7,6 @@ breaking. NDCG discounts that expected rank.
 import numpy as np
 from numpy.typing import NDArray
 
-CUTOFFS = (10, 20)
 Floats = NDArray[np.floating]
 
 
@@ -59,20 +58,14 @@ def mrr(ranks: NDArray[np.float64], cutoff: int, rows: NDArray[np.int64] | None 
     return best
 
 
-def per_user_metrics(
-    ranks: NDArray[np.float64], rows: NDArray[np.int64] | None = None
-) -> dict[str, NDArray[np.float64]]:
-    """All ranking metrics at all cutoffs, [U] each, by names such as ``ndcg@10``; ``rows`` as in :func:`ndcg`."""
-    return {
-        f"{name}@{cutoff}": metric(ranks, cutoff, rows)
-        for name, metric in (("ndcg", ndcg), ("recall", recall), ("mrr", mrr))
-        for cutoff in CUTOFFS
-    }
-
-
 def top_items(scores: Floats, count: int) -> NDArray[np.int64]:
-    """The items that are among the ``count`` best of any row, sorted; excluded items (-inf) are nobody's."""
-    count = min(count, scores.shape[1])
-    best = np.argpartition(-scores, count - 1, axis=1)[:, :count]  # [U, count]
-    shown = np.take_along_axis(scores, best, axis=1) > -np.inf
-    return np.unique(best[shown]).astype(np.int64)
+    """The ``count`` best items of every row, [U, count], best first; -1 where fewer are ranked (others have -inf)."""
+    best = np.full((len(scores), count), -1)
+    some = min(count, scores.shape[1])
+    if some:
+        found = np.argpartition(-scores, some - 1, axis=1)[:, :some]  # [U, some]
+        values = np.take_along_axis(scores, found, axis=1)
+        order = np.argsort(-values, axis=1, kind="stable")
+        found = np.where(values > -np.inf, found, -1)
+        best[:, :some] = np.take_along_axis(found, order, axis=1)
+    return best

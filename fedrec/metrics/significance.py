@@ -1,7 +1,7 @@
 """Paired comparison of two methods on the same users."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -47,12 +47,30 @@ def bootstrap_over_seeds(
     The wider question: another training run, on other users. With few seeds the seeds' part is a rough guess, and noise
     of single (seed, user) pairs counts threefold (Owen, Annals of Applied Statistics 2007): the interval errs wide.
     """
-    seeds, users = differences.shape
-    means = np.empty((resamples, 1))
+    return bootstrap_means_over_seeds({"": differences}, resamples, generator, level)[""]
+
+
+def bootstrap_means_over_seeds(
+    differences: Mapping[str, NDArray[np.float64]],
+    resamples: int,
+    generator: np.random.Generator,
+    level: float = 0.95,
+) -> dict[str, Interval]:
+    """As :func:`bootstrap_over_seeds` for several markets [S, U] under the same seeds, and for their ``mean``.
+
+    Every market counts alike in the mean; each has its own users and so draws its own.
+    """
+    means = np.empty((resamples, len(differences) + 1))
     for index in range(resamples):
-        by_user = differences[generator.integers(seeds, size=seeds)].mean(axis=0)  # [U]
-        means[index] = by_user[generator.integers(users, size=users)].mean()
-    return _intervals(np.array([differences.mean()]), means, level)[0]
+        seeds = len(next(iter(differences.values())))
+        chosen = generator.integers(seeds, size=seeds)
+        for place, one in enumerate(differences.values()):
+            by_user = one[chosen].mean(axis=0)  # [U]
+            means[index, place] = by_user[generator.integers(len(by_user), size=len(by_user))].mean()
+        means[index, -1] = means[index, :-1].mean()
+    own = [float(one.mean()) for one in differences.values()]
+    found = _intervals(np.array([*own, np.mean(own)]), means, level)
+    return dict(zip([*differences, "mean"], found, strict=True))
 
 
 def paired_t(differences: NDArray[np.float64]) -> float:

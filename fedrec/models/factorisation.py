@@ -1,4 +1,4 @@
-"""Matrix factorisation of who met what, plain or over the graph of users and items."""
+"""Matrix factorisation of interactions, plain or over the graph of users and items."""
 
 import torch
 from torch import Tensor, nn

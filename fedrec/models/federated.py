@@ -16,7 +16,8 @@ class FederatedModel(nn.Module):
         return {name: value.detach().cpu().clone() for name, value in shared.items()}
 
     def join(self, other: "FederatedModel") -> None:
-        """From now on have the shared modules of ``other``, not copies of them."""
-        for prefix in self.groups.shared:
-            name = prefix.removesuffix(".")
-            setattr(self, name, getattr(other, name))
+        """From now on have the shared parameters of ``other``, not copies of them."""
+        for name in self.groups.shared_names(self.state_dict()):
+            parent, _, last = name.rpartition(".")
+            theirs = getattr(other.get_submodule(parent), last)
+            setattr(self.get_submodule(parent), last, theirs)

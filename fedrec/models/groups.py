@@ -1,16 +1,11 @@
-"""Which parameters a question may be answered with, by the model that the recipe names."""
+"""Which parameters a question may be answered with, by the algorithm that the recipe names."""
 
+from fedrec.components.algorithm import algorithm_named
 from fedrec.exchange.declaration import CODEBOOK
 from fedrec.exchange.groups import ParameterGroups
-from fedrec.models.federated import FederatedModel
-from fedrec.models.pointwise.acmr import Acmr
 from fedrec.models.rqvae import RqVae
-from fedrec.models.sequential import SequentialModel
-from fedrec.recipe import ModelKind
-
-_MODELS: dict[ModelKind, type[FederatedModel]] = {"fecosr": SequentialModel, "acmr": Acmr}
 
 
-def groups_of(action: str, kind: ModelKind) -> ParameterGroups:
-    """The groups of the model that answers ``action``."""
-    return RqVae.groups if action == CODEBOOK else _MODELS[kind].groups
+def groups_of(action: str, algorithm: str) -> ParameterGroups:
+    """The groups of the model that answers ``action``, by the name of the recipe's algorithm."""
+    return RqVae.groups if action == CODEBOOK else algorithm_named(algorithm).model().groups

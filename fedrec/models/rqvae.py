@@ -29,7 +29,7 @@ from fedrec.seeds import derive_seed, numpy_generator, seeded_torch
 
 LAYERED = frozenset({"gram", "layered"})
 _TEMPERATURE = 0.1  # of the contrastive loss
-_LEAST_VARIANCE = 0.05  # of the mean square
+_MIN_VARIANCE = 0.05  # of the mean square
 _FIRST = 0.1  # size of the numbers of a codebook drawn from the seed
 _DIRECTIONS = 16  # random directions per code
 
@@ -171,7 +171,7 @@ def _error(found: Tensor, wanted: Tensor) -> Tensor:
     A batch of one item has no variance; a twentieth of the mean square stands in for what is less.
     """
     variance = (wanted - wanted.mean(dim=0)).square().mean()
-    least = (_LEAST_VARIANCE * wanted.square().mean()).clamp_min(1e-12)
+    least = (_MIN_VARIANCE * wanted.square().mean()).clamp_min(1e-12)
     return F.mse_loss(found, wanted) / torch.maximum(variance, least)
 
 

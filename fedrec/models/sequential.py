@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedrec.components.encoder import Encoder, EncoderSizes
+from fedrec.components.loss import Alike
 from fedrec.components.registry import find
 from fedrec.components.section import ComponentSettings
 from fedrec.exchange.groups import ParameterGroups
-from fedrec.losses.s2ce import Alike
 from fedrec.models.adaptor import CodeAdaptor, ItemCodes, SemanticAdaptor
 from fedrec.models.federated import FederatedModel
 from fedrec.recipe import ModelSettings
@@ -120,10 +120,44 @@ class SequentialModel(FederatedModel):
         result: Tensor = self.encoder(catalogue.vectors[items], self.adaptation.adapters)
         return result
 
+    def predictions(self, catalogue: Catalogue, items: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """What a training batch asks: states [N, d], and the items [N] that they should name.
+
+        ``items`` [B, L] are histories of ``lengths`` [B]. A causal encoder names the next item at every place, a
+        bidirectional one those that are hidden from it.
+        """
+        if not self.encoder.bidirectional:
+            valid = _places(items[:, 1:], lengths - 1)
+            return self.states(catalogue, items[:, :-1])[valid], items[:, 1:][valid]  # padding ends here
+        valid = _places(items, lengths)
+        hidden = self.encoder.hide(valid)
+        return self._filled(catalogue.vectors[items], hidden, valid)[hidden], items[hidden]
+
+    def next_states(self, catalogue: Catalogue, items: Tensor, lengths: Tensor) -> Tensor:
+        """States [B, d] that ask for the item after histories ``items`` [B, L] of ``lengths`` [B]."""
+        rows = torch.arange(len(items), device=items.device)
+        if not self.encoder.bidirectional:
+            return self.states(catalogue, items)[rows, lengths - 1]
+        longer = F.pad(items, (0, 1))  # [B, L + 1]
+        asked = torch.zeros_like(longer, dtype=torch.bool)
+        asked[rows, lengths] = True
+        return self._filled(catalogue.vectors[longer], asked, _places(longer, lengths + 1))[rows, lengths]
+
+    def _filled(self, vectors: Tensor, hidden: Tensor, valid: Tensor) -> Tensor:
+        """A bidirectional encoder's states [B, L, d] with its mask in the ``hidden`` places [B, L]."""
+        x = torch.where(hidden[..., None], self.encoder.mask, vectors)
+        result: Tensor = self.encoder(x, self.adaptation.adapters, valid=valid)
+        return result
+
     def queries(self, states: Tensor) -> Tensor:
         """Queries [N, d + 1] of states [N, d]: direction over temperature, and a one for the bias."""
         direction = F.normalize(states, dim=-1) / self.tau
         return torch.cat([direction, torch.ones_like(direction[:, :1])], dim=-1)
+
+
+def _places(items: Tensor, lengths: Tensor) -> Tensor:
+    """Which places of right-padded histories [B, L] hold an item, [B, L]."""
+    return torch.arange(items.shape[1], device=items.device) < lengths[:, None]
 
 
 def build_model(

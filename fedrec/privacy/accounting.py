@@ -36,8 +36,8 @@ _ACCOUNTANTS: dict[str, Callable[[], PrivacyAccountant]] = {
     "rdp": lambda: RdpAccountant(_ORDERS),
 }
 
-_LEAST_NOISE, _MOST_NOISE = 0.2, 10_000.0
-_MOST_STEPS = 200  # of a search
+_MIN_NOISE, _MAX_NOISE = 0.2, 10_000.0
+_MAX_STEPS = 200  # of a search
 _TOLERANCE = 1e-3  # of the epsilon that noise is searched for
 
 
@@ -95,11 +95,11 @@ def noise_multiplier(
 
     Raises ``ValueError`` where no noise is enough, because what else ``releases`` has costs that much already.
     """
-    if epsilon(releases(_MOST_NOISE), delta, "rdp") >= target:
+    if epsilon(releases(_MAX_NOISE), delta, "rdp") >= target:
         raise ValueError(f"no noise makes epsilon {target:g} at delta {delta:g}")
     # RDP is quick and never below PLD: what it asks for is enough, and what is needed is a little less. Steps of a
     # thousandth in the losses come near in a tenth of the time; what is returned was found with the accountant itself.
-    found = _search(target, delta, releases, "rdp", _MOST_NOISE)
+    found = _search(target, delta, releases, "rdp", _MAX_NOISE)
     if accountant == "pld":
         found = _search(target, delta, releases, "coarse", found)
         found = _search(target, delta, releases, "pld", found)
@@ -122,10 +122,10 @@ def _search(
     def excess(noise: float) -> float:
         return math.log(max(epsilon(releases(noise), delta, accountant), 1e-12) / target)
 
-    low, high = _LEAST_NOISE, math.inf  # too little, or not known to be; enough
+    low, high = _MIN_NOISE, math.inf  # too little, or not known to be; enough
     noise, slope = begin, -1.0
     before: tuple[float, float] | None = None
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MAX_STEPS):
         over = excess(noise)
         if over <= 0 and (over >= -_TOLERANCE or noise <= low * (1 + _TOLERANCE)):
             return noise

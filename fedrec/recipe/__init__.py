@@ -1,6 +1,6 @@
 """The schema of an experiment: one YAML file says everything, and an unknown key is an error."""
 
-from fedrec.recipe.contradictions import contradiction
+from fedrec.recipe.conflicts import conflict
 from fedrec.recipe.loading import (
     kinds_in,
     load_recipe,
@@ -13,6 +13,7 @@ from fedrec.recipe.loading import (
     recipe_schema,
     recipe_text,
 )
+from fedrec.recipe.moved import recipe_called
 from fedrec.recipe.schema import Recipe
 from fedrec.recipe.settings import (
     ALONE,
@@ -28,11 +29,9 @@ from fedrec.recipe.settings import (
     FedEaseSettings,
     ItemKNNSettings,
     MasksSettings,
-    ModelKind,
     ModelSettings,
     PriorSettings,
     PrivacySettings,
-    ServerOptimiserSettings,
     TrainingSettings,
     UpdateSettings,
 )
@@ -51,21 +50,20 @@ __all__ = [
     "FedEaseSettings",
     "ItemKNNSettings",
     "MasksSettings",
-    "ModelKind",
     "ModelSettings",
     "PriorSettings",
     "PrivacySettings",
     "Recipe",
-    "ServerOptimiserSettings",
     "TrainingSettings",
     "UpdateSettings",
-    "contradiction",
+    "conflict",
     "kinds_in",
     "load_recipe",
     "named_components",
     "override_recipe",
     "parse_recipe",
     "plugins_of",
+    "recipe_called",
     "recipe_json",
     "recipe_names",
     "recipe_schema",

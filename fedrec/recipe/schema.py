@@ -1,27 +1,24 @@
 """A whole recipe, and what follows from its keys."""
 
-from typing import Literal
-
 from pydantic import Field
 
+from fedrec.components.algorithm import Need, Step, Task, algorithm_named, algorithm_of
 from fedrec.components.section import Section
+from fedrec.recipe.choices import AggregatorChoice, AlgorithmChoice, EncoderChoice, LossChoice, SemanticsChoice
 from fedrec.recipe.settings import (
     TRAINED,
-    AcmrSettings,
     Alignment,
     CodesSettings,
     CollaborativeSettings,
     CtrSettings,
     DataSettings,
     EaseSettings,
-    EncoderChoice,
     EngineSettings,
     EvaluationSettings,
     FedEaseSettings,
     FederationSettings,
     FinetuneSettings,
     ItemKNNSettings,
-    LossSettings,
     MarketPrivacySettings,
     MasksSettings,
     ModelSettings,
@@ -29,7 +26,6 @@ from fedrec.recipe.settings import (
     PriorSettings,
     PrivacySettings,
     RaySettings,
-    SemanticsSettings,
     TrainingSettings,
     UpdateSettings,
 )
@@ -39,17 +35,17 @@ class Recipe(Section):
     """Everything about one experiment."""
 
     name: str = Field(default="fecosr", pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    task: Literal["sequential", "ctr"] = Field(default="sequential", description="what is predicted")
     seed: int = Field(default=0, ge=0, lt=2**31)
     data: DataSettings = DataSettings()
-    semantics: SemanticsSettings = SemanticsSettings()
+    algorithm: AlgorithmChoice
+    semantics: SemanticsChoice
     model: ModelSettings = ModelSettings()
     encoder: EncoderChoice
-    acmr: AcmrSettings = AcmrSettings()
-    loss: LossSettings = LossSettings()
+    loss: LossChoice
     training: TrainingSettings = TrainingSettings()
     update: UpdateSettings = UpdateSettings()
     federation: FederationSettings = FederationSettings()
+    aggregator: AggregatorChoice
     finetune: FinetuneSettings = FinetuneSettings()
     prior: PriorSettings = PriorSettings()
     ease: EaseSettings = EaseSettings()
@@ -72,14 +68,24 @@ class Recipe(Section):
         return "auto" not in (self.evaluation.protocol, self.semantics.kind, self.codes.alignment)
 
     @property
+    def task(self) -> Task:
+        """What is predicted."""
+        return algorithm_named(self.algorithm.kind).task
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What the algorithm has to have of the federation."""
+        return algorithm_named(self.algorithm.kind).needs
+
+    @property
     def trains(self) -> bool:
-        """Whether any chosen method needs the sequential model at all."""
+        """Whether any chosen method needs the algorithm's model at all."""
         return self.task == "sequential" and bool(TRAINED & set(self.evaluation.methods))
 
     @property
     def federates(self) -> bool:
-        """Whether the sequential model is trained in rounds of all markets."""
-        return self.trains and "federated" in self.evaluation.methods
+        """Whether the model is trained in rounds of all markets."""
+        return Step.ROUNDS in algorithm_of(self).plan()
 
     @property
     def alignment(self) -> Alignment:
@@ -91,17 +97,23 @@ class Recipe(Section):
     @property
     def uses_codes(self) -> bool:
         """Whether items are known by codes."""
-        return self.task == "ctr" or self.model.items == "codes"
+        return Need.CODES in self.needs
 
     @property
     def sends_keys(self) -> bool:
         """Whether item keys leave for shared item vectors: those of summed counts, where a method needs them."""
-        if self.semantics.kind != "cooccurrence" or self.model.kind == "acmr":
+        if self.semantics.kind != "cooccurrence" or Need.ITEM_VECTORS not in self.needs:
             return False
         methods = set(self.evaluation.methods)
         if self.task == "ctr":
             return self.alignment != "none" and "federated" in methods
         return bool({"federated", "local_shared_semantics", "pooled"} & methods)
+
+    @property
+    def text_model(self) -> str | None:
+        """The pretrained text encoder that is named; kinds of semantics from outside have none."""
+        found: str | None = getattr(self.semantics, "model", None)
+        return found
 
     @property
     def splitting(self) -> EvaluationSettings:
@@ -121,18 +133,24 @@ class Recipe(Section):
     @property
     def shares_vocabulary(self) -> bool:
         """Whether item keys leave for a list of all of them: to rank the union, or for a table with a row for each."""
-        return self.ranks_union or (self.model.kind == "acmr" and self.trains)
+        return self.ranks_union or (Need.VOCABULARY in self.needs and self.trains)
 
     @property
     def releases_pairs(self) -> bool:
         """Whether statistics of item pairs leave."""
-        return self.sends_keys or self.sums_counts
+        return self.sends_keys or self.sums_counts or self.sums_statistics
 
     @property
     def sums_counts(self) -> bool:
         """Whether the markets' item-item counts are summed."""
         mixed = self.prior.federated and {"federated", "pooled"} & set(self.evaluation.methods)
         return "fedease" in self.evaluation.methods or bool(mixed)
+
+    @property
+    def sums_statistics(self) -> bool:
+        """Whether the markets' statistics for a ranker are summed."""
+        methods = {"federated", "local_shared_statistics"} & set(self.evaluation.methods)
+        return Need.STATISTICS in self.needs and self.algorithm.statistics == "summed" and bool(methods)
 
     def resolved(self, every_market_has_families: bool, every_market_has_text: bool) -> "Recipe":
         """Every ``auto`` replaced by what the markets allow, so that all of them do the same.
@@ -158,6 +176,6 @@ class Recipe(Section):
         )
 
     @property
-    def judged(self) -> bool:
+    def validated(self) -> bool:
         """Whether figures of validation decide how many rounds there are: not where rounds are private."""
         return not (self.privacy.on or self.market_privacy.on)

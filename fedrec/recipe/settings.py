@@ -6,23 +6,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from fedrec.components.chosen import chosen
+from fedrec.components.chosen import named
 from fedrec.components.section import Section
 from fedrec.files import market_name
+from fedrec.recipe.choices import MetricsChoice, StagesChoice
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-ModelKind = Literal["fecosr", "acmr"]
 Protocol = Literal["auto", "family", "temporal", "global-time", "acmr", "ctr"]
 Method = Literal[
-    "federated", "local", "local_shared_semantics", "pooled", "popularity", "itemknn", "ease", "fedease",
-    "nocodes", "randomcodes",
+    "federated", "local", "local_shared_semantics", "local_shared_statistics", "pooled", "popularity", "itemknn",
+    "ease", "fedease", "nocodes", "randomcodes",
 ]  # fmt: skip
-CTR_METHODS = frozenset({"federated", "local", "pooled", "nocodes", "randomcodes"})  # whose codes a predictor sees
-TEXT_KINDS = frozenset({"hashing", "model2vec", "sentence-transformers"})  # semantics that need no exchange
-TRAINED = frozenset(  # train the sequential model
-    {"federated", "local", "local_shared_semantics", "pooled", "nocodes", "randomcodes"}
+TRAINED = frozenset(  # train the model of the algorithm
+    {"federated", "local", "local_shared_semantics", "local_shared_statistics", "pooled", "nocodes", "randomcodes"}
 )
 ALONE = frozenset({"local", "nocodes", "randomcodes"})  # know of items only what the market knows alone
 HEADLINES = ("federated", "fedease")  # methods whose difference to every other is reported, paired per user
@@ -53,69 +51,27 @@ class DataSettings(Section):
         return names
 
 
-class SemanticsSettings(Section):
-    """How an item gets a vector that means the same in every market."""
-
-    kind: Literal["auto", "hashing", "cooccurrence", "model2vec", "sentence-transformers"] = "auto"
-    model: str | None = Field(
-        default=None, max_length=500, description="text encoder: a folder or a hub's name; null: the default"
-    )
-    dimension: int = Field(default=128, ge=2, le=4096)
-    min_count: int = Field(default=2, ge=2, description="pairs of fewer users never leave; 1 would send single users")
-
-
 class ModelSettings(Section):
-    """What the federation trains, and how large it is."""
+    """How large the model is that the federation trains."""
 
-    kind: ModelKind = Field(default="fecosr", description="fecosr: causal, on item semantics; acmr: on item keys")
     dimension: int = Field(default=64, ge=2, le=1024)
     dropout: Probability = 0.2
     maximum_length: int = Field(default=50, ge=2, le=4096, description="older interactions are cut off")
-    items: Literal["semantics", "codes"] = Field(default="semantics", description="what an item's vector is made of")
     bottleneck: int = Field(default=16, ge=1, le=1024, description="width of the private residual adapters")
 
 
-EncoderChoice = chosen("encoder", "transformer")  # of model.kind fecosr
-
-
-class AcmrSettings(Section):
-    """Of model.kind acmr: how it reads, and what it knows of the market."""
-
-    layers: int = Field(default=2, ge=1, le=32)
-    heads: int = Field(default=2, ge=1, le=32)
-    reading: Literal["apart", "joint"] = Field(default="apart", description="joint: each candidate with the history")
-    market_embedding: bool = Field(default=True, description="false is the ablation")
-    negatives: int = Field(default=4, ge=1, le=100, description="drawn for each positive, in every epoch")
-
-
-class LossSettings(Section):
-    """Semantic soft cross-entropy. ``lam`` 0 is plain cross-entropy."""
-
-    tau: Positive = 0.1
-    lam: float = Field(default=0.3, ge=0, lt=1)
-    tau_s: float = Field(default=0.1, ge=1e-3, le=1e3)
-    neighbours: int = Field(default=20, ge=1, le=1000)
-
-
 class TrainingSettings(Section):
-    """The local training loop, the same for a market's federated rounds and its local-only twin."""
+    """The local training loop, the same for a market's federated rounds and its local baseline."""
 
     epochs: int = Field(default=1, ge=1, le=100, description="passes over the market's sequences per round")
     batch_size: int = Field(default=128, ge=1, le=65536)
     learning_rate: Positive = 2e-3
     weight_decay: float = Field(default=0.01, ge=0, le=10)
+    schedule: Literal["constant", "linear"] = Field(
+        default="constant", description="linear: the rate falls from round to round, towards zero after the last"
+    )
     proximal: float = Field(default=0.0, ge=0, description="FedProx: pull towards the parameters that came")
     device: Literal["auto", "cpu", "cuda"] = "auto"
-
-
-class ServerOptimiserSettings(Section):
-    """What the server does with the aggregate: take it, or treat its change as a gradient."""
-
-    kind: Literal["none", "adam", "yogi"] = "none"
-    learning_rate: Positive = 0.01
-    beta_1: Probability = 0.9
-    beta_2: Probability = 0.99
-    tau: Positive = Field(default=1e-3, description="adaptivity: larger is closer to plain momentum")
 
 
 class UpdateSettings(Section):
@@ -125,6 +81,7 @@ class UpdateSettings(Section):
     compression: Literal["none", "int8", "top-k"] = "none"
     top_share: float = Field(default=0.05, gt=0, le=1, description="of top-k: share of the numbers that are sent")
     error_feedback: bool = Field(default=True, description="what compression left out is added to the next round")
+    stages: StagesChoice = Field(default=[], max_length=20, description="more of them, sorted by their places")
 
 
 class FaultSettings(Section):
@@ -144,9 +101,6 @@ class FederationSettings(Section):
         default=1.0, gt=0, le=1, description="largest weight of one market, in averages and codebooks"
     )
     max_items: int = Field(default=200_000, ge=1, le=2_000_000, description="largest catalogue that is taken")
-    aggregation: Literal["mean", "median", "trimmed_mean"] = "mean"
-    trim: float = Field(default=0.2, ge=0, lt=0.5, description="of trimmed_mean: share cut off at either end")
-    optimiser: ServerOptimiserSettings = ServerOptimiserSettings()
     quorum: float = Field(default=0.5, gt=0, le=1, description="share of the sampled that must be accepted")
     norm_bound: Positive = Field(default=1000.0, description="largest L2 norm of one market's change")
     patience: int = Field(default=5, ge=1, description="rounds without a better validation before stopping")
@@ -162,6 +116,7 @@ class FinetuneSettings(Section):
     learning_rate: Positive = 1e-3
     patience: int = Field(default=3, ge=1)
     train_shared: bool = Field(default=True, description="false freezes the market's copy of the shared groups")
+    proximal: float = Field(default=0.0, ge=0, description="Ditto: pull of shared groups to where stage one ended")
 
 
 class PriorSettings(Section):
@@ -209,6 +164,15 @@ class EvaluationSettings(Section):
         "those of all markets, or held-out ones too",
     )
     methods: list[Method] = Field(default=["federated", "local", "popularity", "ease"], min_length=1)
+    metrics: MetricsChoice = Field(
+        default_factory=named("metric", "ndcg", "recall", "mrr", "coverage"),
+        min_length=1,
+        max_length=50,
+        description="of rankings, each at every cutoff",
+    )
+    cutoffs: list[Annotated[int, Field(ge=1, le=1000)]] = Field(
+        default=[10, 20], min_length=1, max_length=10, description="lengths of the lists that metrics look at"
+    )
     resamples: int = Field(default=1000, ge=10, le=100000, description="bootstrap draws of the paired intervals")
 
     @field_validator("cut_date", mode="before")
@@ -221,7 +185,7 @@ class EvaluationSettings(Section):
 
 
 class CollaborativeSettings(Section):
-    """Vectors of items and users from who met what, trained in each market alone and then frozen."""
+    """User and item embeddings from interactions, trained in each market alone and then frozen."""
 
     source: Literal["bpr", "lightgcn", "sequential"] = "bpr"
     dimension: int = Field(default=32, ge=2, le=1024)
@@ -251,7 +215,7 @@ class CodesSettings(Section):
     batch_size: int = Field(default=256, ge=1, le=65536)
     learning_rate: Positive = 5e-3
     decay: Probability = Field(default=0.0, description="moving average of counts and sums; 0 takes each round's own")
-    least_count: int = Field(default=3, ge=1, description="a code of fewer items of a market is not told")
+    min_count: int = Field(default=3, ge=1, description="a code of fewer items of a market is not told")
     dead: Literal["reseed", "keep"] = Field(default="reseed", description="what becomes of codes that nobody uses")
     share_keys: bool = Field(default=True, description="false: no item key ever leaves; not with gram")
 
@@ -327,15 +291,15 @@ class MasksSettings(Section):
 
 
 class PacerSettings(Section):
-    """Pacer and Runner: every market's own twin tells how far it may go with the federated model."""
+    """Pacer and Runner: a model of every market's own says how far the market may go with the federated model."""
 
     scales: Literal["nothing", "loss", "share"] = Field(default="nothing", description="what negative transfer weighs")
     temperature: float = Field(default=0.2, ge=1e-3, le=1e3, description="nats of negative transfer that count as much")
-    alignment: float = Field(default=0.0, ge=0, le=100, description="weight of InfoNCE between twin and runner")
+    alignment: float = Field(default=0.0, ge=0, le=100, description="weight of InfoNCE between pacer and runner")
 
     @property
     def on(self) -> bool:
-        """Whether markets train a twin in every round."""
+        """Whether markets train a pacer in every round."""
         return self.scales != "nothing" or self.alignment > 0
 
 

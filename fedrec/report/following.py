@@ -48,7 +48,7 @@ class JsonView:
 
 @contextmanager
 def follow(events: Path, listeners: Sequence[Listener]) -> Iterator[None]:
-    """Tell the listeners of events while the block runs; those of an earlier start of the run are not told again."""
+    """Tell listeners of events while the block runs; those of an earlier start of the run are not told again."""
     lines = JsonLines(events)
     lines.read()
     stop = threading.Event()

@@ -7,7 +7,6 @@ from typing import Any
 
 from fedrec.exchange.declaration import DECLARATIONS
 from fedrec.models.groups import groups_of
-from fedrec.recipe import ModelKind
 from fedrec.report.html import page, size
 
 ERROR = "error"  # the text of an error may always leave; it quotes no data
@@ -29,12 +28,12 @@ class Line:
     changed: list[int] = field(default_factory=list)  # rows of a table that differ from what the server sent
     rows: int = 0
     provenance: set[str] = field(default_factory=set)
-    model: ModelKind = "fecosr"
+    algorithm: str = "fecosr"
 
     @property
     def declared(self) -> bool:
         """Whether the declaration of its action names it."""
-        return self.name == ERROR or is_declared(self.action, self.kind, self.name, self.model)
+        return self.name == ERROR or is_declared(self.action, self.kind, self.name, self.algorithm)
 
     @property
     def partial(self) -> bool:
@@ -42,16 +41,16 @@ class Line:
         return any(0 < changed < self.rows for changed in self.changed)
 
 
-_MOST_BYTES = 2**60
+_MAX_BYTES = 2**60
 
 
-def collect(entries: Iterable[Entry], model: ModelKind = "fecosr") -> list[Line]:
-    """Lines by market, action and name, in order; ``model`` is what the run's recipe trains."""
+def collect(entries: Iterable[Entry], algorithm: str = "fecosr") -> list[Line]:
+    """Lines by market, action and name, in order; ``algorithm``: the name of what the run's recipe trains."""
     lines: dict[tuple[str, str, str, str], Line] = {}
     for entry in entries:
         key = (entry["market"], entry["action"], entry["kind"], entry["name"])
-        line = lines.setdefault(key, Line(*key, model=model))
-        if not all(isinstance(part, str) for part in key) or not 0 <= entry["bytes"] < _MOST_BYTES:
+        line = lines.setdefault(key, Line(*key, algorithm=algorithm))
+        if not all(isinstance(part, str) for part in key) or not 0 <= entry["bytes"] < _MAX_BYTES:
             raise ValueError("an entry of another form")
         line.times += 1
         line.bytes += entry["bytes"]
@@ -64,13 +63,13 @@ def collect(entries: Iterable[Entry], model: ModelKind = "fecosr") -> list[Line]
     return [lines[key] for key in sorted(lines)]
 
 
-def is_declared(action: str, kind: str, name: str, model: ModelKind = "fecosr") -> bool:
+def is_declared(action: str, kind: str, name: str, algorithm: str = "fecosr") -> bool:
     """Whether an action may send something of that kind and name."""
     declaration = DECLARATIONS.get(action)
     if declaration is None:
         return False
     if kind == "array":
-        return declaration.allows_array(name, groups_of(action, model))
+        return declaration.allows_array(name, groups_of(action, algorithm))
     return re.fullmatch(declaration.scalars if kind == "scalar" else declaration.texts, name) is not None
 
 

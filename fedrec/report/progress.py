@@ -19,8 +19,8 @@ _STAGES = {
     "train.collaborative": "collaborative vectors in every market",
     "train.codes": "codes in every market",
     "train.ctr": "click-through models in every market",
-    "train.local": "local-only twins",
-    "train.local_shared": "local-only twins on shared semantics",
+    "train.local": "local baselines",
+    "train.local_shared": "local baselines on shared semantics",
     "evaluate.report": "evaluation",
 }
 
@@ -97,6 +97,9 @@ class ProgressView:
             if self._bar is not None:
                 self._bar.update(self._task, completed=event["offered"], total=event["total"])
                 self._bar.update(self._task, description=f"{self._stage}{self._validation}")
+        elif kind == "refit":
+            self._validation = ""
+            self._begin("round 1", None)
         elif kind == "answered":
             self.answered(event["market"], event["action"])
         elif kind == "stage":
@@ -111,7 +114,7 @@ class ProgressView:
 
 
 class _RoundClock:
-    """How long the rounds that are left will take, judged by those that were."""
+    """How long the rounds that are left will take, going by those that were."""
 
     def __init__(self) -> None:
         self._seconds: list[float] = []
@@ -142,6 +145,10 @@ def describe_event(event: Mapping[str, Any]) -> str:
         return f"shared semantics: {event['pairs']} item pairs, {known}{aligned}"
     if kind == "gram":
         return f"summed counts: {event['pairs']} item pairs over {event['items']} items"
+    if kind == "statistics":
+        return f"summed statistics: {event['pairs']} item pairs over {event['items']} items"
+    if kind == "refit":
+        return f"again from the beginning, with validation users: {event['rounds']} rounds"
     if kind == "resumed":
         return f"going on after round {event['round']}"
     if kind == "round":
@@ -166,7 +173,7 @@ def _describe_round(event: Mapping[str, Any]) -> str:
     text = f"round {event['round']}/{event['total']}  {event['seconds']:.1f} s"
     if event["validation_before"] is not None:
         what = "explained" if event["stage"] == "codebook" else "validation NDCG@10"
-        text += f"  {what} {event['validation_before']:.4f} after round {event['judged']}"
+        text += f"  {what} {event['validation_before']:.4f} after round {event['validated']}"
     if event["drift"] is not None:
         text += f"  cosine {event['drift']:.2f}"
     return text + "".join(f"  [{one['market']} rejected: {one['reason']}]" for one in event["rejected"])

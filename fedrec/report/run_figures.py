@@ -35,6 +35,7 @@ _LOOKS = {  # colour and marker of a method
     "fedease": (TEAL, "D"),
     "local": (BROWN, "s"),
     "local_shared_semantics": (BROWN, "v"),
+    "local_shared_statistics": (BROWN, "^"),
     "pooled": (GREEN, "^"),
     "popularity": (GREY, "x"),
     "itemknn": (GREY, "+"),
@@ -143,14 +144,14 @@ def gain_figure(summary: Summary, metric: str, method: str, other: str) -> Figur
 
 def convergence_figure(rounds: Sequence[Mapping[str, Any]], best: int | None) -> Figure | None:
     """The validation figure of the shared state, round by round."""
-    judged = [record for record in rounds if record["validation_before"] is not None]
-    stages = list(dict.fromkeys(record["stage"] for record in judged))
-    if not judged:
+    validated = [record for record in rounds if record["validation_before"] is not None]
+    stages = list(dict.fromkeys(record["stage"] for record in validated))
+    if not validated:
         return None
     rows: list[list[Cell]] = [
-        # a round judges the state that it began with
-        [one["stage"], one["judged"], one["validation_before"], one["drift"]]
-        for one in judged
+        # a round validates the state that it began with
+        [one["stage"], one["validated"], one["validation_before"], one["drift"]]
+        for one in validated
     ]
     peaks = [max((row for row in rows if row[0] == stage), key=lambda row: float(row[2] or 0)) for stage in stages]
     told = "; ".join(

@@ -101,11 +101,15 @@ def _figures(
     summary: Mapping[str, Any], events: Sequence[Mapping[str, Any]], metric: str, seen: Seen
 ) -> dict[str, Figure | None]:
     rounds, markets = summary["rounds"], list(summary["markets"])
-    judged = {(one["stage"], one["round"]): one["judged"] for one in events if one["event"] == "round"}
+    validated = {
+        (one["stage"], one["round"]): one.get("validated", one.get("judged"))
+        for one in events
+        if one["event"] == "round"
+    }
     best = next((one["best_round"] for one in reversed(events) if one["event"] == "pretrained"), None)
-    told = [{**one, "judged": judged.get((one["stage"], one["round"]), one["round"] - 1)} for one in rounds]
+    told = [{**one, "validated": validated.get((one["stage"], one["round"]), one["round"] - 1)} for one in rounds]
     told += [  # what the last round made is validated after it
-        {"stage": one["stage"], "judged": one["round"], "validation_before": one["validation"], "drift": None}
+        {"stage": one["stage"], "validated": one["round"], "validation_before": one["validation"], "drift": None}
         for one in events
         if one["event"] == "validated" and "stage" in one
     ]
@@ -132,7 +136,7 @@ def _sections(figures: Mapping[str, Figure | None]) -> list[tuple[str, str]]:
         *([("items", "Items")] if items else []),
         ("left", "What left the markets"),
         ("privacy", "Privacy"),
-        ("reproduce", "To do it again"),
+        ("reproduce", "Reproduce"),
     ]
 
 
@@ -157,7 +161,7 @@ def _asked(summary: Mapping[str, Any], recipe: Recipe) -> list[tuple[str, str]]:
         rows.insert(3, ("item semantics", summary["semantics"]))
     if summary["rounds"]:
         federation = recipe.federation
-        how = f"{federation.aggregation} of updates, participation {federation.participation:g}"
+        how = f"aggregator {recipe.aggregator.kind}, participation {federation.participation:g}"
         rows.append(("rounds", f"{len(summary['rounds'])}; {how}"))
     return rows
 
@@ -170,7 +174,9 @@ def _results(summary: Mapping[str, Any], metric: str) -> Table:
     caption = f"{metric.upper()} per market. users: those tested"
     caption += ". gain: federated minus local, with its 95 % interval" if "gain" in header else ""
     caption += (
-        ". −prior: the model without the market's own item-item prior" if any("−" in name for name in header) else ""
+        ". (no prior): the model without the market's own item-item prior"
+        if any("(no prior)" in name for name in header)
+        else ""
     )
     first, *others = ([line[place] for place in order] for line in (header, *rows))
     return Table(first, others, caption)
@@ -238,7 +244,7 @@ def _ledger(run: RunFolder, recipe: Recipe) -> dict[str, Any]:
     if not path.is_file():
         return {"ledger": None, "flags": []}
     with reading(path):
-        lines = collect(read_json_lines(path), recipe.model.kind)
+        lines = collect(read_json_lines(path), recipe.algorithm.kind)
     markets, table = by_action(lines)
     rows = [[action, *(size(found[market]) for market in markets)] for action, found in table]
     caption = "Bytes by question and market, from the egress ledger"

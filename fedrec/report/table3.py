@@ -11,7 +11,7 @@ from importlib import resources
 
 METRICS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
 MARKETS = ("de", "jp", "in", "fr", "ca", "mx", "uk")  # in the order of the published table
-_FLOORS = ("popularity", "item-kNN", "EASE")
+_BASELINES = ("popularity", "item-kNN", "EASE")
 Row = dict[str, str]
 
 
@@ -31,10 +31,10 @@ def measured(rows: Sequence[Row], metric: str) -> dict[tuple[str, str], list[flo
 
 
 def ordered_models(rows: Sequence[Row]) -> list[str]:
-    """Floors first, then the models of the published table in its order, then what is ours, as the rows come."""
+    """Baselines first, then the models of the published table in its order, then what is ours, as the rows come."""
     found = list(dict.fromkeys(row["model"] for row in rows))
     theirs = list(dict.fromkeys(model for model, _ in published("ndcg@10")))
-    first: list[str] = [model for model in found if printed_as(model) in _FLOORS]
+    first: list[str] = [model for model in found if printed_as(model) in _BASELINES]
     for name in theirs:
         first += sorted(model for model in found if printed_as(model.partition(",")[0]) == name)  # ablations too
     return [*first, *(model for model in found if model not in first)]

@@ -25,6 +25,7 @@ METHODS = (
     "shared",
     "local_shared_semantics_without_prior",
     "local_shared_semantics",
+    "local_shared_statistics",
     "federated_without_prior",
     "federated",
     "pooled_without_prior",
@@ -150,7 +151,7 @@ def _difference(interval: Mapping[str, float] | None) -> str:
 
 
 def _short(method: str) -> str:
-    return method.replace("_shared_semantics", "+semantics").replace("_without_prior", "−prior")
+    return method.replace("_shared_semantics", "+semantics").replace("_without_prior", " (no prior)")
 
 
 def _figure(value: float | None) -> str:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fedrec.components.registry import components, nearest
+from fedrec.components.tracker import Tracker
 from fedrec.errors import UserError
 from fedrec.files import read_json, read_json_lines, write_json
 from fedrec.report.following import Event
@@ -18,11 +20,11 @@ Log = Callable[[Measures, int], object]  # figures by name, and the step
 _IDENTITIES = "trackers.json"  # in the run folder: by tracker, so that a run that goes on is the same run there
 
 
-class Tracker:
-    """A listener that turns events into figures; :meth:`_open` connects it to one of the trackers."""
+class FigureTracker(Tracker):
+    """Turns events into figures; :meth:`_open` connects it to one of the trackers."""
 
     def __init__(self, run: Path, recipe: Mapping[str, Any]) -> None:
-        self._run = run
+        super().__init__(run, recipe)
         self._recipe = {name: str(value) for name, value in recipe.items()}
         self._log: Log = lambda _measures, _step: None
         self._step = 0
@@ -30,7 +32,7 @@ class Tracker:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Connected, and disconnected whatever happens. A run that goes on counts its rounds on."""
-        self._step = sum(one["event"] == "round" for one in read_json_lines(self._run / "events.jsonl"))
+        self._step = sum(one["event"] == "round" for one in read_json_lines(self.run / "events.jsonl"))
         with self._open() as self._log:
             yield
 
@@ -42,24 +44,21 @@ class Tracker:
             figures = {f"{event['stage']}/{name}": event[name] for name in names if event.get(name) is not None}
             self._log({**figures, f"{event['stage']}/rejected": len(event["rejected"])}, self._step)
         elif event["event"] == "finished":
-            self._log(figures_on_test(read_json(self._run / "summary.json")), self._step)
-
-    def answered(self, market: str, action: str) -> None:
-        """Is no figure."""
+            self._log(figures_on_test(read_json(self.run / "summary.json")), self._step)
 
     def _open(self) -> Any:
         raise NotImplementedError
 
     def _identities(self) -> dict[str, str]:
         """The trackers' own names of this run, as far as earlier starts have them."""
-        file = self._run / _IDENTITIES
+        file = self.run / _IDENTITIES
         return read_json(file) if file.is_file() else {}
 
     def _identity(self) -> str | None:
         return self._identities().get(type(self).__name__)
 
     def _keep_identity(self, name: str) -> None:
-        write_json(self._run / _IDENTITIES, {**self._identities(), type(self).__name__: name})
+        write_json(self.run / _IDENTITIES, {**self._identities(), type(self).__name__: name})
 
 
 def figures_on_test(summary: Mapping[str, Any]) -> dict[str, float]:
@@ -73,14 +72,16 @@ def figures_on_test(summary: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-class TensorBoard(Tracker):
+class TensorBoard(FigureTracker):
     """Scalars below ``RUN/tensorboard``."""
+
+    package = "tensorboard"
 
     @contextmanager
     def _open(self) -> Iterator[Log]:
         from torch.utils.tensorboard import SummaryWriter
 
-        with SummaryWriter(str(self._run / "tensorboard")) as writer:
+        with SummaryWriter(str(self.run / "tensorboard")) as writer:
             lines = "\n".join(f"    {name}: {value}" for name, value in self._recipe.items())
             writer.add_text("recipe", lines)
 
@@ -91,8 +92,10 @@ class TensorBoard(Tracker):
             yield log
 
 
-class MlFlow(Tracker):
+class MlFlow(FigureTracker):
     """A run named as the folder, in the experiment ``fedrec``."""
+
+    package = "mlflow"
 
     @contextmanager
     def _open(self) -> Iterator[Log]:
@@ -100,7 +103,7 @@ class MlFlow(Tracker):
 
         mlflow.set_experiment("fedrec")
         known = self._take_up(mlflow)
-        with known or mlflow.start_run(run_name=self._run.resolve().name) as started:
+        with known or mlflow.start_run(run_name=self.run.resolve().name) as started:
             if known is None:  # MLflow refuses other values later, and a recipe's `auto` is resolved then
                 self._keep_identity(started.info.run_id)
                 mlflow.log_params(self._recipe)
@@ -115,8 +118,10 @@ class MlFlow(Tracker):
             return None
 
 
-class Wandb(Tracker):
+class Wandb(FigureTracker):
     """A run named as the folder, in the project ``fedrec``."""
+
+    package = "wandb"
 
     @contextmanager
     def _open(self) -> Iterator[Log]:
@@ -124,9 +129,9 @@ class Wandb(Tracker):
 
         started = wandb.init(
             project="fedrec",
-            name=self._run.resolve().name,
+            name=self.run.resolve().name,
             config=self._recipe,
-            dir=str(self._run),
+            dir=str(self.run),
             id=self._identity(),
             resume="allow",
         )
@@ -137,19 +142,16 @@ class Wandb(Tracker):
             started.finish()
 
 
-TRACKERS: dict[str, type[Tracker]] = {"tensorboard": TensorBoard, "mlflow": MlFlow, "wandb": Wandb}
-_PACKAGES = {"tensorboard": "tensorboard", "mlflow": "mlflow", "wandb": "wandb"}
-
-
 def make_trackers(names: str | None, run: Path, recipe: Mapping[str, Any]) -> list[Tracker]:
     """Those of a comma-separated list; raises :class:`UserError` for one that is unknown or not installed."""
     from importlib.util import find_spec
 
-    found = []
+    found, known = [], components("tracker")
     for name in (names or "").split(",") if names else []:
-        if name not in TRACKERS:
-            raise UserError(f"--track {name!r}: unknown; known: {', '.join(TRACKERS)}")
-        if find_spec(_PACKAGES[name]) is None:
+        if name not in known:
+            raise UserError(f"--track {name!r}: unknown{nearest(name, list(known))}")
+        tracker: type[Tracker] = known[name].load()
+        if tracker.package is not None and find_spec(tracker.package) is None:
             raise UserError(f"--track {name}: not installed; `pip install fedrec[{name}]`")
-        found.append(TRACKERS[name](run, recipe))
+        found.append(tracker(run, recipe))
     return found

@@ -16,7 +16,7 @@ from fedrec.report.figures import BLUE, BROWN, GREY, ORANGE, QUIET, RED, Cell, F
 from fedrec.report.html import page
 
 MEAN = "mean"
-_FLOORS = {"local": BROWN, "ease": ORANGE, "popularity": GREY}
+_BASELINES = {"local": BROWN, "ease": ORANGE, "popularity": GREY}
 _FEDERATED = {"federated": "-", "federated_without_prior": "--", "fedease": "-."}
 Rows = Sequence[Mapping[str, Any]]
 
@@ -62,7 +62,7 @@ def value(rows: Rows, column: str, epsilon: float, market: str = MEAN) -> float 
     return fmean(found) if found else None
 
 
-def floor(rows: Rows, method: str, market: str = MEAN) -> float | None:
+def baseline(rows: Rows, method: str, market: str = MEAN) -> float | None:
     """A method that epsilon does not touch."""
     return value(rows, method, epsilons(rows)[0], market)
 
@@ -104,14 +104,14 @@ def sentences(rows: Rows) -> list[str]:
                 f"Cost in {market}, the {size} market ({users} users): {first:.4f} at {words(weakest)}, {last:.4f} at "
                 f"{words(strongest)} ({last / first - 1:+.1%})."
             )
-    for name in _FLOORS:
+    for name in _BASELINES:
         reached = [
             f"{market} ({words(met)})"
             for market in named
-            if (bar := floor(rows, name, market)) is not None
+            if (bar := baseline(rows, name, market)) is not None
             and (met := _first_below(rows, method, market, bar)) is not None
         ]
-        if floor(rows, name) is not None:
+        if baseline(rows, name) is not None:
             beaten = (
                 f"no better than {name} from there on: {', '.join(reached)}" if reached else f"above {name} everywhere"
             )
@@ -131,7 +131,7 @@ def _first_below(rows: Rows, method: str, market: str, bar: float) -> float | No
 def table(rows: Rows) -> tuple[list[str], list[list[str]]]:
     """Means over markets and seeds, one line an epsilon."""
     columns = {
-        **{name: name.replace("_", " ") for name in (*_FEDERATED, *_FLOORS)},
+        **{name: name.replace("_", " ") for name in (*_FEDERATED, *_BASELINES)},
         "user_membership_auc": "membership of a user, AUC",
         "user_membership_tpr": "at 1% false alarms",
         "interaction_membership_auc": "membership of an interaction, AUC",
@@ -155,7 +155,7 @@ def tradeoff_figure(rows: Rows) -> Figure:
     """Accuracy above, attack AUC below, a column a market and one for the mean."""
     panels = [MEAN, *markets(rows)]
     metric = rows[0]["metric"].upper()
-    curves = [*_FEDERATED, *_FLOORS, "user_membership_auc", "interaction_membership_auc"]
+    curves = [*_FEDERATED, *_BASELINES, "user_membership_auc", "interaction_membership_auc"]
 
     def draw(canvas: Canvas) -> None:
         grid = canvas.subplots(2, len(panels), squeeze=False)
@@ -163,8 +163,8 @@ def tradeoff_figure(rows: Rows) -> Figure:
             top, bottom = grid[0][column], grid[1][column]
             for name, line in _FEDERATED.items():
                 _curve(top, rows, name, market, BLUE, line)
-            for name, colour in _FLOORS.items():
-                bar = floor(rows, name, market)
+            for name, colour in _BASELINES.items():
+                bar = baseline(rows, name, market)
                 if bar is not None:
                     top.axhline(bar, color=colour, linewidth=0.8, label=name)
             _curve(bottom, rows, "user_membership_auc", market, RED, "-", "a user")
@@ -186,7 +186,7 @@ def tradeoff_figure(rows: Rows) -> Figure:
         draw,
         height=4.2,
         width=2.0 * len(panels) + 1,
-        note="Bars reach from the lowest to the highest seed. Floors are measured once: no noise touches them.",
+        note="Bars reach from the lowest to the highest seed. Baselines are measured once: no noise touches them.",
     )
 
 

@@ -3,16 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
+from fedrec.components.registry import components
 from fedrec.recipe import HEADLINES
 from fedrec.report.tables import common_means
 
-FLOORS = ("popularity", "itemknn", "ease")
+BASELINES = ("popularity", "itemknn", "ease")
 _LOWER_IS_BETTER = frozenset({"logloss", "ece"})
 _METHOD_WORDS = {
     "itemknn": "item-kNN",
     "ease": "EASE",
     "fedease": "federated EASE",
     "local_shared_semantics": "local on shared semantics",
+    "local_shared_statistics": "local on summed statistics",
     "nocodes": "no codes",
     "randomcodes": "random codes",
     "shared": "the shared model under noise",
@@ -21,8 +23,11 @@ Summary = Mapping[str, Any]
 
 
 def headline_metric(summary: Summary) -> str:
-    """The metric that a run is first judged by."""
-    return "auc" if summary["protocol"] == "ctr" else "ndcg@10"
+    """The metric that a run is first evaluated by: NDCG@10, where the recipe has it."""
+    if summary["protocol"] == "ctr":
+        return "auc"
+    names = [name for metrics in summary["mean"].values() for name in metrics]
+    return "ndcg@10" if "ndcg@10" in names or not names else names[0]
 
 
 def headline_method(summary: Summary, metric: str) -> str | None:
@@ -32,7 +37,8 @@ def headline_method(summary: Summary, metric: str) -> str | None:
 
 def lower_is_better(metric: str) -> bool:
     """Whether the metric is a loss or an error."""
-    return metric in _LOWER_IS_BETTER
+    known = components("metric").get(metric.partition("@")[0])
+    return metric in _LOWER_IS_BETTER or (known is not None and not known.load().higher_is_better)
 
 
 def better(metric: str, left: float, right: float) -> bool:
@@ -71,11 +77,11 @@ def answer(summary: Summary, metric: str) -> str:
     if method == "federated" and "local" in figures:
         alone = figures["local"]
         against.append(f"{alone:.4f} by the same model in one market alone ({_change(value, alone)})")
-    floors = {floor: figures[floor] for floor in FLOORS if floor in figures}
-    if floors:
-        floor = best(floors, metric)
+    there = {name: figures[name] for name in BASELINES if name in figures}
+    if there:
+        first = best(there, metric)
         against.append(
-            f"{floors[floor]:.4f} by the best floor, {method_words(floor)} ({_change(value, floors[floor])})"
+            f"{there[first]:.4f} by the best baseline, {method_words(first)} ({_change(value, there[first])})"
         )
     sentence = f"Over {count} markets, {method_words(method)} reaches a mean {name} of {value:.4f}"
     sentence += f", against {' and '.join(against)}." if against else "."

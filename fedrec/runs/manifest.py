@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from fedrec.components.chosen import KIND
 from fedrec.components.plugins import read_plugin
 from fedrec.errors import UserError
 from fedrec.recipe import Recipe, plugins_of
@@ -90,7 +91,7 @@ def refuse_changed(path: Path, recipe: Recipe, evaluated: Recipe) -> None:
 def changes(was: Any, now: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
     """The keys of two nested mappings that differ, dots between, with what stands in each."""
     if isinstance(was, Mapping) and isinstance(now, Mapping):
-        for key in sorted({*was, *now}):
+        for key in sorted({*was, *now}, key=lambda name: (name != KIND, name)):  # which component, before its keys
             yield from changes(was.get(key), now.get(key), f"{path}.{key}" if path else key)
     elif was != now:
         yield path, was, now

@@ -2,14 +2,14 @@
 
 ``model.safetensors`` (shared parameters by name), ``model.json`` (recipe, semantics, shapes, hashes) and, where item
 vectors were made from the markets' counts, ``items.safetensors`` and ``items.json`` (vectors and the public keys they
-belong to). Nothing of a single market is in it.
+belong to), or of a ranker ``statistics.safetensors`` and ``statistics.json`` (summed counts and their keys). All of it
+is made of all markets; but of what one market alone sells, a sum is its own.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,14 @@ from safetensors.numpy import save as save_arrays
 from fedrec.arrays import read_arrays
 from fedrec.errors import UserError
 from fedrec.exchange.payload import Array
+from fedrec.exchange.statistics import Statistics, read_statistics
 from fedrec.files import reading, write_atomic, write_json
 from fedrec.recipe import Recipe, parse_recipe
+from fedrec.version import VERSION
 
 SCHEMA = 1
 _PARAMETERS, _VECTORS, _KEYS = "model.safetensors", "items.safetensors", "items.json"
+_COUNTS, _COUNTED = "statistics.safetensors", "statistics.json"
 _DESCRIPTION = "model.json"
 
 
@@ -48,6 +51,21 @@ class SharedItems:
 
 
 @dataclass(frozen=True)
+class SharedStatistics:
+    """Counts of the federation over public keys."""
+
+    keys: list[str]
+    statistics: Statistics
+
+    def of(self, keys: list[str]) -> Statistics:
+        """Those among ``keys``, numbered in their order; nothing of what the federation does not know."""
+        position = {key: row for row, key in enumerate(self.keys)}
+        known = np.array([row for row, key in enumerate(keys) if key in position], np.int64)
+        theirs = np.array([position[keys[row]] for row in known], np.int64)
+        return self.statistics.restricted(theirs).placed(known, len(keys))
+
+
+@dataclass(frozen=True)
 class SharedModel:
     """What a finished federation shares."""
 
@@ -55,6 +73,7 @@ class SharedModel:
     parameters: dict[str, Array]
     best_round: int
     items: SharedItems | None
+    statistics: SharedStatistics | None = None
 
 
 def write_items(folder: Path, items: SharedItems) -> None:
@@ -63,13 +82,20 @@ def write_items(folder: Path, items: SharedItems) -> None:
     write_atomic(folder / _KEYS, json.dumps(items.keys).encode())
 
 
+def write_statistics(folder: Path, shared: SharedStatistics) -> None:
+    """Write the summed statistics of a federation."""
+    arrays = {name: np.ascontiguousarray(array) for name, array in shared.statistics.arrays().items()}
+    write_atomic(folder / _COUNTS, save_arrays(arrays))
+    write_atomic(folder / _COUNTED, json.dumps(shared.keys).encode())
+
+
 def write_shared_model(folder: Path, recipe: Recipe, parameters: Mapping[str, Array], best_round: int) -> None:
     """Write the shared parameters, then the description with the hashes of everything beside it."""
     data = save_arrays({name: np.asarray(array, order="C") for name, array in parameters.items()})
     write_atomic(folder / _PARAMETERS, data)
     description: dict[str, Any] = {
         "schema": SCHEMA,
-        "fedrec": version("fedrec"),
+        "fedrec": VERSION,
         "best_round": best_round,
         "parameters": {name: list(array.shape) for name, array in sorted(parameters.items())},
         "sha256": {name: _hash(folder / name) for name in _present(folder)},
@@ -114,7 +140,8 @@ def read_shared_model(folder: Path) -> SharedModel:
         if shapes != description["parameters"]:
             raise UserError(f"{folder / _PARAMETERS}: other parameters than model.json says; copy the folder again")
         items = read_items(folder) if _KEYS in names else None
-        return SharedModel(recipe, parameters, int(description["best_round"]), items)
+        statistics = _read_statistics(folder) if _COUNTED in names else None
+        return SharedModel(recipe, parameters, int(description["best_round"]), items, statistics)
     except (OSError, LookupError, TypeError, AttributeError, ValueError, RecursionError, SafetensorError) as error:
         raise UserError(f"{path}: not readable ({error!r:.100}); copy the folder again") from None
 
@@ -129,9 +156,17 @@ def read_items(folder: Path) -> SharedItems:
     return SharedItems(keys, vectors)
 
 
+def _read_statistics(folder: Path) -> SharedStatistics:
+    keys = json.loads((folder / _COUNTED).read_text(encoding="utf-8"))
+    if not all(isinstance(key, str) for key in keys):
+        raise ValueError("keys that are no texts")
+    return SharedStatistics(keys, read_statistics(read_arrays(folder / _COUNTS), len(keys), 1))
+
+
 def _present(folder: Path) -> list[str]:
     """The files of an export that lie there."""
-    return [name for name in (_PARAMETERS, _VECTORS, _KEYS) if (folder / name).is_file()]
+    every = (_PARAMETERS, _VECTORS, _KEYS, _COUNTS, _COUNTED)
+    return [name for name in every if (folder / name).is_file()]
 
 
 def _hash(path: Path) -> str:

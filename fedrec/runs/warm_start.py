@@ -6,6 +6,8 @@ A copy of the earlier model lies in the run's folder, so that the run can be tak
 import shutil
 from pathlib import Path
 
+from fedrec.components.algorithm import Step, algorithm_of, goes_with
+from fedrec.components.capability import Capability
 from fedrec.errors import UserError
 from fedrec.recipe import Recipe
 from fedrec.runs.folder import RunFolder
@@ -40,10 +42,17 @@ def why_not_warm(model: SharedModel, recipe: Recipe) -> str | None:
     Under masks a market computes the model of round one itself, so that nobody can hand it one made to spy on it.
     A private run may begin with a private one alone: its epsilon would speak of half of what its model has seen.
     """
-    if recipe.uses_codes or model.recipe.uses_codes:
-        return "codes are learned anew in every run; model.items=semantics can be begun with"
-    if recipe.model.kind == "acmr" or model.recipe.model.kind == "acmr":
-        return "an ACMR knows the items of its own federation alone; model.kind=fecosr can be begun with"
+    for kind in (recipe.algorithm.kind, model.recipe.algorithm.kind):
+        if not goes_with(kind, Capability.OTHER_MARKETS):
+            return (
+                f"the model of algorithm.kind {kind!r} knows the items of its own federation alone; one that goes with "
+                "other markets, such as fecosr, can be begun with (`fedrec components algorithm`)"
+            )
+    if Step.REFIT in algorithm_of(recipe).plan():
+        return (
+            f"algorithm.kind {recipe.algorithm.kind!r} ends with rounds on validation users, by whom nothing could be "
+            "chosen any more; begin anew, which takes minutes"
+        )
     if "federated" not in recipe.evaluation.methods:
         return "evaluation.methods has no federated; nothing else begins with a shared model"
     if recipe.masks.enabled:
@@ -55,7 +64,7 @@ def why_not_warm(model: SharedModel, recipe: Recipe) -> str | None:
             )
     if recipe.seed != model.recipe.seed:
         return f"seed is {recipe.seed}, it was trained with {model.recipe.seed}; use the same"
-    for section in ("model", "semantics"):
+    for section in ("algorithm", "model", "encoder", "semantics"):
         old, new = (getattr(one, section).model_dump(mode="json") for one in (model.recipe, recipe))
         for key, was, now in changes(old, new, section):
             if now != _AUTO:

@@ -1,12 +1,15 @@
 """What every kind of item semantics offers."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from scipy import sparse
 
+from fedrec.components.section import ComponentSettings
 from fedrec.seeds import numpy_generator
 
 _ZERO = 1e-9
@@ -20,6 +23,10 @@ class ItemEvidence:
     texts: list[str]  # [I] title, brand and category in one line; empty where unknown
     histories: sparse.csr_matrix  # [U, I] train interactions
 
+    def without_users(self) -> "ItemEvidence":
+        """The same of a market that nobody has been in."""
+        return replace(self, histories=sparse.csr_matrix((0, self.histories.shape[1])))
+
 
 @dataclass(frozen=True)
 class ItemVectors:
@@ -29,18 +36,43 @@ class ItemVectors:
     known: NDArray[np.bool_]  # [I]; False where the vector is only the key's own direction
 
 
+class SemanticsSettings(ComponentSettings):
+    """Base of a semantics' settings."""
+
+    dimension: int = Field(default=128, ge=2, le=4096)
+
+
+class HouseSettings(SemanticsSettings):
+    """Of the kinds that come with fedrec, one of which ``auto`` becomes."""
+
+    kind: str = "auto"
+    model: str | None = Field(
+        default=None, max_length=500, description="text encoder: a folder or a hub's name; null: the default"
+    )
+    min_count: int = Field(default=2, ge=2, description="pairs of fewer users never leave; 1 would send single users")
+
+
 class Semantics(ABC):
-    """Gives items vectors of ``dimension`` numbers.
+    """Gives items vectors of ``dimension`` numbers; made as ``SemanticsClass.of(settings, seed)``.
 
     ``exchanges`` says whether markets send each other a statistic over shared item keys for it; where they do not,
-    ``alone`` already means the same in every market.
+    ``alone`` already means the same in every market. Under privacy it is then handed no histories.
     """
 
-    exchanges: bool
+    Settings: ClassVar[type[SemanticsSettings]]
+    exchanges: ClassVar[bool] = False
+    settings: Any
 
     def __init__(self, dimension: int, seed: int) -> None:
         self.dimension = dimension
         self.seed = seed
+
+    @classmethod
+    def of(cls, settings: Any, seed: int) -> Self:
+        """As a recipe wants it."""
+        made = cls(settings.dimension, seed)
+        made.settings = settings
+        return made
 
     @abstractmethod
     def alone(self, evidence: ItemEvidence) -> NDArray[np.float32]:

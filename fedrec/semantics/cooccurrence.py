@@ -5,6 +5,8 @@ A market counts, over its train items only, how many users have both items of a 
 vocabulary and factorises the positive pointwise mutual information (Levy & Goldberg, NeurIPS 2014).
 """
 
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -12,20 +14,26 @@ from scipy.sparse.linalg import eigsh
 
 from fedrec.exchange.pairs import PairCounts, count_pairs
 from fedrec.seeds import numpy_generator
-from fedrec.semantics.base import ItemEvidence, Semantics
+from fedrec.semantics.base import HouseSettings, ItemEvidence, Semantics
 
-_LEAST_EIGENVALUE = 1e-6  # of the largest; below it an eigenvector is round-off
+_MIN_EIGENVALUE = 1e-6  # of the largest; below it an eigenvector is round-off
 _DENSE_SIZE = 500  # up to here the dense solver is as fast, and exact
 
 
 class CooccurrenceSemantics(Semantics):
     """Factors of the (summed) pair counts."""
 
+    Settings = HouseSettings
     exchanges = True
 
     def __init__(self, dimension: int, seed: int, min_count: int) -> None:
         super().__init__(dimension, seed)
         self.min_count = min_count
+
+    @classmethod
+    def of(cls, settings: HouseSettings, seed: int) -> Self:
+        """Of its dimension and least count."""
+        return cls(settings.dimension, seed, settings.min_count)
 
     def statistic(self, evidence: ItemEvidence) -> PairCounts:
         """What leaves the market: its pair counts, rare pairs dropped."""
@@ -45,7 +53,7 @@ class CooccurrenceSemantics(Semantics):
                 start = generator.standard_normal(counts.size)
                 values, basis = eigsh(matrix, k=rank, which="LA", v0=start, rng=generator)
             values, basis = values[::-1][:rank], basis[:, ::-1][:, :rank]  # largest first
-            values = np.where(values > _LEAST_EIGENVALUE * values[0], values, 0.0)
+            values = np.where(values > _MIN_EIGENVALUE * values[0], values, 0.0)
             # An eigenvector's sign is arbitrary: make its largest entry positive.
             basis *= np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(rank)])
             result[:, :rank] = basis * np.sqrt(values)

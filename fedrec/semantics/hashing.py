@@ -11,7 +11,7 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.random_projection import SparseRandomProjection
 
 from fedrec.seeds import derive_seed
-from fedrec.semantics.base import ItemEvidence, Semantics
+from fedrec.semantics.base import HouseSettings, ItemEvidence, Semantics
 
 _FEATURES = 2**16
 _DENSITY = 1 / 3  # the default, 1 / sqrt(features), would leave short texts without a single entry
@@ -20,7 +20,7 @@ _DENSITY = 1 / 3  # the default, 1 / sqrt(features), would leave short texts wit
 class HashingSemantics(Semantics):
     """Words and word pairs for meaning, character 3- to 5-grams for spelling variants and compounds."""
 
-    exchanges = False
+    Settings = HouseSettings
 
     def alone(self, evidence: ItemEvidence) -> NDArray[np.float32]:
         """Raw vectors [I, dimension] of the items' texts."""

@@ -11,6 +11,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from safetensors.numpy import save as save_arrays
 from fedrec.errors import UserError
 from fedrec.files import write_atomic
 from fedrec.seeds import numpy_generator
-from fedrec.semantics.base import ItemEvidence, Semantics
+from fedrec.semantics.base import HouseSettings, ItemEvidence, Semantics
 
 CACHE_VARIABLE = "FEDREC_CACHE"
 
@@ -31,13 +32,18 @@ class TextSemantics(Semantics):
     The projection is a seeded random orthonormal basis, the same in every market.
     """
 
-    exchanges = False
+    Settings = HouseSettings
     package: str
     default_model: str
 
     def __init__(self, dimension: int, seed: int, model: str | None) -> None:
         super().__init__(dimension, seed)
         self.model = model or self.default_model
+
+    @classmethod
+    def of(cls, settings: HouseSettings, seed: int) -> Self:
+        """Of its dimension and model."""
+        return cls(settings.dimension, seed, settings.model)
 
     def alone(self, evidence: ItemEvidence) -> NDArray[np.float32]:
         """Raw vectors [I, dimension] of the items' texts; an item without text has no evidence."""

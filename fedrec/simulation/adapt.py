@@ -7,6 +7,8 @@ its items that the federation knows, and fine-tunes them for itself. Nothing goe
 from collections.abc import Sequence
 from pathlib import Path
 
+from fedrec.components.algorithm import goes_with
+from fedrec.components.capability import Capability
 from fedrec.errors import UserError
 from fedrec.recipe import Recipe, override_recipe
 from fedrec.runs.shared import SharedModel, read_shared_model, shared_folder
@@ -22,17 +24,24 @@ def prepare_adaptation(source: Path, data: Path, out: Path, overrides: Sequence[
     """
     folder = shared_folder(source)
     model = read_shared_model(folder)
-    if model.recipe.uses_codes:
+    kind = model.recipe.algorithm.kind
+    if not goes_with(kind, Capability.OTHER_MARKETS):
         raise UserError(
-            f"{source}: its items are known by codes, which a market gets by taking part in the codebook's rounds; "
-            "adapt needs a run with model.items=semantics"
+            f"{source}: the model of algorithm.kind {kind!r} knows the items of its own federation alone; adapt needs "
+            "one that goes with other markets, such as fecosr (`fedrec components algorithm`)"
         )
-    if model.recipe.model.kind == "acmr":
-        raise UserError(f"{source}: an ACMR knows the items of its own federation alone; adapt needs model.kind=fecosr")
     recipe = adaptation_recipe(model, overrides)
-    for key in ("seed", "model", "semantics", "loss"):  # the seed decides projections of texts and unknown items
+    made_with = ("seed", "algorithm", "model", "encoder", "semantics", "loss")
+    for key in made_with:  # the seed decides projections of texts and unknown items
         if getattr(recipe, key) != getattr(model.recipe, key):
             raise UserError(f"--set {key}: the shared model of {source} was made with other values; leave them")
+    if model.statistics is not None:  # counted on the train rows of the federation's own protocol
+        for key in ("protocol", "cut_date", "holdout", "ties"):
+            old, new = (getattr(one.evaluation, key) for one in (model.recipe, recipe))
+            if old != new:
+                raise UserError(
+                    f"--set evaluation.{key}: the statistics of {source} were counted under {old}; leave it"
+                )
     return prepare_simulation(recipe, data, out, folder)
 
 

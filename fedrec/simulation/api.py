@@ -12,6 +12,7 @@ from fedrec.errors import UserError
 from fedrec.files import read_json_lines
 from fedrec.recipe import Recipe, load_recipe, override_recipe
 from fedrec.runs.folder import RunFolder, dated
+from fedrec.simulation.quick import quickened, tiny_markets
 from fedrec.simulation.recommend import Recommender
 from fedrec.simulation.run import prepare_simulation
 from fedrec.simulation.run_page import write_page
@@ -91,12 +92,14 @@ def run(
     out: Path | str | None = None,
     overrides: Mapping[str, Any] | Sequence[str] = (),
     warm_start: Path | str | None = None,
+    quick: bool = False,
 ) -> Run:
     """Simulate a recipe on this machine, to the end.
 
     ``recipe``: a shipped one's name, a YAML file, or a :class:`Recipe`. Without ``data``, five synthetic markets.
     Without ``out``, a new folder below ``runs/``. ``overrides``: ``{"loss.lam": 0}``, or as on the command line
     ``["loss.lam=0"]``. ``warm_start``: a finished run whose shared model this one begins with.
+    ``quick``: two rounds of a small model, without ``data`` on three tiny markets, to see that something runs at all.
 
     Raises :class:`UserError` for what a user can get wrong, :class:`RunError` where the run fails.
     """
@@ -105,12 +108,15 @@ def run(
         if isinstance(overrides, Mapping)
         else list(overrides)
     )
+    changes = quickened(changes) if quick else changes
     resolved = override_recipe(recipe, {}, changes) if isinstance(recipe, Recipe) else load_recipe(str(recipe), changes)
     if resolved.engine.kind == "deploy":
         raise UserError("engine.kind deploy: markets on their own hosts are led by `fedrec run --engine deploy`")
     folder = Path(out) if out is not None else dated(f"{resolved.name}-{resolved.seed}")
     begin = None if warm_start is None else Path(warm_start)
-    simulation = prepare_simulation(resolved, None if data is None else Path(data), folder, warm_start=begin)
+    tiny = tiny_markets(resolved.seed) if quick else None
+    source = None if data is None else Path(data)
+    simulation = prepare_simulation(resolved, source, folder, warm_start=begin, synthetic=tiny)
     simulation.start()
     write_page(folder)
     return Run(folder)

@@ -4,23 +4,29 @@ Some users of every market are left out by chance before training. Whether an at
 took part is measured by people whose attendance a coin decided, so that nothing but what left can tell them apart.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fedrec.attacks import mechanism
 from fedrec.attacks.scores import epsilon_at_least, largest_provable, separation
+from fedrec.components.algorithm import goes_with
+from fedrec.components.attack import Attack, Finding
+from fedrec.components.capability import Capability
+from fedrec.components.house import HOUSE
+from fedrec.components.registry import find
 from fedrec.errors import RunError, UserError
 from fedrec.files import write_json
 from fedrec.privacy.noise import SECRET_BYTES, SecretNoise
 from fedrec.privacy.plan import plan_market
+from fedrec.progress import Progress, no_progress
 from fedrec.recipe import Recipe
 from fedrec.seeds import numpy_generator
-from fedrec.simulation.market_attacks import Finding, MarketAttacks, TooFewError
+from fedrec.simulation.attacks.controls import controls
+from fedrec.simulation.attacks.view import MarketView, TooFewError
 from fedrec.simulation.replay import Replay, replayed
 from fedrec.simulation.run import FinishedRun, open_finished
-from fedrec.tell import Tell, silent
 from fedrec.threads import single_threaded
 from fedrec.training.prepared import PreparedMarket
 
@@ -29,16 +35,31 @@ _CANARIES = 1000
 _KINDS = {True: "the same users, with nothing to compare it by", False: "a run of its own, without those left out"}
 
 
-def audit(path: Path, left_out: float = LEFT_OUT, tell: Tell = silent) -> dict[str, Any]:
-    """Attack a finished run as every observer; writes and returns ``audit.json`` of its folder."""
+def audit(
+    path: Path, left_out: float = LEFT_OUT, progress: Progress = no_progress, attacks: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Attack a finished run as every observer; writes and returns ``audit.json`` of its folder.
+
+    ``attacks``: names of those that are made; default: all that come with fedrec.
+    """
+    chosen: list[Attack] = [find("attack", name)() for name in (HOUSE["attack"] if attacks is None else attacks)]
     if not 0 < left_out < 1:
         raise UserError(f"--left-out {left_out:g}: a share of the users between 0 and 1")
     finished = open_finished(path)
     recipe = finished.recipe
     if not (recipe.releases_pairs or "federated" in recipe.evaluation.methods):
         raise UserError(f"{path}: none of its methods sends anything; audit a run of federated or fedease")
-    if recipe.model.kind == "acmr":
-        raise UserError(f"{path}: the attacks are written for model.kind fecosr; audit a run of that kind")
+    trained = "federated" in recipe.evaluation.methods
+    if trained and not goes_with(recipe.algorithm.kind, Capability.AUDIT):
+        raise UserError(
+            f"{path}: no attack reads the model of algorithm.kind {recipe.algorithm.kind!r}; "
+            "`fedrec components algorithm` says which go with audit"
+        )
+    if trained and recipe.task == "sequential" and find("encoder", recipe.encoder.kind).bidirectional:
+        raise UserError(
+            f"{path}: the attacks ask for the next item at every place, and encoder.kind "
+            f"{recipe.encoder.kind!r} looks both ways; audit a run of another encoder"
+        )
     if finished.run.read_manifest()["start_from"]:
         raise UserError(f"{path}: adapts a model that others trained, and sends nothing; audit the run that trained it")
     if finished.run.warm_start.is_dir():
@@ -47,18 +68,19 @@ def audit(path: Path, left_out: float = LEFT_OUT, tell: Tell = silent) -> dict[s
         )
     if recipe.federation.faults.dropout or recipe.federation.faults.late:
         raise UserError(f"{path}: federation.faults cannot be replayed; audit a run without simulated faults")
-    tell("replaying the run")
+    progress("replaying the run")
     with single_threaded(), replayed(finished, left_out) as replay:
         if replay.identical is False:
             raise RunError(f"{path}: its replay differs; use the version, device and folder name that made it")
         findings: list[Finding] = []
         skipped: dict[str, str] = {}
-        for market in _markets(finished, replay, tell):
+        for market in _markets(finished, replay, progress):
             try:
-                findings += list(market.findings())
+                made = [attack for attack in chosen if attack.needs <= market.observed]
+                findings += [*(one for attack in made for one in attack.findings(market)), *controls(market)]
             except TooFewError as error:
                 skipped[market.name] = str(error)
-        tell("auditing the noise")
+        progress("auditing the noise")
         result = {
             "users_left_out": 1 - replay.recipe.data.user_share,
             "replay": "identical to the run" if replay.identical else _KINDS[finished.recipe.data.user_share < 1],
@@ -71,12 +93,12 @@ def audit(path: Path, left_out: float = LEFT_OUT, tell: Tell = silent) -> dict[s
     return result
 
 
-def _markets(finished: FinishedRun, replay: Replay, tell: Tell) -> Iterator[MarketAttacks]:
+def _markets(finished: FinishedRun, replay: Replay, progress: Progress) -> Iterator[MarketView]:
     smallest = min(finished.stores, key=lambda store: (store.users, store.name)).name
     everyone = {store.name: _everyone(replay, store.name) for store in finished.stores}
     for name in sorted(everyone):
-        tell(f"attacking {name}")
-        yield MarketAttacks(replay, name, everyone, overfit=name == smallest)
+        progress(f"attacking {name}")
+        yield MarketView(replay, name, everyone, smallest=name == smallest)
 
 
 def _everyone(replay: Replay, name: str) -> PreparedMarket:

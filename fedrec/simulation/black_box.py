@@ -17,14 +17,14 @@ import numpy as np
 from flwr.app import ConfigRecord, Context, RecordDict
 from numpy.typing import NDArray
 
-from clients.app import app as market_app
-from clients.contenders import make_sequential_trainer
-from clients.instruction import Instruction
-from clients.memory import arrays_of, tensors
-from clients.node import MarketNode, open_node
-from clients.privacy import market_plan, private_steps
-from clients.question import asked, made_of
 from fedrec.attacks.black_box import best_threshold, proof
+from fedrec.clients.app import app as market_app
+from fedrec.clients.instruction import Instruction
+from fedrec.clients.memory import arrays_of, tensors
+from fedrec.clients.methods import make_sequential_trainer
+from fedrec.clients.node import MarketNode, open_node
+from fedrec.clients.privacy import market_plan, private_steps
+from fedrec.clients.question import asked, made_of
 from fedrec.data.columns import Columns
 from fedrec.data.erase import erase_user
 from fedrec.data.store import MarketStore
@@ -38,14 +38,14 @@ from fedrec.privacy.noise import SECRET_BYTES
 from fedrec.privacy.plan import PAIRS as PAIRS_RELEASE
 from fedrec.privacy.plan import UPDATE
 from fedrec.privacy.release import Release
+from fedrec.progress import Progress, no_progress
 from fedrec.recipe import Recipe, recipe_json
 from fedrec.seeds import numpy_generator
 from fedrec.simulation.nodes import allowances, set_identity
 from fedrec.simulation.run import open_finished
-from fedrec.tell import Tell, silent
+from fedrec.strategies.records import array_record, instruction, read_answer
 from fedrec.threads import single_threaded
 from fedrec.training.private import PrivateSteps, State
-from strategies.records import array_record, instruction, read_answer
 
 _NODE, _RUN = 1, "run"
 _SHORTEST = 4  # interactions of a user, of whom something is learned after two are held out
@@ -55,7 +55,7 @@ _LEARNING = 0.5  # answers that choose the threshold, for each that is counted
 Floats = NDArray[np.float64]
 
 
-def audit_answers(path: Path, runs: int, name: str | None = None, tell: Tell = silent) -> dict[str, Any]:
+def audit_answers(path: Path, runs: int, name: str | None = None, progress: Progress = no_progress) -> dict[str, Any]:
     """What ``runs`` answers of each kind prove, for every kind of release of a finished private run.
 
     Writes and returns ``black-box.json`` of its folder. ``name``: the market; the smallest by default. Raises
@@ -78,10 +78,10 @@ def audit_answers(path: Path, runs: int, name: str | None = None, tell: Tell = s
         kinds = kinds_of(whole)
         if not kinds:
             raise UserError(f"{finished.run.path}: nothing that market {name!r} sends is noised")
-        tell(f"choosing a user of {name}")
+        progress(f"choosing a user of {name}")
         user = _most_visible(stores[name], whole, Path(scratch), kinds[0])
         rest = whole.without(stores[name], user, Path(scratch) / "without")
-        releases = [_audited(kind, whole, rest, runs, tell) for kind in kinds]
+        releases = [_audited(kind, whole, rest, runs, progress) for kind in kinds]
     result = {"market": name, "runs": runs, "delta": recipe.privacy.delta, "releases": releases}
     write_json(path / "black-box.json", result)
     return result
@@ -223,7 +223,7 @@ def _pairs_seen(market: Market) -> Floats:
     return np.asarray(market.ask(GRAM if market.recipe.sums_counts else CATALOGUE)[PAIRS], np.float64)
 
 
-def _audited(kind: Kind, whole: Market, rest: Market, runs: int, tell: Tell) -> dict[str, Any]:
+def _audited(kind: Kind, whole: Market, rest: Market, runs: int, progress: Progress) -> dict[str, Any]:
     generator = numpy_generator(whole.recipe.seed, "black box", kind.what)
     delta = whole.recipe.privacy.delta
     moves = [kind.moved(whole, rest, generator.bytes(SECRET_BYTES)) for _ in range(_SHADOWS)]
@@ -232,7 +232,7 @@ def _audited(kind: Kind, whole: Market, rest: Market, runs: int, tell: Tell) -> 
     def answers(count: int, what: str) -> tuple[Floats, Floats]:
         found = []
         for number in range(count):
-            tell(f"{kind.what}: {what}, {number + 1} of {count}")
+            progress(f"{kind.what}: {what}, {number + 1} of {count}")
             for market in (rest, whole):
                 market.renew(generator.bytes(SECRET_BYTES))
                 found.append(float(kind.seen(market) @ direction))

@@ -6,29 +6,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedrec.progress import OnReply, Progress, ignore, no_progress
 from fedrec.recipe import Recipe
 from fedrec.report.following import follow
 from fedrec.report.progress import describe_event
 from fedrec.runs.folder import RunFolder
 from fedrec.simulation.run import prepare_simulation, resume_simulation
-from fedrec.tell import OnReply, Tell, ignore, silent
 
 
 def complete(
     recipe: Recipe,
     data: Path | None,
     path: Path,
-    tell: Tell = silent,
+    progress: Progress = no_progress,
     on_reply: OnReply = ignore,
 ) -> RunFolder:
     """The finished run in ``path``; what is there already is not done again.
 
-    ``tell`` hears each event in words, from a thread of its own; ``on_reply`` each answer. What it raises ends the run.
+    ``progress`` hears each event in words, from a thread of its own; ``on_reply`` each answer.
+    What the latter raises ends the run.
     """
     if not (path / "summary.json").is_file():
         begun = (path / "manifest.json").is_file()
         simulation = resume_simulation(path) if begun else prepare_simulation(recipe, data, path)
-        with follow(simulation.run.events, [_InWords(tell)]):
+        with follow(simulation.run.events, [_InWords(progress)]):
             simulation.start(on_reply)
     return RunFolder.open(path)
 
@@ -37,7 +38,7 @@ def complete(
 class _InWords:
     """A listener that says events as ``fedrec run`` does."""
 
-    tell: Tell
+    progress: Progress
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -48,7 +49,7 @@ class _InWords:
         """What there is to say of it."""
         text = describe_event(event)
         if text:
-            self.tell(text)
+            self.progress(text)
 
     def answered(self, market: str, action: str) -> None:
         """Too many to say."""

@@ -6,25 +6,25 @@ from typing import Any
 from flwr.app import Context, RecordDict
 from flwr.serverapp import Grid
 
+from fedrec.progress import OnReply
 from fedrec.recipe import Recipe
 from fedrec.runs.folder import RunFolder
+from fedrec.server.app import app as server_app
 from fedrec.simulation.faults import FaultyGrid
 from fedrec.simulation.inline import InlineGrid
-from fedrec.simulation.nodes import HONEST_APP, RUN_ID, Seat, load_app
+from fedrec.simulation.nodes import HONEST_APP, RUN_ID, NodeConfig, load_app
 from fedrec.simulation.workers import WorkerGrid
-from fedrec.tell import OnReply
-from server.app import app as server_app
 
 
 def run_engine(
     recipe: Recipe,
     run: RunFolder,
-    seats: Sequence[Seat],
+    node_configs: Sequence[NodeConfig],
     config: Mapping[str, str],
     on_reply: OnReply,
     client_app: Any = HONEST_APP,
 ) -> None:
-    """Lead a whole run over the seats with the coordinator's ``config``.
+    """Lead a whole run over these nodes with the coordinator's ``config``.
 
     ``client_app`` stands in for the markets' own app: ``module:attribute``, or (but not with workers) the app itself.
     """
@@ -39,10 +39,10 @@ def run_engine(
         from fedrec.simulation.ray_engine import run_on_ray
 
         app = load_app(client_app) if isinstance(client_app, str) else client_app
-        run_on_ray(lead, seats, config, recipe, run.path / "wire", on_reply, app)
+        run_on_ray(lead, node_configs, config, recipe, run.path / "wire", on_reply, app)
     elif recipe.engine.workers:
-        with WorkerGrid(seats, recipe.engine.workers, on_reply, client_app) as grid:
+        with WorkerGrid(node_configs, recipe.engine.workers, on_reply, client_app) as grid:
             lead(grid, config)
     else:
         app = load_app(client_app) if isinstance(client_app, str) else client_app
-        lead(InlineGrid(app, seats, on_reply), config)
+        lead(InlineGrid(app, node_configs, on_reply), config)

@@ -9,15 +9,14 @@ from pathlib import Path
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from fedrec.exchange.declaration import CODEBOOK, HELLO, PRETRAIN
+from fedrec.exchange.declaration import HELLO, ROUNDS
 from fedrec.exchange.payload import TEXTS
 from fedrec.files import write_atomic
 from fedrec.recipe import FaultSettings
 from fedrec.seeds import numpy_generator
+from fedrec.server.relay import RelayGrid
 from fedrec.simulation.workers import decode, encode
-from server.relay import RelayGrid
 
-_ROUNDS = (PRETRAIN, CODEBOOK)
 _KEPT_ROUNDS = 3  # a resumed run goes back two rounds at most, and reads the answers of the one before
 
 
@@ -35,7 +34,7 @@ class FaultyGrid(RelayGrid):
         """Send to those that do not drop out; hold back late answers and hand out those of the round before."""
         asked = list(messages)
         action = asked[0].metadata.message_type if asked else ""
-        if action not in _ROUNDS:
+        if action not in ROUNDS:
             replies = list(self.inner.send_and_receive(asked, timeout=timeout))
             self._learn_names(replies)
             return replies

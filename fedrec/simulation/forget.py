@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from scipy import sparse
 
-from clients.node import MarketNode
 from fedrec.arrays import read_arrays
+from fedrec.clients.node import MarketNode
 from fedrec.data.erase import erase_user
 from fedrec.data.families import own_families, write_own_families
 from fedrec.data.splits import Split
@@ -23,9 +23,9 @@ from fedrec.errors import RunError, UserError
 from fedrec.exchange.noised_pairs import PAIRS
 from fedrec.exchange.pairs import count_pairs, read_summed
 from fedrec.files import new_folder
+from fedrec.progress import Progress, no_progress
 from fedrec.recipe import Recipe
 from fedrec.simulation.run import FinishedRun, open_finished, prepare_simulation
-from fedrec.tell import Tell, silent
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Forgotten:
     summary: dict[str, Any]
 
 
-def forget(path: Path, market: str, user: str, data: Path, out: Path, tell: Tell = silent) -> Forgotten:
+def forget(path: Path, market: str, user: str, data: Path, out: Path, progress: Progress = no_progress) -> Forgotten:
     """Write the data without ``user`` of ``market`` to ``data``, and a run on them to ``out``.
 
     Raises :class:`UserError` for whoever is not there, :class:`RunError` where the counts do not add up.
@@ -67,9 +67,9 @@ def forget(path: Path, market: str, user: str, data: Path, out: Path, tell: Tell
             else:
                 shutil.copytree(store.path, scratch / name)
         families = _map_families(finished.stores, open_stores(scratch))
-    tell("training without the user")
+    progress("training without the user")
     summary = prepare_simulation(finished.recipe, data, out).start()
-    tell("checking the counts")
+    progress("checking the counts")
     subtracted = _check_counts(finished, open_finished(out), market, user)
     return Forgotten(interactions, subtracted, families, stores[market].has_text, summary)
 

@@ -12,8 +12,8 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
-from fedrec.simulation.nodes import RUN_ID, Seat, set_identity
-from fedrec.tell import OnReply, ignore
+from fedrec.progress import OnReply, ignore
+from fedrec.simulation.nodes import RUN_ID, NodeConfig, set_identity
 
 FIRST_NODE = 1001
 CLIENT_RAISED = 1  # an exception that the app itself did not turn into a reply
@@ -22,8 +22,8 @@ CLIENT_RAISED = 1  # an exception that the app itself did not turn into a reply
 class LocalGrid(Grid):
     """A Grid whose nodes are on this machine; ``on_reply`` hears of every answer."""
 
-    def __init__(self, seats: Sequence[Seat], on_reply: OnReply = ignore) -> None:
-        self.seats = dict(enumerate(seats, start=FIRST_NODE))
+    def __init__(self, node_configs: Sequence[NodeConfig], on_reply: OnReply = ignore) -> None:
+        self.node_configs = dict(enumerate(node_configs, start=FIRST_NODE))
         self._on_reply = on_reply
         self._replies: dict[str, Message] = {}
         self._sent = 0
@@ -52,7 +52,7 @@ class LocalGrid(Grid):
 
     def get_node_ids(self) -> Iterable[int]:
         """All nodes."""
-        return list(self.seats)
+        return list(self.node_configs)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Number the messages and hand them to the nodes."""
@@ -75,16 +75,16 @@ class LocalGrid(Grid):
 
     def _deliver(self, identifier: str, question: Message, reply: Message) -> None:
         self._replies[identifier] = reply
-        self._on_reply(self.seats[question.metadata.dst_node_id].market, question.metadata.message_type)
+        self._on_reply(self.node_configs[question.metadata.dst_node_id].market, question.metadata.message_type)
 
 
 class InlineGrid(LocalGrid):
     """Every message is answered at once, in this process."""
 
-    def __init__(self, app: ClientApp, seats: Sequence[Seat], on_reply: OnReply = ignore) -> None:
-        super().__init__(seats, on_reply)
+    def __init__(self, app: ClientApp, node_configs: Sequence[NodeConfig], on_reply: OnReply = ignore) -> None:
+        super().__init__(node_configs, on_reply)
         self._app = app
-        self._contexts = {node: seat.context(node) for node, seat in self.seats.items()}
+        self._contexts = {node: node_config.context(node) for node, node_config in self.node_configs.items()}
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Push and pull. ``timeout`` cannot strike (recipes that set one here are refused)."""

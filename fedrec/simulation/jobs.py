@@ -12,9 +12,9 @@ from pathlib import Path
 from fedrec.errors import FedrecError, RunError, UserError
 from fedrec.offline import go_offline
 from fedrec.processes import end_with_parent
+from fedrec.progress import Progress
 from fedrec.recipe import Recipe, parse_recipe
 from fedrec.runs.folder import RunFolder
-from fedrec.tell import Tell
 
 _SPAWN = multiprocessing.get_context("spawn")  # a forked torch may hang
 
@@ -36,7 +36,7 @@ class _Running:
     result: Connection
 
 
-def run_jobs(jobs: Sequence[Job], at_once: int, progress: Tell) -> Iterator[RunFolder]:
+def run_jobs(jobs: Sequence[Job], at_once: int, progress: Progress) -> Iterator[RunFolder]:
     """The finished run of every job, in order, while up to ``at_once`` of them are computed.
 
     What is finished is not done again, and what was begun is resumed. ``progress`` hears of every job that is begun.

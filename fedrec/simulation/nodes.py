@@ -11,11 +11,11 @@ from flwr.supercore.task_identity import TaskIdentity
 from fedrec.recipe import Recipe, plugins_of
 
 RUN_ID, TASK_ID, SERVER_NODE = 1, 1, 1
-HONEST_APP = "clients.app:app"
+HONEST_APP = "fedrec.clients.app:app"
 
 
 @dataclass(frozen=True)
-class Seat:
+class NodeConfig:
     """One market of a simulation: its node configuration, and how much there is to compute."""
 
     config: Mapping[str, str]
@@ -33,7 +33,7 @@ class Seat:
 
 def allowances(recipe: Recipe) -> dict[str, str]:
     """What a node's operator has to allow for a recipe: on one machine that is whoever runs it."""
-    return {"text-model": recipe.semantics.model or "", "plugins": ",".join(plugins_of(recipe))}
+    return {"text-model": recipe.text_model or "", "plugins": ",".join(plugins_of(recipe))}
 
 
 def load_app(reference: str) -> Any:

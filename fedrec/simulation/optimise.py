@@ -19,13 +19,13 @@ from optuna.trial import Trial, TrialState
 
 from fedrec.errors import RunError, UserError
 from fedrec.files import JsonLines, read_json, write_json
+from fedrec.progress import OnReply, Progress, ignore, no_progress
 from fedrec.recipe import Recipe, load_recipe, recipe_json
 from fedrec.runs.folder import RunFolder
 from fedrec.seeds import derive_seed
 from fedrec.simulation.complete import complete
 from fedrec.simulation.sweep import Done, Point, refuse_fixed, run_path
 from fedrec.simulation.tuning import Tried, ranked, require_tunable, split_values, write_best, write_tried
-from fedrec.tell import OnReply, Tell, ignore, silent
 
 _STARTUP = 5  # trials before any is given up
 _WARM_UP = 3  # rounds of a trial before it is
@@ -84,13 +84,13 @@ def optimise(
     data: Path | None,
     out: Path,
     prune: bool,
-    progress: Tell,
-    tell: Tell = silent,
+    progress: Progress,
+    details: Progress = no_progress,
 ) -> Iterator[list[Tried]]:
     """Run what is missing of ``trials``; after each the finished ones, best first, and files written anew.
 
     The first seed of a trial is given up where ``prune`` and its validation lies below the median of earlier trials
-    after as many rounds. ``progress`` hears of every trial, ``tell`` of every event in it. Raises :class:`UserError`
+    after as many rounds. ``progress`` hears of every trial, ``details`` of every event in it. Raises :class:`UserError`
     where ``out`` holds something else.
     """
     require_tunable(reference, overrides)
@@ -127,7 +127,7 @@ def optimise(
         if state == TrialState.RUNNING:
             progress(f"trial {number + 1} of {trials}: {' '.join(values)}")
             lead = _Lead(trial, set(known[number].intermediate_values) if number < len(known) else set(), prune)
-            tried = _try(point, reference, seeds, overrides, data, out, lead, progress, tell)
+            tried = _try(point, reference, seeds, overrides, data, out, lead, progress, details)
             if tried is None:
                 study.tell(trial, state=TrialState.PRUNED if lead.pruned else TrialState.FAIL)
                 continue
@@ -162,13 +162,13 @@ class _Lead:
             for event in lines.read():
                 if event["event"] != "round" or event["stage"] != "pretrain" or event["validation_before"] is None:
                     continue
-                if event["judged"] not in self._reported:
-                    self._reported.add(event["judged"])
-                    self._trial.report(event["validation_before"], event["judged"])
+                if event["validated"] not in self._reported:
+                    self._reported.add(event["validated"])
+                    self._trial.report(event["validation_before"], event["validated"])
                 if self._prune and self._trial.should_prune():
                     self.pruned = True
                     raise optuna.TrialPruned(
-                        f"given up after round {event['judged']}: below the median of earlier trials"
+                        f"given up after round {event['validated']}: below the median of earlier trials"
                     )
 
         return answered
@@ -182,19 +182,19 @@ def _try(
     data: Path | None,
     out: Path,
     lead: _Lead,
-    progress: Tell,
-    tell: Tell,
+    progress: Progress,
+    details: Progress,
 ) -> Tried | None:
     """A point under every seed; None where it was given up or its run failed."""
     for seed in range(seeds):
         path = run_path(out, point, seed)
         try:
             recipe = _recipe(reference, [*overrides, *point.overrides], seed)
-        except UserError as error:  # keys that are at odds in this trial alone
+        except UserError as error:  # keys that are in conflict in this trial alone
             progress(f"{point.label}: {error}")
             return None
         try:
-            complete(recipe, data, path, tell, lead.follow(path) if seed == 0 else ignore)
+            complete(recipe, data, path, details, lead.follow(path) if seed == 0 else ignore)
         except (optuna.TrialPruned, RunError) as error:
             progress(f"{point.label}: {error}")
             return None

@@ -14,27 +14,28 @@ from typing import Any
 from safetensors.torch import save as save_tensors
 from torch import nn
 
-from clients.contenders import item_codes
-from clients.node import MarketNode
+from fedrec.clients.methods import item_codes
+from fedrec.clients.node import MarketNode
+from fedrec.components.algorithm import Need, algorithm_of
 from fedrec.data.catalogue import union_vocabulary
 from fedrec.data.store import MarketStore
 from fedrec.exchange.pairs import sum_pairs
 from fedrec.files import write_atomic
+from fedrec.models.adaptor import ItemCodes
 from fedrec.recipe import Recipe
 from fedrec.runs.folder import RunFolder
 from fedrec.seeds import numpy_generator, seeded_torch
 from fedrec.semantics.base import ItemVectors
 from fedrec.semantics.cooccurrence import CooccurrenceSemantics
-from fedrec.semantics.factory import make_semantics
+from fedrec.semantics.factory import make_semantics, vectors_alone
+from fedrec.server.catalogues import Union
 from fedrec.stopping import EarlyStopping, over_markets
+from fedrec.strategies.sampling import sample_markets
 from fedrec.threads import single_threaded
-from fedrec.training.acmr import AcmrTrainer
+from fedrec.training.known import Known
 from fedrec.training.loop import make_optimiser, train_epoch
 from fedrec.training.prepared import PreparedMarket
-from fedrec.training.sequential import SequentialTrainer
 from fedrec.training.stages import LocalTrainer, State
-from server.catalogues import Union
-from strategies.sampling import sample_markets
 
 
 def train_pooled(recipe: Recipe, stores: Sequence[MarketStore], run: RunFolder) -> None:
@@ -60,9 +61,9 @@ def train_pooled(recipe: Recipe, stores: Sequence[MarketStore], run: RunFolder) 
 
 def pooled_semantics(recipe: Recipe, markets: Sequence[PreparedMarket]) -> list[ItemVectors]:
     """The item vectors that the federation's exchange gives each market, made here without one."""
-    semantics = make_semantics(recipe, recipe.semantics.kind)
+    semantics = make_semantics(recipe)
     if not isinstance(semantics, CooccurrenceSemantics):
-        return [semantics.finish(semantics.alone(market.evidence), market.evidence.keys) for market in markets]
+        return [vectors_alone(recipe, market.evidence) for market in markets]
     union = Union.of({market.store.name: market.evidence.keys for market in markets})
     counts = [
         semantics.statistic(market.evidence).placed(union.index[market.store.name], len(union.items))
@@ -76,13 +77,19 @@ def _maker(
     recipe: Recipe, stores: Sequence[MarketStore], markets: Sequence[PreparedMarket], run: RunFolder
 ) -> Callable[[], list[LocalTrainer[Any]]]:
     """Makes an untrained model for every market."""
-    if recipe.model.kind == "acmr":
+    vocabulary: Sequence[str] = []
+    vectors: Sequence[ItemVectors | None] = [None] * len(markets)
+    codes: Sequence[ItemCodes | None] = [None] * len(markets)
+    if Need.VOCABULARY in recipe.needs:
         vocabulary = union_vocabulary(stores, recipe.splitting, recipe.seed).items
-        return lambda: [AcmrTrainer(recipe, market, vocabulary) for market in markets]
-    semantics = pooled_semantics(recipe, markets)
-    nodes = [MarketNode(store, run.markets / store.name) for store in stores]
-    codes = [item_codes(node, recipe, "pooled") if recipe.uses_codes else None for node in nodes]
-    return lambda: [SequentialTrainer(recipe, *parts) for parts in zip(markets, semantics, codes, strict=True)]
+    if Need.ITEM_VECTORS in recipe.needs:
+        vectors = pooled_semantics(recipe, markets)
+    if Need.CODES in recipe.needs:
+        nodes = [MarketNode(store, run.markets / store.name) for store in stores]
+        codes = [item_codes(node, recipe, "pooled") for node in nodes]
+    trainer: type[LocalTrainer[Any]] = algorithm_of(recipe).trainer()
+    known = [Known(vocabulary, *parts) for parts in zip(vectors, codes, strict=True)]
+    return lambda: [trainer.of(recipe, market, one) for market, one in zip(markets, known, strict=True)]
 
 
 def _prepare(recipe: Recipe, stores: Sequence[MarketStore]) -> list[PreparedMarket]:
@@ -125,7 +132,7 @@ def _pretrain(recipe: Recipe, trainers: Sequence[LocalTrainer[Any]], run: RunFol
                 ]
                 for index in numpy_generator(recipe.seed, "pooled", number, epoch).permutation(len(batches)):
                     trainer, batch = batches[index]
-                    train_epoch(trainer.model, [batch], optimiser, partial(trainer.loss, softly=True))
+                    train_epoch(trainer.model, [batch], optimiser, partial(trainer.loss, soft_targets=True))
     else:
         offer()
     return watch.best or now()

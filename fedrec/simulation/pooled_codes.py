@@ -10,19 +10,19 @@ from collections.abc import Sequence
 import numpy as np
 from safetensors.numpy import save as save_arrays
 
-from clients.node import MarketNode
+from fedrec.clients.node import MarketNode
 from fedrec.data.sequences import Sequences
 from fedrec.data.store import MarketStore
 from fedrec.files import write_atomic
 from fedrec.recipe import Recipe
 from fedrec.runs.folder import RunFolder
 from fedrec.semantics.base import ItemVectors
+from fedrec.server.catalogues import Union
 from fedrec.simulation.pooled import pooled_semantics
 from fedrec.threads import single_threaded
 from fedrec.training.codes import CodeInputs, CodeTable, CodeTrainer, MarketCodes, train_codes_alone
 from fedrec.training.collaborative import factorise
 from fedrec.training.prepared import PreparedMarket
-from server.catalogues import Union
 
 
 def make_pooled_codes(recipe: Recipe, stores: Sequence[MarketStore], run: RunFolder) -> None:

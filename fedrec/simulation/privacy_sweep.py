@@ -7,16 +7,16 @@ from typing import Any
 
 from fedrec.errors import UserError
 from fedrec.files import read_json, reading
+from fedrec.progress import Progress, no_progress
 from fedrec.recipe import load_recipe
 from fedrec.report.audit import headline, strongest
 from fedrec.report.tradeoff import write_tradeoff
+from fedrec.simulation.attacks.view import CODES, INTERACTION, ITEM_SET, SEQUENCE, USER
 from fedrec.simulation.audit import audit
-from fedrec.simulation.market_attacks import CODES, INTERACTION, ITEM_SET, SEQUENCE, USER
 from fedrec.simulation.sweep import Done, Point, sweep
-from fedrec.tell import Tell, silent
 
 _SENDING = ("federated", "fedease")
-_FLOORS = "floors"  # the run of all that epsilon does not touch
+_BASELINES = "baselines"  # the run of all that epsilon does not touch
 
 
 def sweep_privacy(
@@ -27,13 +27,13 @@ def sweep_privacy(
     data: Path | None,
     out: Path,
     left_out: float,
-    progress: Tell,
-    tell: Tell = silent,
+    progress: Progress,
+    details: Progress = no_progress,
     jobs: int = 1,
 ) -> Path:
     """Run, attack, tabulate; returns the page. ``epsilons`` may hold infinity, which is no noise at all.
 
-    ``jobs``, ``progress`` and ``tell`` as in :func:`fedrec.simulation.sweep.sweep`; attacks come one by one.
+    ``jobs``, ``progress`` and ``details`` as in :func:`fedrec.simulation.sweep.sweep`; attacks come one by one.
 
     Users left out of training, a share ``left_out``, are the ones that membership is told from; they are tested too.
     """
@@ -46,29 +46,29 @@ def sweep_privacy(
         raise UserError("privacy.epsilon, privacy.noise_multiplier: are what the sweep sets; leave them out")
     if any(override.startswith("privacy.reports=") for override in overrides):
         raise UserError("privacy.reports: a sweep compares figures of test users, so it sets outside; leave it out")
-    tell("privacy.reports is set to outside: a sweep compares figures of test users, rounded, beside epsilon")
+    details("privacy.reports is set to outside: a sweep compares figures of test users, rounded, beside epsilon")
     methods = recipe.evaluation.methods
     sending = [method for method in methods if method in _SENDING]
     if not sending:
         raise UserError(f"evaluation.methods {methods}: none of them sends anything; add federated or fedease")
     share = f"data.user_share={1 - left_out:g}"
     points: list[Point] = []
-    floors = [method for method in methods if method not in sending and method != "pooled"]
-    if floors:
-        points.append(Point(_FLOORS, (f"evaluation.methods=[{', '.join(floors)}]", share)))
+    baselines = [method for method in methods if method not in sending and method != "pooled"]
+    if baselines:
+        points.append(Point(_BASELINES, (f"evaluation.methods=[{', '.join(baselines)}]", share)))
     for value in sorted(epsilons, reverse=True):
         changes = [f"evaluation.methods=[{', '.join(sending)}]", share]
         changes += [f"privacy.epsilon={value:g}", "privacy.reports=outside"] if math.isfinite(value) else []
         points.append(Point(f"epsilon-{value:g}", tuple(changes)))
     rows: list[dict[str, Any]] = []
     known: dict[str, dict[str, float]] = {}
-    for done in sweep(reference, points, seeds, overrides, data, out, progress, tell, jobs):
-        if done.point.label == _FLOORS:
+    for done in sweep(reference, points, seeds, overrides, data, out, progress, details, jobs):
+        if done.point.label == _BASELINES:
             known = {market: _accuracy(done, market) for market in done.summary["markets"]}
             continue
         path = done.run.path / "audit.json"
         if not path.is_file():
-            audit(done.run.path, left_out, tell)
+            audit(done.run.path, left_out, details)
         audited = read_json(path)
         with reading(path):
             rows += _rows(done, audited, known)
@@ -87,8 +87,8 @@ def _metric(done: Done) -> str:
     return "auc" if done.summary["protocol"] == "ctr" else "ndcg@10"
 
 
-def _rows(done: Done, audited: dict[str, Any], floors: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
-    """One row a market of a run; ``floors``: what no noise touches, by market."""
+def _rows(done: Done, audited: dict[str, Any], baselines: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
+    """One row a market of a run; ``baselines``: what no noise touches, by market."""
     summary = done.summary
     epsilon = float(done.point.label.removeprefix("epsilon-"))
     users, interactions = strongest(audited, USER), strongest(audited, INTERACTION)
@@ -102,7 +102,7 @@ def _rows(done: Done, audited: dict[str, Any], floors: dict[str, dict[str, float
                 "market": market,
                 "users": figures["users"],
                 "metric": _metric(done),
-                **floors.get(market, {}),
+                **baselines.get(market, {}),
                 **_accuracy(done, market),
                 "user_membership_auc": users.get(market),
                 "user_membership_tpr": _best(findings, USER, "tpr at 1% fpr"),

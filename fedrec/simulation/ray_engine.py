@@ -26,15 +26,15 @@ from flwr.simulation import run_simulation
 from flwr.simulation.ray_transport.ray_actor import BasicActorPool
 
 from fedrec.errors import RunError, UserError
-from fedrec.exchange.declaration import CODEBOOK, MASK_KEYS, MASK_SHARES, PRETRAIN, UNMASK
+from fedrec.exchange.declaration import MASK_KEYS, MASK_SHARES, ROUNDS, UNMASK
 from fedrec.files import write_json
+from fedrec.progress import OnReply
 from fedrec.recipe import Recipe
-from fedrec.simulation.nodes import RUN_ID, Seat
+from fedrec.simulation.nodes import RUN_ID, NodeConfig
 from fedrec.simulation.wire import OffWireGrid, off_wire
-from fedrec.tell import OnReply
 
 _PARTITION = "partition-id"
-_SEATS = "seats.json"
+_NODE_CONFIGS = "node_configs.json"
 _POLL_SECONDS = 0.2
 _END_SECONDS = 30.0
 _HUNG = 75  # exit code of an actor that missed its deadline
@@ -81,14 +81,14 @@ class ReplacingPool(BasicActorPool):
 
 def run_on_ray(
     lead: Callable[[Grid, Mapping[str, str]], None],
-    seats: Sequence[Seat],
+    node_configs: Sequence[NodeConfig],
     config: Mapping[str, str],
     recipe: Recipe,
     wire: Path,
     on_reply: OnReply,
     client_app: Any,
 ) -> None:
-    """Lead a run with one Flower node per seat. Raises what the coordinator raises."""
+    """Lead a run with one Flower node per node config. Raises what the coordinator raises."""
     server_app = ServerApp()
     grids: list[OffWireGrid] = []
 
@@ -115,7 +115,10 @@ def run_on_ray(
             grid.stopped.set()
 
     os.environ.setdefault("RAY_worker_niceness", "0")  # its default, 15, leaves the actors last in every queue
-    write_json(wire / _SEATS, {"seats": [[dict(seat.config), seat.interactions] for seat in seats]})
+    write_json(
+        wire / _NODE_CONFIGS,
+        {"node_configs": [[dict(one.config), one.interactions] for one in node_configs]},
+    )
     options = recipe.ray
     init_args: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
     if options.address is not None:
@@ -128,7 +131,7 @@ def run_on_ray(
                 stop,
                 server_app=server_app,
                 client_app=_Seated(client_app, wire, recipe),
-                num_supernodes=len(seats),
+                num_supernodes=len(node_configs),
                 backend_config={"init_args": init_args, "client_resources": resources},
             )
         except RuntimeError as error:
@@ -136,7 +139,7 @@ def run_on_ray(
         finally:
             stop()
             ray.shutdown()
-            (wire / _SEATS).unlink(missing_ok=True)
+            (wire / _NODE_CONFIGS).unlink(missing_ok=True)
 
 
 def _interruptible(function: Callable[..., None], stop: Callable[[], None], **arguments: Any) -> None:
@@ -168,15 +171,15 @@ def _interruptible(function: Callable[..., None], stop: Callable[[], None], **ar
 
 
 @cache
-def _seats(path: Path) -> list[Seat]:
+def _node_configs(path: Path) -> list[NodeConfig]:
     """The markets of the run, read once in every actor."""
-    return [Seat(*seat) for seat in json.loads(path.read_text(encoding="utf-8"))["seats"]]
+    return [NodeConfig(*one) for one in json.loads(path.read_text(encoding="utf-8"))["node_configs"]]
 
 
 class _Seated(ClientApp):
     """The markets' app with the node configuration that Flower's simulation cannot carry, and with a deadline.
 
-    Ray pickles it again for every message, so the seats stay on disk.
+    Ray pickles it again for every message, so node configs stay on disk.
     """
 
     def __init__(self, app: Any, wire: Path, recipe: Recipe) -> None:
@@ -186,17 +189,15 @@ class _Seated(ClientApp):
         self._settings = recipe.federation
 
     def __call__(self, message: Message, context: Context) -> Message:
-        seat = _seats(self._wire / _SEATS)[int(str(context.node_config[_PARTITION]))]
-        own = seat.context(context.node_id)
+        node_config = _node_configs(self._wire / _NODE_CONFIGS)[int(str(context.node_config[_PARTITION]))]
+        own = node_config.context(context.node_id)
         own.run_id = context.run_id or RUN_ID
         with _ending_after(self._deadline(message.metadata.message_type, message.metadata.group_id)):
             return off_wire(self._app, self._wire)(message, own)
 
     def _deadline(self, action: str, server_round: str) -> float | None:
         """Seconds as the coordinator counts them: masks belong to the round that they are for."""
-        of_round = action in {PRETRAIN, CODEBOOK} or (
-            action in {MASK_KEYS, MASK_SHARES, UNMASK} and server_round != "0"
-        )
+        of_round = action in ROUNDS or (action in {MASK_KEYS, MASK_SHARES, UNMASK} and server_round != "0")
         return self._settings.deadline_seconds if of_round else self._settings.stage_deadline_seconds
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from clients.contenders import finished_contenders
-from clients.node import MarketNode
-from clients.seal import check_seal
+from fedrec.clients.methods import finished_methods
+from fedrec.clients.node import MarketNode
+from fedrec.clients.seal import check_seal
+from fedrec.components.algorithm import Need
 from fedrec.data.draws import UserDraws
 from fedrec.data.market_rows import user_history
 from fedrec.data.sequences import Sequences
@@ -25,7 +26,10 @@ from fedrec.threads import single_threaded
 from fedrec.training.evaluation import excluded
 from fedrec.training.prepared import PreparedMarket, item_texts
 
-PREFERENCE = ("federated", "fedease", "pooled", "local", "local_shared_semantics", "ease", "itemknn", "popularity")
+PREFERENCE = (
+    "federated", "fedease", "pooled", "local", "local_shared_semantics", "local_shared_statistics", "ease", "itemknn",
+    "popularity",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,11 @@ class Recommender:
         self._recipe = recipe
         with single_threaded():
             self._prepared = node.prepare(recipe)
-            self._contenders = finished_contenders(node, recipe)
+            self._methods = finished_methods(node, recipe)
         weights = read_json(node.mixing)
         with reading(node.mixing):
             self._weights = {name: np.array(values, np.float64) for name, values in weights.items()}
-            for name, count in self._contenders.views.items():
+            for name, count in self._methods.views.items():
                 if self._weights[name].shape != (count,):
                     raise ValueError(f"{name} has {len(self._weights[name])} weights, not {count}")
 
@@ -110,8 +114,8 @@ class Recommender:
         prepared = self._prepared
         with single_threaded():
             keys, times = _history(prepared, user, history)
-            holdout, notes = _situation(prepared, keys, times)
-            scorers = self._contenders.scorers(holdout, self._weights)
+            holdout, notes = _situation(prepared, user, keys, times)
+            scorers = self._methods.scorers(holdout, self._weights)
             chosen = _choose(method, list(scorers))
             if not len(holdout.histories.items):
                 chosen = "popularity"
@@ -142,7 +146,7 @@ def _open(path: Path, market: str) -> tuple[MarketNode, Recipe]:
     if store.fingerprint != hashes[market]:
         raise UserError(f"{store.path}: not the data that {path} was trained on; import it again or run again")
     if summary["protocol"] == "ctr":
-        raise UserError(f"{path}: predicts clicks and ranks nothing; recommend needs a run of task sequential")
+        raise UserError(f"{path}: predicts clicks and ranks nothing; recommend needs a run that ranks")
     node = MarketNode(store, run.markets / market)
     if not node.finished:
         raise UserError(f"--market {market!r}: its evaluation failed in {path}, nothing there to recommend with")
@@ -163,7 +167,7 @@ def _open_private(path: Path, market: str, data: Path) -> tuple[MarketNode, Reci
         raise UserError(f"--data {data}: not the data that {path} was trained on; import it again or run again")
     recipe = _sealed(node)
     if recipe.task == "ctr":
-        raise UserError(f"{path}: predicts clicks and ranks nothing; recommend needs a run of task sequential")
+        raise UserError(f"{path}: predicts clicks and ranks nothing; recommend needs a run that ranks")
     return node, _as_chosen(node, recipe)
 
 
@@ -199,9 +203,12 @@ def _history(prepared: PreparedMarket, user: str | None, history: Sequence[str])
     return keys, [latest] * len(keys)
 
 
-def _situation(prepared: PreparedMarket, keys: list[str], times: list[int]) -> tuple[Holdout, list[str]]:
+def _situation(
+    prepared: PreparedMarket, user: str | None, keys: list[str], times: list[int]
+) -> tuple[Holdout, list[str]]:
     """One person's history as the models see it, and what had to be left out."""
     split: Split = prepared.split
+    person = -1 if user is None else _learner(split, unicodedata.normalize("NFC", user))
     position = {item: index for index, item in enumerate(split.items)}
     known = [(position[key], time) for key, time in zip(keys, times, strict=True) if key in position]
     notes = []
@@ -211,7 +218,9 @@ def _situation(prepared: PreparedMarket, keys: list[str], times: list[int]) -> t
     bought = prepared.train.item_counts()
     unseen = [split.items[item] for item, _ in known if bought[item] == 0]
     if unseen:
-        known_by = "semantics alone" if prepared.recipe.model.kind == "fecosr" else "what other markets taught alone"
+        known_by = (
+            "semantics alone" if Need.ITEM_VECTORS in prepared.recipe.needs else "what other markets taught alone"
+        )
         notes.append(f"not seen in training, known by {known_by}: {', '.join(unseen)}")
     histories = Sequences(
         np.array([0, len(known)]),
@@ -220,7 +229,13 @@ def _situation(prepared: PreparedMarket, keys: list[str], times: list[int]) -> t
         len(split.items),
     )
     nobody = np.zeros(0, np.int64)
-    return Holdout(np.array([0]), histories, nobody, nobody, split.test.known), notes
+    return Holdout(np.array([person]), histories, nobody, nobody, split.test.known), notes
+
+
+def _learner(split: Split, user: str) -> int:
+    """Where a user is among those of the split; -1 for one of whom nothing was learned."""
+    place = split.users.index(user) if user in split.users else -1
+    return place if place in split.learners else -1
 
 
 def _choose(wanted: str | None, available: list[str]) -> str:

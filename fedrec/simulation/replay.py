@@ -15,25 +15,35 @@ from typing import Any
 import numpy as np
 from flwr.app import Context, Message, RecordDict
 
-from clients.app import app as client_app
-from clients.node import MarketNode
 from fedrec.attacks.observation import Observation, Round
-from fedrec.exchange.declaration import CATALOGUE, CODEBOOK, CTR, FINETUNE, GRAM, INSTALL, PRETRAIN, REPORT, TWINS
+from fedrec.clients.app import app as client_app
+from fedrec.clients.node import MarketNode
+from fedrec.exchange.declaration import (
+    CATALOGUE,
+    CODEBOOK,
+    CTR,
+    FINETUNE,
+    GRAM,
+    INSTALL,
+    LOCAL_BASELINES,
+    PRETRAIN,
+    REPORT,
+)
 from fedrec.exchange.payload import Origin, Payload
 from fedrec.exchange.pipeline import UpdatePipeline
 from fedrec.exchange.update import update_stages
 from fedrec.recipe import Recipe, load_recipe, recipe_json
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.shared import read_shared_model
+from fedrec.server.app import app as server_app
 from fedrec.simulation.inline import InlineGrid
-from fedrec.simulation.nodes import RUN_ID, Seat, allowances
+from fedrec.simulation.nodes import RUN_ID, NodeConfig, allowances
 from fedrec.simulation.run import FinishedRun
-from server.app import app as server_app
-from strategies.records import read_answer
+from fedrec.strategies.records import read_answer
 
 _STAGES = {PRETRAIN: "pretrain", CODEBOOK: "codebook"}
 _SILENT = {"local", "nocodes", "randomcodes"}  # they send nothing before the replay is over
-_AFTERWARDS = {FINETUNE, CTR, REPORT, *TWINS.values()}
+_AFTERWARDS = {FINETUNE, CTR, REPORT, *LOCAL_BASELINES.values()}
 
 
 @dataclass(frozen=True)
@@ -53,8 +63,8 @@ class _RoundsAreOverError(Exception):
 class _ObservedGrid(InlineGrid):
     """Everything the server sends and receives, as the server decodes it."""
 
-    def __init__(self, seats: list[Seat], recipe: Recipe) -> None:
-        super().__init__(client_app, seats)
+    def __init__(self, node_configs: list[NodeConfig], recipe: Recipe) -> None:
+        super().__init__(client_app, node_configs)
         self.observation = Observation()
         self._pipeline = UpdatePipeline(update_stages(recipe.update))
 
@@ -67,7 +77,7 @@ class _ObservedGrid(InlineGrid):
 
     def _deliver(self, identifier: str, question: Message, reply: Message) -> None:
         super()._deliver(identifier, question, reply)
-        market, action = self.seats[question.metadata.dst_node_id].market, question.metadata.message_type
+        market, action = self.node_configs[question.metadata.dst_node_id].market, question.metadata.message_type
         if action == INSTALL:
             sent = read_answer(question, market).payload.arrays
             if "semantics" in sent:
@@ -117,8 +127,8 @@ def replayed(finished: FinishedRun, left_out: float) -> Iterator[Replay]:
                 folder.mkdir(parents=True)
                 shutil.copy2(secret, folder / "secret")
         state = {"state-path": scratch, **allowances(recipe)}
-        seats = [
-            Seat({**state, "market": store.name, "data-path": str(store.path.resolve())}, store.count)
+        node_configs = [
+            NodeConfig({**state, "market": store.name, "data-path": str(store.path.resolve())}, store.count)
             for store in finished.stores
         ]
         config = {
@@ -128,16 +138,14 @@ def replayed(finished: FinishedRun, left_out: float) -> Iterator[Replay]:
             "engine": "inline",
             "dataset": finished.summary["dataset"],
         }
-        grid = _ObservedGrid(seats, recipe)
+        grid = _ObservedGrid(node_configs, recipe)
         with suppress(_RoundsAreOverError):
             server_app(grid, Context(RUN_ID, 0, {}, RecordDict(), config))
         shared = _shared(run)
         grid.observation.final = shared or {}
         own = _shared(finished.run)
         identical = _equal(shared, own) if exact and shared and not finished.recipe.masks.enabled else None
-        nodes = {
-            store.name: MarketNode(store, folders[store.name], recipe.semantics.model) for store in finished.stores
-        }
+        nodes = {store.name: MarketNode(store, folders[store.name], recipe.text_model) for store in finished.stores}
         yield Replay(grid.observation, load_recipe(str(run.path / "recipe.yaml")), nodes, identical)
 
 

@@ -11,13 +11,14 @@ from fedrec.data.ctr import split_ctr
 from fedrec.data.splits import split_market
 from fedrec.data.store import MarketStore, open_stores
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
-from fedrec.errors import UserError
+from fedrec.errors import RunError, UserError
 from fedrec.files import read_json, run_name
 from fedrec.masking.identity import write_identity
 from fedrec.offline import go_offline
+from fedrec.progress import OnReply, ignore
 from fedrec.recipe import (
     Recipe,
-    contradiction,
+    conflict,
     load_recipe,
     named_components,
     parse_recipe,
@@ -27,7 +28,7 @@ from fedrec.runs.folder import RunFolder
 from fedrec.runs.manifest import build_manifest, refuse_changed, refuse_deployed, what_differs
 from fedrec.runs.warm_start import keep_warm_start
 from fedrec.semantics.factory import make_semantics
-from fedrec.tell import OnReply, ignore
+from fedrec.simulation.failures import in_full
 from fedrec.training.device import choose_device
 
 SYNTHETIC = "synthetic"
@@ -43,7 +44,7 @@ class Simulation:
     run: RunFolder
     start_from: Path | None = None  # folder of a shared model to adapt
 
-    def start(self, on_reply: OnReply = ignore, client_app: Any = "clients.app:app") -> dict[str, Any]:
+    def start(self, on_reply: OnReply = ignore, client_app: Any = "fedrec.clients.app:app") -> dict[str, Any]:
         """Run to the end and return the summary. Raises :class:`RunError` when the run fails.
 
         ``client_app`` stands in for the markets' own app, for studies of clients that fail or lie.
@@ -51,7 +52,7 @@ class Simulation:
         go_offline()  # before Flower and Ray are imported
         from fedrec.masking.protocol import default_threshold
         from fedrec.simulation.engines import run_engine
-        from fedrec.simulation.nodes import Seat, allowances
+        from fedrec.simulation.nodes import NodeConfig, allowances
         from fedrec.simulation.pooled import train_pooled
         from fedrec.simulation.pooled_codes import make_pooled_codes
 
@@ -59,8 +60,8 @@ class Simulation:
         node = {"state-path": state, **allowances(self.recipe)}
         if self.recipe.masks.enabled:
             node["market-keys"] = str(self.run.keys.resolve())
-            node["least-markets"] = str(default_threshold(self.recipe.masks.threshold, len(self.stores)))
-        seats = [Seat({**node, **self._seat(store)}, store.count) for store in self.stores]
+            node["min-markets"] = str(default_threshold(self.recipe.masks.threshold, len(self.stores)))
+        node_configs = [NodeConfig({**node, **self._node_config(store)}, store.count) for store in self.stores]
         config = {
             "recipe": recipe_json(self.recipe),
             "run-folder": str(self.run.path.resolve()),
@@ -78,33 +79,41 @@ class Simulation:
                         make_pooled_codes(resolved, self.stores, self.run)
                     if resolved.trains:
                         train_pooled(resolved, self.stores, self.run)
-                run_engine(self.recipe, self.run, seats, config, on_reply, client_app)
+                run_engine(self.recipe, self.run, node_configs, config, on_reply, client_app)
             except Exception as error:
                 self.run.event("error", reason=str(error))
+                words = in_full(error, self.run.markets)
+                if words is not None:
+                    raise RunError(words) from error
                 raise
             finally:
                 self.run.gather_ledgers()
         return self.run.read_summary()
 
-    def _seat(self, store: MarketStore) -> dict[str, str]:
+    def _node_config(self, store: MarketStore) -> dict[str, str]:
         """What only this market's node is told; for masked sums it gets a key of its own."""
-        seat = {"market": store.name, "data-path": str(store.path.resolve())}
+        config = {"market": store.name, "data-path": str(store.path.resolve())}
         if self.recipe.masks.enabled:
             private = self.run.markets / store.name / "identity"
             write_identity(private, self.run.keys / f"{store.name}.pub")
-            seat["identity-key"] = str(private.resolve())
-            seat["summed"] = str(private.resolve().with_name("summed.jsonl"))  # a study does not bind the next one
-        return seat
+            config["identity-key"] = str(private.resolve())
+            config["summed"] = str(private.resolve().with_name("summed.jsonl"))  # a study does not bind the next one
+        return config
 
 
 def prepare_simulation(
-    recipe: Recipe, data: Path | None, out: Path, start_from: Path | None = None, warm_start: Path | None = None
+    recipe: Recipe,
+    data: Path | None,
+    out: Path,
+    start_from: Path | None = None,
+    warm_start: Path | None = None,
+    synthetic: SynthSettings | None = None,
 ) -> Simulation:
     """Create the run folder and check everything a user can get wrong before the first round.
 
-    Without ``data``, synthetic markets are made inside the run folder. ``start_from`` is the folder of a shared model
-    that the markets adapt, ``warm_start`` the run whose shared model the rounds begin with. When a check fails, no new
-    folder is left.
+    Without ``data``, ``synthetic`` markets (default: five) are made inside the run folder. ``start_from`` is the folder
+    of a shared model that the markets adapt, ``warm_start`` the run whose shared model the rounds begin with. When a
+    check fails, no new folder is left.
     """
     run_name(out.resolve().name)
     _refuse_of_this_process(recipe)
@@ -112,11 +121,11 @@ def prepare_simulation(
     run = RunFolder.create(out, recipe)
     try:
         if data is None:
-            write_synthetic_markets(run.data, SynthSettings(seed=recipe.seed))
+            write_synthetic_markets(run.data, synthetic or SynthSettings(seed=recipe.seed))
         folder = data or run.data
         stores = open_stores(folder, recipe.data.markets)
         device = choose_device(recipe.training.device).type
-        make_semantics(recipe, recipe.semantics.kind).require()
+        make_semantics(recipe).require()
         _check_splits(recipe, stores)
         if warm_start is not None:
             keep_warm_start(run, warm_start, recipe)
@@ -194,9 +203,9 @@ def _resolved(recipe: Recipe, stores: list[MarketStore]) -> Recipe:
     resolved = recipe.resolved(
         all(store.families is not None for store in stores), all(store.has_text for store in stores)
     )
-    odds = contradiction(resolved)
-    if odds is not None:
-        raise UserError(f"{stores[0].path.parent}: on these markets, {odds}")
+    found = conflict(resolved)
+    if found is not None:
+        raise UserError(f"{stores[0].path.parent}: on these markets, {found}")
     return resolved
 
 

@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-from clients.contenders import codes_of, make_trainer
-from clients.node import MarketNode
-from clients.seal import check_seal
 from fedrec.arrays import load_whole
+from fedrec.clients.methods import codes_of, make_trainer
+from fedrec.clients.node import MarketNode
+from fedrec.clients.seal import check_seal
 from fedrec.errors import UserError
 from fedrec.recipe import Recipe
 from fedrec.report.run_figures import CodeUse, ItemMap
@@ -49,6 +49,8 @@ def item_map(finished: FinishedRun) -> ItemMap | None:
         if finished.recipe.task == "ctr" or not node.model(_METHOD).is_file():
             continue
         vectors = _item_vectors(node, finished.recipe)
+        if vectors is None:
+            continue
         generator = numpy_generator(finished.recipe.seed, node.store.name, "item map")
         chosen = np.sort(generator.permutation(len(vectors))[:_ITEMS])
         markets += [node.store.name] * len(chosen)
@@ -87,10 +89,13 @@ def _nodes(finished: FinishedRun) -> Iterator[MarketNode]:
 
 
 @torch.inference_mode()
-def _item_vectors(node: MarketNode, recipe: Recipe) -> NDArray[np.float32]:
-    """What the finished model makes of the items that the market sells, as directions [I, d]."""
+def _item_vectors(node: MarketNode, recipe: Recipe) -> NDArray[np.float32] | None:
+    """What the finished model makes of the items that the market sells, as directions [I, d]; None where nothing."""
     trainer = make_trainer(node, recipe, _METHOD)
     load_whole(trainer.model, node.model(_METHOD))
     trainer.model.eval()
-    vectors: NDArray[np.float32] = trainer.item_vectors().cpu().numpy()
+    found = trainer.item_vectors()
+    if found is None:
+        return None
+    vectors: NDArray[np.float32] = found.cpu().numpy()
     return vectors[node.prepare(recipe).sold]

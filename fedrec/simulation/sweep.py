@@ -10,11 +10,11 @@ from typing import Any
 
 from fedrec.errors import UserError
 from fedrec.files import read_json, reading, write_json
+from fedrec.progress import Progress, no_progress
 from fedrec.recipe import Recipe, load_recipe, recipe_json
 from fedrec.runs.folder import RunFolder
 from fedrec.simulation.complete import complete
 from fedrec.simulation.jobs import Job, run_jobs
-from fedrec.tell import Tell, silent
 from fedrec.words import cleaned
 
 
@@ -53,14 +53,14 @@ def sweep(
     overrides: Sequence[str],
     data: Path | None,
     out: Path,
-    progress: Tell,
-    tell: Tell = silent,
+    progress: Progress,
+    details: Progress = no_progress,
     jobs: int = 1,
 ) -> Iterator[Done]:
     """Run what is missing; every run, in order. Raises :class:`UserError` where ``out`` holds something else.
 
     ``jobs``: how many runs at a time; of two and more each has a process of its own. ``progress`` hears of every run,
-    ``tell`` of every event in it where they come one by one.
+    ``details`` of every event in it where they come one by one.
     """
     for point in points:
         refuse_fixed([*overrides, *point.overrides])
@@ -80,7 +80,7 @@ def sweep(
         return
     for number, ((point, seed), recipe) in enumerate(recipes.items(), start=1):
         progress(f"run {number} of {len(recipes)}: {point.label}, seed {seed}")
-        yield Done.read(point, seed, complete(recipe, data, run_path(out, point, seed), tell))
+        yield Done.read(point, seed, complete(recipe, data, run_path(out, point, seed), details))
 
 
 def refuse_fixed(overrides: Sequence[str]) -> None:

@@ -13,13 +13,13 @@ from statistics import fmean, stdev
 from fedrec.errors import UserError
 from fedrec.exchange.declaration import CTR, FINETUNE
 from fedrec.files import write_atomic
+from fedrec.progress import Progress, no_progress
 from fedrec.recipe import load_recipe
 from fedrec.report.figures import csv_text
 from fedrec.report.tables import common_means
 from fedrec.runs.folder import RunFolder
 from fedrec.simulation.sweep import Done, Point, sweep
 from fedrec.strict_yaml import dump_yaml
-from fedrec.tell import Tell, silent
 
 _METHOD = "federated"
 
@@ -71,10 +71,13 @@ def validation(run: RunFolder) -> float:
 
 def _validated(run: RunFolder) -> list[float]:
     """One figure a market that finished its training."""
-    steps = run.read_journal().steps
+    journal = run.read_journal()
+    steps = journal.steps
     if CTR in steps:
         return [-one[f"{_METHOD}.validation"] for one in steps[CTR].values() if f"{_METHOD}.validation" in one]
-    return [one["validation"] for one in steps.get(FINETUNE, {}).values() if "validation" in one]
+    found = [one["validation"] for one in steps.get(FINETUNE, {}).values() if "validation" in one]
+    # A finished model that has learned from validation users says nothing; the rounds before did.
+    return found or list(journal.chosen.get("validations", {}).values())
 
 
 def require_tunable(reference: str, overrides: Sequence[str]) -> str:
@@ -119,18 +122,18 @@ def sweep_grid(
     overrides: Sequence[str],
     data: Path | None,
     out: Path,
-    progress: Tell,
-    tell: Tell = silent,
+    progress: Progress,
+    details: Progress = no_progress,
     jobs: int = 1,
 ) -> Iterator[list[Tried]]:
     """Run every point under every seed; after each run all points tried, best first, and files written anew.
 
-    ``jobs``, ``progress`` and ``tell`` as in :func:`fedrec.simulation.sweep.sweep`.
+    ``jobs``, ``progress`` and ``details`` as in :func:`fedrec.simulation.sweep.sweep`.
     """
     require_tunable(reference, overrides)
     points = grid_points(axes)
     found: dict[str, list[Done]] = {}
-    for done in sweep(reference, points, seeds, overrides, data, out, progress, tell, jobs):
+    for done in sweep(reference, points, seeds, overrides, data, out, progress, details, jobs):
         found.setdefault(done.point.label, []).append(done)
         tried = ranked(Tried(point, found[point.label]) for point in points if point.label in found)
         write_tried(out, tried)

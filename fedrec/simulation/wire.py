@@ -19,7 +19,7 @@ from safetensors.numpy import save as save_arrays
 from fedrec.errors import RunError
 from fedrec.exchange.payload import ARRAYS
 from fedrec.files import write_atomic
-from server.relay import RelayGrid
+from fedrec.server.relay import RelayGrid
 
 _TICKET = "arrays-on-disk"
 _FILE = "sha256"

@@ -23,9 +23,9 @@ from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 
 from fedrec.processes import end_with_parent
+from fedrec.progress import OnReply, ignore
 from fedrec.simulation.inline import CLIENT_RAISED, LocalGrid
-from fedrec.simulation.nodes import HONEST_APP, Seat, load_app, set_identity
-from fedrec.tell import OnReply, ignore
+from fedrec.simulation.nodes import HONEST_APP, NodeConfig, load_app, set_identity
 
 WORKER_DIED = 2  # the process that computed is gone
 _SPAWN = multiprocessing.get_context("spawn")  # a forked torch may hang
@@ -45,14 +45,14 @@ def decode(data: bytes) -> Message:
     return message_from_proto(ProtoMessage.FromString(data))
 
 
-def deal(seats: Mapping[int, Seat], workers: int) -> list[list[int]]:
+def deal(node_configs: Mapping[int, NodeConfig], workers: int) -> list[list[int]]:
     """Nodes of each of at most ``workers`` processes: largest first, each to the process with the least so far."""
-    hands: list[list[int]] = [[] for _ in range(min(workers, len(seats)))]
+    hands: list[list[int]] = [[] for _ in range(min(workers, len(node_configs)))]
     loads = [0] * len(hands)
-    for node in sorted(seats, key=lambda node: (-seats[node].interactions, node)):
+    for node in sorted(node_configs, key=lambda node: (-node_configs[node].interactions, node)):
         lightest = loads.index(min(loads))
         hands[lightest].append(node)
-        loads[lightest] += seats[node].interactions
+        loads[lightest] += node_configs[node].interactions
     return hands
 
 
@@ -60,7 +60,7 @@ def deal(seats: Mapping[int, Seat], workers: int) -> list[list[int]]:
 class _Worker:
     """One process, what it is computing, and what waits for it."""
 
-    seats: dict[int, Seat]
+    node_configs: dict[int, NodeConfig]
     app: str
     queue: deque[tuple[str, Message]] = field(default_factory=deque)
     current: tuple[str, Message] | None = None
@@ -79,7 +79,7 @@ class _Worker:
         """Start the process."""
         self.connection, theirs = _SPAWN.Pipe()
         self.process: BaseProcess = _SPAWN.Process(
-            target=_serve, args=(theirs, os.getpid(), self.seats, self.app), name="fedrec-worker", daemon=True
+            target=_serve, args=(theirs, os.getpid(), self.node_configs, self.app), name="fedrec-worker", daemon=True
         )
         self.process.start()
         theirs.close()
@@ -101,16 +101,16 @@ class WorkerGrid(LocalGrid):
 
     def __init__(
         self,
-        seats: Sequence[Seat],
+        node_configs: Sequence[NodeConfig],
         workers: int,
         on_reply: OnReply = ignore,
         app: str = HONEST_APP,
     ) -> None:
-        super().__init__(seats, on_reply)
-        hands = deal(self.seats, workers)
-        self._workers = [_Worker({node: self.seats[node] for node in hand}, app) for hand in hands]
-        self._worker_of = {node: worker for worker in self._workers for node in worker.seats}
-        self._rank = {node: rank for worker in self._workers for rank, node in enumerate(worker.seats)}
+        super().__init__(node_configs, on_reply)
+        hands = deal(self.node_configs, workers)
+        self._workers = [_Worker({node: self.node_configs[node] for node in hand}, app) for hand in hands]
+        self._worker_of = {node: worker for worker in self._workers for node in worker.node_configs}
+        self._rank = {node: rank for worker in self._workers for rank, node in enumerate(worker.node_configs)}
 
     def __enter__(self) -> Self:
         return self
@@ -179,7 +179,7 @@ class WorkerGrid(LocalGrid):
         worker.current = None
         code = worker.restart()
         for identifier, question in lost:
-            market = self.seats[question.metadata.dst_node_id].market
+            market = self.node_configs[question.metadata.dst_node_id].market
             reason = f"the worker process of market {market!r} died (exit code {code}); it was replaced"
             self._deliver(identifier, question, Message(Error(WORKER_DIED, reason), reply_to=question))
 
@@ -198,7 +198,7 @@ def _limit(worker: _Worker, timeout: float | None) -> float | None:
     return timeout if worker.ready else _START_SECONDS
 
 
-def _serve(connection: Connection, parent: int, seats: Mapping[int, Seat], app: str) -> None:
+def _serve(connection: Connection, parent: int, node_configs: Mapping[int, NodeConfig], app: str) -> None:
     """What a worker process does: answer messages one by one until the pipe closes, or the parent is gone."""
     end_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interruption means
@@ -206,7 +206,7 @@ def _serve(connection: Connection, parent: int, seats: Mapping[int, Seat], app: 
     client_app = load_app(app)
     with suppress(OSError):  # the parent may be gone by now; then the pipe is closed, and the next line says so
         connection.send_bytes(_READY)
-    contexts = {node: seat.context(node) for node, seat in seats.items()}
+    contexts = {node: node_config.context(node) for node, node_config in node_configs.items()}
     while True:
         try:
             message = decode(connection.recv_bytes())

@@ -85,22 +85,26 @@ class CodeInputs:
 
     @classmethod
     def of_items(
-        cls, semantics: ItemVectors, vectors: CollaborativeVectors, alignment: Alignment, met: NDArray[np.int64]
+        cls,
+        semantics: ItemVectors,
+        vectors: CollaborativeVectors,
+        alignment: Alignment,
+        interactions: NDArray[np.int64],
     ) -> "CodeInputs":
         """Of a market's items. Vectors are scaled to numbers of about one; ``procrustes`` turns the own ones.
 
-        ``met`` [I]: how often each item was met. What was met often is known better, and counts more for the turn.
+        ``interactions`` [I]: of each item. Items with more of them are known better, and count more for the rotation.
         """
         own = _scaled(vectors.items, vectors.known_items)
         common, known = semantics.vectors * np.float32(semantics.vectors.shape[1] ** 0.5), semantics.known
         if alignment == "procrustes":
             both = semantics.known & vectors.known_items
-            common, known = turned(own, common, np.sqrt(met * both)), vectors.known_items
+            common, known = turned(own, common, np.sqrt(interactions * both)), vectors.known_items
         return cls(common.astype(np.float32), own, np.stack([known, vectors.known_items], axis=1))
 
     @classmethod
     def of_users(cls, items: "CodeInputs", vectors: CollaborativeVectors, histories: sparse.csr_matrix) -> "CodeInputs":
-        """Of a market's users: the mean of what they met, ``histories`` [U, I], and their own vectors."""
+        """Of a market's users: the mean of the items of their ``histories`` [U, I], and their own vectors."""
         weights = np.asarray(histories @ items.known[:, 0].astype(np.float32))  # [U] how many known items
         common = np.asarray(histories @ (items.common * items.known[:, :1])) / np.maximum(weights, 1)[:, None]
         own = _scaled(vectors.users, vectors.known_users)
@@ -312,7 +316,7 @@ class CodeTrainer:
 
 
 def train_codes_alone(trainer: CodeTrainer) -> float:
-    """The local-only twin: the federation's rounds, on what this market knows alone; the share explained."""
+    """The local baseline: the federation's rounds, on what this market knows alone; the share explained."""
     settings = trainer.settings
     known = trainer.inputs.known[:, 0]
     gram = torch.from_numpy(trainer.inputs.common[known]) if trainer.alignment == "gram" and known.any() else None

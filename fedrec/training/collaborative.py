@@ -56,7 +56,7 @@ def factorise(
     """Train on ``rows`` by BPR; the vectors and the last epoch's loss.
 
     One negative a positive and epoch, drawn by popularity: what is learned is taste beyond what sells, and popularity
-    is known anyway. A negative may be an item that the user met: at these densities that is rare.
+    is known anyway. A negative may be an item that the user interacted with: at these densities that is rare.
     """
     pairs = np.unique(np.stack([rows.users, rows.items]), axis=1)  # [2, N]
     users, items = torch.from_numpy(pairs).to(device)

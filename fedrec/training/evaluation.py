@@ -1,14 +1,17 @@
 """Ranking every user of one market. Per-user results stay here; means leave."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from fedrec.components.metric import Metric, Ranked
+from fedrec.data.sequences import Sequences
 from fedrec.data.splits import OUTSIDE, Holdout
-from fedrec.metrics.ranking import CUTOFFS, ndcg, per_user_metrics, target_ranks, top_items
+from fedrec.errors import RunError
+from fedrec.metrics.ranking import ndcg, target_ranks, top_items
 
 Scorer = Callable[[NDArray[np.int64]], NDArray[np.floating]]  # users [B] -> scores [B, I]
 _CELLS = 4_000_000  # scores held at a time
@@ -19,11 +22,11 @@ class Ranking:
     """One method on one market."""
 
     users: dict[str, NDArray[np.float64]]  # metric -> [U], private
-    coverage: dict[str, float]  # share of the catalogue in anyone's top list; empty where few candidates are ranked
+    whole: dict[str, float]  # metrics that are one figure for all users
 
     def means(self) -> dict[str, float]:
-        """What may leave: the mean of every metric, and the coverage."""
-        return {name: float(values.mean()) for name, values in self.users.items()} | self.coverage
+        """What may leave: the mean of every metric over users, and the others."""
+        return {name: float(values.mean()) for name, values in self.users.items()} | self.whole
 
 
 def excluded(holdout: Holdout, users: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -49,26 +52,58 @@ def user_blocks(users: int, items: int) -> list[NDArray[np.int64]]:
     return [np.arange(start, min(start + size, users)) for start in range(0, users, size)]
 
 
-def rank_users(scorers: Mapping[str, Scorer], holdout: Holdout) -> dict[str, Ranking]:
-    """Rank by every scorer in one pass over the users, block by block."""
+def rank_users(
+    scorers: Mapping[str, Scorer],
+    holdout: Holdout,
+    metrics: Sequence[Metric],
+    cutoffs: Sequence[int],
+    train: Sequences,
+) -> dict[str, Ranking]:
+    """Rank by every scorer in one pass over the users, block by block; every metric at every cutoff.
+
+    Lists are not looked at where few candidates are ranked: metrics that need them are left out.
+    """
     items = holdout.histories.item_count
     ranked = np.ones(items, dtype=bool) if holdout.catalogue is None else holdout.catalogue
+    used = [metric for metric in metrics if holdout.candidates is None or not metric.sees_lists]
+    lists = any(metric.sees_lists for metric in used)
     ranks = {name: np.empty(len(holdout.targets)) for name in scorers}
-    shown = {name: {cutoff: np.zeros(items, dtype=bool) for cutoff in CUTOFFS} for name in scorers}
+    top: dict[str, dict[int, list[NDArray[np.int64]]]] = {name: {cutoff: [] for cutoff in cutoffs} for name in scorers}
     for block in _blocks(holdout):
         for name, scorer in scorers.items():
             scores, own = block.rank(scorer)
             ranks[name][block.targets] = own
-            for cutoff, seen in shown[name].items():
-                seen[top_items(scores, cutoff)] = True
-    full = holdout.candidates is None
-    return {
-        name: Ranking(
-            per_user_metrics(ranks[name], holdout.rows),
-            {f"coverage@{cutoff}": float(seen[ranked].mean()) for cutoff, seen in shown[name].items()} if full else {},
-        )
-        for name in scorers
-    }
+            for cutoff, found in top[name].items():
+                found.append(top_items(scores, cutoff if lists else 0))
+    counts = np.bincount(train.distinct % items, minlength=items)
+    result = {}
+    for name in scorers:
+        users: dict[str, NDArray[np.float64]] = {}
+        whole: dict[str, float] = {}
+        made = [
+            Ranked(ranks[name], holdout.rows, np.concatenate(parts), counts, ranked, len(train), cutoff)
+            for cutoff, parts in top[name].items()
+        ]
+        for metric in used:
+            for one in made:
+                checked = _checked(metric, metric(one), len(holdout))
+                figure = f"{metric.settings.kind}@{one.cutoff}"
+                if checked.ndim:
+                    users[figure] = checked
+                else:
+                    whole[figure] = float(checked)
+        result[name] = Ranking(users, whole)
+    return result
+
+
+def _checked(metric: Metric, value: NDArray[np.float64] | float, users: int) -> NDArray[np.float64]:
+    """Raise :class:`RunError` for what is no figure of this metric."""
+    array, kind, (low, high) = np.asarray(value, np.float64), metric.settings.kind, metric.bounds
+    if array.shape not in {(), (users,)}:
+        raise RunError(f"metric {kind!r}: its values have the shape {array.shape}; return one a user, or one for all")
+    if not ((array >= low) & (array <= high)).all():  # NaN lies nowhere
+        raise RunError(f"metric {kind!r}: a value is not in its bounds, [{low:g}, {high:g}]")
+    return array
 
 
 def all_ranks(scorer: Scorer, holdout: Holdout) -> NDArray[np.float64]:

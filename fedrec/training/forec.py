@@ -6,11 +6,11 @@ import torch
 from torch.func import functional_call
 
 from fedrec.models.pointwise.forec import Forec
+from fedrec.progress import Progress, no_progress
 from fedrec.seeds import numpy_generator, seeded_torch
-from fedrec.tell import Tell, silent
 from fedrec.training.pointwise import (
+    Evaluate,
     Fitted,
-    Judge,
     Labelled,
     PointwiseMarket,
     Settings,
@@ -29,12 +29,12 @@ def fit_forec(
     targets: Sequence[PointwiseMarket],
     settings: Settings,
     seed: int,
-    tell: Tell = silent,
+    progress: Progress = no_progress,
 ) -> list[Fitted]:
     """The forked model of every target; ``model`` itself is left as the last fork was."""
-    judges = [validation(market) for market in markets]
-    mean: Judge = lambda m: sum(judge(m) for judge in judges) / len(judges)  # noqa: E731
-    (common,) = fit(model, markets, [mean], settings, seed, "forec", tell=tell)
+    evaluations = [validation(market) for market in markets]
+    mean: Evaluate = lambda m: sum(evaluate(m) for evaluate in evaluations) / len(evaluations)  # noqa: E731
+    (common,) = fit(model, markets, [mean], settings, seed, "forec", progress=progress)
     model.load_state_dict(common.state)
     meta_learn(model, markets, settings, seed)
     start = {name: value.clone() for name, value in model.state_dict().items()}
@@ -44,7 +44,7 @@ def fit_forec(
         model.load_state_dict(start)
         with seeded_torch(seed, "forec fork", target.name):
             model.fork()
-        (best,) = fit(model, [target], [validation(target)], settings, seed, f"forec {target.name}", tell=tell)
+        (best,) = fit(model, [target], [validation(target)], settings, seed, f"forec {target.name}", progress=progress)
         results.append(best)
     return results
 
@@ -91,8 +91,10 @@ def _accumulate(model: Forec, support: Labelled, query: Labelled) -> None:
         for (name, parameter), gradient in zip(parameters.items(), gradients, strict=True)
     }
     logits = functional_call(model, adapted, (query.request,))
-    judged = torch.nn.functional.binary_cross_entropy_with_logits(logits[query.counted], query.labels[query.counted])
+    query_loss = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits[query.counted], query.labels[query.counted]
+    )
     for parameter, gradient in zip(
-        parameters.values(), torch.autograd.grad(judged, list(adapted.values())), strict=True
+        parameters.values(), torch.autograd.grad(query_loss, list(adapted.values())), strict=True
     ):
         parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient

@@ -1,4 +1,4 @@
-"""The local training loop: the same for a federated round, a market's local-only twin, and fine-tuning."""
+"""The local training loop: the same for a federated round, a market's local baseline, and fine-tuning."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fedrec.components.loss import Loss
 from fedrec.data.batches import Batch, pad, training_batches
 from fedrec.data.sequences import Sequences
-from fedrec.losses.s2ce import SoftTargets, s2ce
 from fedrec.models.sequential import Catalogue, SequentialModel
 from fedrec.recipe import TrainingSettings
 from fedrec.training.device import mixed_precision
@@ -32,7 +32,7 @@ class EpochResult:
 
 @dataclass(frozen=True)
 class Anchor:
-    """FedProx (Li et al., MLSys 2020): mu / 2 |w - w_0|^2 over the named parameters keeps a market near the others."""
+    """mu / 2 |w - w_0|^2 over the named parameters: FedProx (Li et al., MLSys 2020) in rounds, Ditto in fine-tuning."""
 
     start: Mapping[str, Tensor]
     mu: float
@@ -58,18 +58,14 @@ def make_optimiser(model: nn.Module, training: TrainingSettings, learning_rate: 
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate)
 
 
-def batch_loss(model: SequentialModel, batch: Batch, soft: SoftTargets | None, lam: float) -> tuple[Tensor, int]:
-    """Mean loss over the batch's valid next-item positions, and how many there are."""
+def batch_loss(model: SequentialModel, batch: Batch, loss: Loss) -> tuple[Tensor, int]:
+    """Mean loss over the items that the batch asks for, and how many there are."""
     device = model.semantics.device
-    items = torch.from_numpy(batch.items).to(device)  # [B, L + 1]
-    lengths = torch.from_numpy(batch.lengths).to(device) - 1  # [B] positions that have a next item
-    valid = torch.arange(items.shape[1] - 1, device=device) < lengths[:, None]  # [B, L]
+    items, lengths = torch.from_numpy(batch.items).to(device), torch.from_numpy(batch.lengths).to(device)
     with mixed_precision(device):
         catalogue = model.catalogue()
-        states = model.states(catalogue, items[:, :-1])[valid]  # [B, L, d] -> [N, d]: padding ends here
-    targets = items[:, 1:][valid]  # [N]
-    loss = s2ce(model.queries(states.float()), catalogue.keys.float(), targets, soft, lam)
-    return loss, len(targets)
+        states, targets = model.predictions(catalogue, items, lengths)  # [N, d], [N]
+    return loss(model.queries(states.float()), catalogue.keys.float(), targets), len(targets)
 
 
 def train_epoch(
@@ -106,8 +102,8 @@ def batch_states(model: SequentialModel, batch: Batch) -> Tensor:
     """The encoder's states [B, d] after the last item but one of every history of a batch, with their gradients."""
     device = model.semantics.device
     with mixed_precision(device):
-        states = model.states(model.catalogue(), torch.from_numpy(batch.items[:, :-1]).to(device))  # [B, L, d]
-    return states[torch.arange(len(states)), torch.from_numpy(batch.lengths) - 2].float()
+        items, lengths = (torch.from_numpy(part).to(device) for part in (batch.items[:, :-1], batch.lengths - 1))
+        return model.next_states(model.catalogue(), items, lengths).float()
 
 
 @torch.inference_mode()
@@ -122,8 +118,8 @@ def last_states(model: SequentialModel, catalogue: Catalogue, histories: Sequenc
         for start in range(0, len(users), _SCORING_BATCH):
             rows = order[start : start + _SCORING_BATCH]
             batch = pad(histories, users[rows], model.maximum_length)
-            states = model.states(catalogue, torch.from_numpy(batch.items).to(device))  # [b, L, d]
-            last[rows] = states[torch.arange(len(rows)), torch.from_numpy(batch.lengths) - 1].float()
+            items, lengths = (torch.from_numpy(part).to(device) for part in (batch.items, batch.lengths))
+            last[rows] = model.next_states(catalogue, items, lengths).float()
     return last
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 RIDGE = 0.1  # benchmarks/ridge.py: more is better for the prior alone, and worse where a strong model is mixed in
-_LEAST_SPREAD = 1e-6
+_MIN_SPREAD = 1e-6
 
 
 def fit_weights(
@@ -32,7 +32,7 @@ def fit_weights(
     unseen = scores[:, ~seen]  # [K, cells]
     centre = unseen.mean(axis=1, dtype=np.float64)  # [K]
     spread = unseen.std(axis=1, dtype=np.float64)  # [K]
-    useful = np.flatnonzero(spread > _LEAST_SPREAD * (1 + np.abs(centre)))
+    useful = np.flatnonzero(spread > _MIN_SPREAD * (1 + np.abs(centre)))
     result = np.zeros(len(scores))
     if not len(useful):
         return result

@@ -21,14 +21,14 @@ from fedrec.data.splits import Holdout, Split
 from fedrec.errors import RunError
 from fedrec.metrics.ranking import ndcg, target_ranks
 from fedrec.models.pointwise.interface import PointwiseModel, Request, Sizes
+from fedrec.progress import Progress, no_progress
 from fedrec.seeds import numpy_generator, seeded_torch
 from fedrec.stopping import EarlyStopping
-from fedrec.tell import Tell, silent
 
 _SCORED = 2_000  # candidates scored at a time; more do not fit the caches of a CPU where each has a history of its own
 _POOL = 4096  # rows that are sorted by the length of their histories together, so that little padding is computed
 State = dict[str, Tensor]
-Judge = Callable[[PointwiseModel], float]
+Evaluate = Callable[[PointwiseModel], float]
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def labelled_batches(
 def candidate_ranks(model: PointwiseModel, market: PointwiseMarket, holdout: Holdout) -> NDArray[np.float64]:
     """Rank of every user's target among its candidates [U], counted from zero; NaN-safe as in metrics.ranking."""
     if holdout.candidates is None:
-        raise ValueError("pointwise models are judged among candidates")
+        raise ValueError("pointwise models are evaluated among candidates")
     asked = np.column_stack([holdout.candidates, holdout.targets])  # [U, C + 1]
     scores = candidate_scores(model, market, holdout, np.arange(len(holdout)), asked)
     return target_ranks(scores, np.full(len(asked), asked.shape[1] - 1))
@@ -177,7 +177,7 @@ def candidate_scores(
     return scores
 
 
-def validation(market: PointwiseMarket) -> Judge:
+def validation(market: PointwiseMarket) -> Evaluate:
     """NDCG@10 on the market's validation users."""
     return lambda model: float(ndcg(candidate_ranks(model, market, market.split.validation), 10).mean())
 
@@ -185,20 +185,20 @@ def validation(market: PointwiseMarket) -> Judge:
 def fit(
     model: PointwiseModel,
     trained: Sequence[PointwiseMarket],
-    judges: Sequence[Judge],
+    evaluations: Sequence[Evaluate],
     settings: Settings,
     seed: int,
     purpose: str,
     per_row: int = 1,
-    tell: Tell = silent,
+    progress: Progress = no_progress,
 ) -> list[Fitted]:
-    """Train on all of ``trained`` together; for every judge, the state it liked best.
+    """Train on all of ``trained`` together; for every evaluation, the state it liked best.
 
-    Ends when no judge has patience left. The untrained model does not compete. ``purpose`` seeds the order of examples;
-    ``tell`` hears of every epoch.
+    Ends when no evaluation has patience left. The untrained model does not compete. ``purpose`` seeds the order of
+    examples; ``progress`` hears of every epoch.
     """
-    watches = [EarlyStopping[State](settings.patience, in_all=True) for _ in judges]
-    waiting = set(range(len(judges)))
+    watches = [EarlyStopping[State](settings.patience, in_all=True) for _ in evaluations]
+    waiting = set(range(len(evaluations)))
     optimiser = torch.optim.Adam(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=settings.learning_rate,
@@ -213,13 +213,15 @@ def fit(
                 model.loss(batch.request, batch.labels, batch.counted).backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
             for index in sorted(waiting):
-                score = judges[index](model)
+                score = evaluations[index](model)
                 better = score > watches[index].score
                 kept = copy.deepcopy(model.state_dict()) if better else {}
                 if watches[index].offer(score, kept):
                     waiting.discard(index)
             best = sum(watch.score for watch in watches) / len(watches)
-            tell(f"{purpose}: epoch {epoch + 1}, best validation {best:.4f}, {len(waiting)} of {len(judges)} go on")
+            progress(
+                f"{purpose}: epoch {epoch + 1}, best validation {best:.4f}, {len(waiting)} of {len(evaluations)} go on"
+            )
             if not waiting:
                 break
     return [Fitted(watch.best or {}, watch.score, watch.best_index + 1) for watch in watches]

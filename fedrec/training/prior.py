@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from fedrec.baselines.ease import ease_weights, gram
+from fedrec.baselines.itemknn import itemknn_weights
+from fedrec.baselines.popularity import popularity, trend
 from fedrec.data.splits import Holdout
-from fedrec.floors.ease import ease_weights, gram
-from fedrec.floors.itemknn import itemknn_weights
-from fedrec.floors.popularity import popularity, trend
 from fedrec.recipe import EaseSettings, ItemKNNSettings, PriorSettings
 from fedrec.training.evaluation import mean_ndcg
 

@@ -23,9 +23,9 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fedrec.components.encoder import Encoder
+from fedrec.components.loss import Loss
 from fedrec.data.batches import Batch, pad
 from fedrec.data.sequences import Sequences
-from fedrec.losses.s2ce import Alike, SoftTargets, s2ce
 from fedrec.models.dropout import EncoderMasks
 from fedrec.models.sequential import SequentialModel
 from fedrec.privacy.noise import SecretNoise
@@ -80,8 +80,7 @@ def private_round(
     sequences: Sequences,
     people: Sequence[str],
     optimiser: torch.optim.Optimizer,
-    soft: SoftTargets | None,
-    lam: float,
+    loss: Loss,
     steps: PrivateSteps,
 ) -> None:
     """One optimiser step per noised sum over ``sequences`` [U] of ``people`` [U]. What requires gradients, trains."""
@@ -89,15 +88,14 @@ def private_round(
     for step in range(steps.release.steps):
         batches = _batches(model, sequences, steps.sample(people, step))
         whose = ((batch, [people[user] for user in users]) for batch, users in batches)
-        private_step(model, whose, optimiser, soft, lam, steps, step)
+        private_step(model, whose, optimiser, loss, steps, step)
 
 
 def private_step(
     model: SequentialModel,
     batches: Iterable[tuple[Batch, Sequence[str]]],
     optimiser: torch.optim.Optimizer,
-    soft: SoftTargets | None,
-    lam: float,
+    loss: Loss,
     steps: PrivateSteps,
     step: int,
 ) -> None:
@@ -106,7 +104,7 @@ def private_step(
     total = {name: torch.zeros_like(value) for name, value in parameters.items()}
     for batch, people in batches:
         masks = steps.masks(model.encoder, people, step, batch.items.shape[1] - 1)
-        gradients = per_user_gradients(model, batch, soft, lam, masks)
+        gradients = per_user_gradients(model, batch, loss, masks)
         for name, value in clipped_sum(gradients, steps.clip_norm).items():
             total[name] += value
     for name, gradient in steps.noised(total, step).items():
@@ -116,7 +114,7 @@ def private_step(
 
 
 def per_user_gradients(
-    model: SequentialModel, batch: Batch, soft: SoftTargets | None, lam: float, masks: EncoderMasks | None = None
+    model: SequentialModel, batch: Batch, loss: Loss, masks: EncoderMasks | None = None
 ) -> dict[str, Tensor]:
     """The gradient of every user's own mean loss, [B, *shape] by name of each parameter that requires one.
 
@@ -153,12 +151,12 @@ def per_user_gradients(
     share = (valid / lengths[:, None]).to(states.dtype)  # [B, L] every user's positions sum to one
     if everyones:
         queries = model.queries(states[valid])
-        loss = s2ce(queries, _keys(vectors), items[:, 1:][valid], soft, lam, weights=share[valid], alike=alike)
+        total = loss(queries, _keys(vectors), items[:, 1:][valid], weights=share[valid], alike=alike)
     else:
         queries = model.queries(states.flatten(0, 1)).view(*states.shape[:2], -1)  # [B, L, d + 1]
         scores = queries @ _keys(vectors).transpose(1, 2)  # [B, L, D]
-        loss = (share * _losses(scores, items[:, 1:], soft, lam, alike)).sum()
-    return dict(zip(own, torch.autograd.grad(loss, list(own.values())), strict=True))
+        total = (share * loss.of_scores(scores, items[:, 1:], alike)).sum()
+    return dict(zip(own, torch.autograd.grad(total, list(own.values())), strict=True))
 
 
 def clipped_sum(gradients: Mapping[str, Tensor], clip_norm: float) -> State:
@@ -194,17 +192,6 @@ def _batches(
     for start in range(0, len(able), size):
         some = able[start : start + size]
         yield pad(sequences, some, model.maximum_length + 1), some
-
-
-def _losses(scores: Tensor, targets: Tensor, soft: SoftTargets | None, lam: float, alike: Alike | None) -> Tensor:
-    """S2CE of every position, [B, L], from ``scores`` [B, L, D]: where each user has keys of their own."""
-    whole = scores if alike is None else scores + alike.log_counts
-    own = scores.gather(2, (targets if alike is None else alike.place[targets])[..., None])[..., 0]  # [B, L]
-    if soft is not None and lam > 0:
-        moved = lam * soft.weights[targets]  # [B, L, k]
-        neighbours = soft.neighbours[targets] if alike is None else alike.place[soft.neighbours[targets]]
-        own = (1 - moved.sum(dim=-1)) * own + (moved * scores.gather(2, neighbours)).sum(dim=-1)
-    return whole.logsumexp(dim=-1) - own
 
 
 def _part(model: SequentialModel, own: Mapping[str, Tensor], prefix: str, users: int) -> State:

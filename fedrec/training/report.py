@@ -4,7 +4,7 @@ Test is read here and nowhere else. Per-user values stay in this process; the re
 intervals, and counts.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedrec.baselines.popularity import popularity
+from fedrec.components.algorithm import algorithm_of
+from fedrec.components.registry import find
 from fedrec.data.splits import Holdout
-from fedrec.floors.popularity import popularity
 from fedrec.metrics.significance import paired_bootstraps
 from fedrec.recipe import ALONE, HEADLINES, Recipe
 from fedrec.seeds import numpy_generator
@@ -39,7 +41,7 @@ class MarketReport:
 
 
 @dataclass(frozen=True)
-class Contenders:
+class Methods:
     """Everything a market has to recommend with, when its training is over.
 
     ``trainers`` hold the finished model of each trained method; ``shared`` is EASE on the counts of all markets.
@@ -54,8 +56,9 @@ class Contenders:
     def mixes(self) -> dict[str, tuple[str, ...]]:
         """Of which parts each mixed method consists."""
         prior = ("own", "popular")
-        result = {name: (name, *self._federated(name), *prior) for name in sorted(self.trainers)}
-        if self.trainers:
+        mixed = sorted(self.trainers) if algorithm_of(self.recipe).mixed else []
+        result = {name: (name, *self._federated(name), *prior) for name in mixed}
+        if mixed:
             result["prior"] = prior
         if self.shared is not None and "fedease" in self.recipe.evaluation.methods:
             result["fedease"] = ("shared", *prior)
@@ -66,8 +69,11 @@ class Contenders:
         """How many weights each mix has."""
         return {name: sum(1 if part in self.trainers else VIEWS for part in mix) for name, mix in self.mixes.items()}
 
-    def parts(self, holdout: Holdout) -> dict[str, Part]:
-        """What is mixed, at one stage. A part computes each block of users once, however many methods use it."""
+    def parts(self, holdout: Holdout, trained: Iterable[str]) -> dict[str, Part]:
+        """What is mixed at one stage, of the models only ``trained``, for their scores may take long to prepare.
+
+        A part computes each block of users once, however many methods use it.
+        """
         settings = self.recipe.prior
         parts: dict[str, Part] = {
             "own": lambda users: item_views(self.market.ease.weights, holdout, settings, users),
@@ -75,22 +81,25 @@ class Contenders:
         }
         if self.shared is not None:
             parts["shared"] = partial(item_views, self.shared.weights, holdout, settings)
-        for name, trainer in self.trainers.items():
-            parts[name] = partial(_stacked, trainer.scorer(holdout))
+        for name in trained:
+            parts[name] = partial(_stacked, self.trainers[name].scorer(holdout))
         return {name: _remembering(part) for name, part in parts.items()}
 
     def learn_weights(self) -> dict[str, NDArray[np.float64]]:
         """How much each part counts in each mix, learned on validation users."""
+        if not self.mixes:
+            return {}
         holdout = self.market.validation.reachable()
         if not len(holdout):  # nothing says that one part is better than another
             return {name: np.ones(count) for name, count in self.views.items()}
-        users, parts = self._mixing_users(holdout), self.parts(holdout)
+        mixed = sorted(self.trainers.keys() & self.mixes.keys())
+        users, parts = self._mixing_users(holdout), self.parts(holdout, mixed)
         return {name: _learn([parts[part] for part in mix], holdout, users) for name, mix in self.mixes.items()}
 
     def scorers(self, holdout: Holdout, weights: MixingWeights) -> dict[str, Scorer]:
         """Every method the recipe asks for, at one stage."""
         methods = set(self.recipe.evaluation.methods)
-        parts = self.parts(holdout)
+        parts = self.parts(holdout, self.trainers)
         scorers: dict[str, Scorer] = {}
         if "popularity" in methods:
             scorers["popularity"] = lambda users: np.tile(popularity(holdout.known), (len(users), 1))
@@ -101,7 +110,7 @@ class Contenders:
         if self.shared is not None and "fedease" in methods:
             scorers["fedease_without_prior"] = partial(self.shared.scores, holdout)
         for name in self.trainers:
-            scorers[f"{name}_without_prior"] = partial(_first, parts[name])
+            scorers[f"{name}_without_prior" if name in self.mixes else name] = partial(_first, parts[name])
         for name, mix in self.mixes.items():
             scorers[name] = partial(_mixed, [parts[part] for part in mix], weights[name])
         return scorers
@@ -129,21 +138,24 @@ class Contenders:
         return np.sort(generator.choice(len(holdout), size=size, replace=False))
 
 
-def evaluate_market(contenders: Contenders) -> MarketReport:
+def evaluate_market(methods: Methods) -> MarketReport:
     """Evaluate the recipe's methods on the test users.
 
     Scalars: ``{method}.{metric}``, ``difference.{method}.{other}.{metric}.{mean,low,high}`` for each headline method
     against every other (paired per user, percentile bootstrap), chosen hyper-parameters, ``users``, ``catalogue`` (how
     many items are ranked), ``outside`` (share of the targets that are not among them: misses for every method).
     """
-    test = contenders.market.test
-    weights = contenders.learn_weights()
-    rankings = rank_users(contenders.scorers(test, weights), test)
-    ranked = len(contenders.market.items) if test.catalogue is None else int(test.catalogue.sum())
-    scalars = {"users": float(len(test)), "catalogue": float(ranked), "outside": test.outside, **contenders.chosen()}
+    test = methods.market.test
+    weights = methods.learn_weights()
+    settings = methods.recipe.evaluation
+    metrics = [find("metric", one.kind)(one) for one in settings.metrics]
+    scorers = methods.scorers(test, weights)
+    rankings = rank_users(scorers, test, metrics, settings.cutoffs, methods.market.train)
+    ranked = len(methods.market.items) if test.catalogue is None else int(test.catalogue.sum())
+    scalars = {"users": float(len(test)), "catalogue": float(ranked), "outside": test.outside, **methods.chosen()}
     for name, ranking in rankings.items():
         scalars |= {f"{name}.{metric}": value for metric, value in ranking.means().items()}
-    return MarketReport(scalars | _differences(contenders, rankings), weights, rankings)
+    return MarketReport(scalars | _differences(methods, rankings), weights, rankings)
 
 
 def _stacked(scorer: Scorer, users: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -189,7 +201,7 @@ def _mixed(parts: list[Part], weights: NDArray[np.float64], users: NDArray[np.in
     return np.tensordot(weights.astype(np.float32), scores, axes=1)
 
 
-def _differences(contenders: Contenders, rankings: Mapping[str, Ranking]) -> dict[str, float]:
+def _differences(methods: Methods, rankings: Mapping[str, Ranking]) -> dict[str, float]:
     """Every headline method against every other, on the same resampled users."""
     pairs = [
         (method, other)
@@ -210,8 +222,8 @@ def _differences(contenders: Contenders, rankings: Mapping[str, Ranking]) -> dic
         ],
         axis=1,
     )  # [U, pairs * metrics]
-    recipe = contenders.recipe
-    generator = numpy_generator(recipe.seed, contenders.market.store.name, "bootstrap")
+    recipe = methods.recipe
+    generator = numpy_generator(recipe.seed, methods.market.store.name, "bootstrap")
     intervals = paired_bootstraps(values, recipe.evaluation.resamples, generator)
     return {
         f"{name}.{part}": value

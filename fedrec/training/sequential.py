@@ -1,24 +1,27 @@
-"""The FeCoSR-style model in one market: S2CE in the federation's rounds, plain cross-entropy on its own."""
+"""The FeCoSR-style model in one market: the recipe's loss in the federation's rounds, on hard targets on its own."""
 
 from collections.abc import Iterable
-from functools import cached_property
 from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fedrec.components.loss import Items, Loss
+from fedrec.components.plugins import OWN
+from fedrec.components.registry import components, find
 from fedrec.data.batches import Batch
 from fedrec.data.splits import Holdout
-from fedrec.losses.s2ce import SoftTargets, semantic_neighbours
 from fedrec.models.adaptor import ItemCodes
 from fedrec.models.sequential import SequentialModel, build_model
 from fedrec.recipe import Recipe
 from fedrec.semantics.base import ItemVectors
-from fedrec.semantics.factory import make_semantics
+from fedrec.semantics.factory import vectors_alone
+from fedrec.training.causality import require_reading
 from fedrec.training.device import choose_device
 from fedrec.training.evaluation import Scorer
 from fedrec.training.isolation import require_isolation
+from fedrec.training.known import Known
 from fedrec.training.loop import batch_loss, batch_states, epoch_batches, make_optimiser, model_scores
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.private import PrivateSteps, private_round
@@ -37,27 +40,30 @@ class SequentialTrainer(LocalTrainer[Batch]):
         vectors = torch.from_numpy(semantics.vectors).to(device)
         model = build_model(recipe.model, recipe.encoder, vectors, recipe.loss.tau, recipe.seed, codes).to(device)
         super().__init__(recipe, market, model)
-        self._known = torch.from_numpy(semantics.known).to(device)
+        kind = recipe.encoder.kind
+        if components("encoder")[kind].origin != OWN:
+            require_reading(model.encoder, kind, recipe.model.dimension, recipe.model.maximum_length)
+        items = Items(self.model.semantics, torch.from_numpy(semantics.known).to(device))
+        self.objective: Loss = find("loss", recipe.loss.kind)(recipe.loss, items)  # of the federation's rounds
+        self._hard = self.objective.hard()
         self._isolated = False  # whether it was tried that users' gradients stand apart
+
+    @classmethod
+    def of(cls, recipe: Recipe, market: PreparedMarket, known: Known) -> Self:
+        """On the vectors and codes that there are; without vectors, on those of the market alone."""
+        if known.vectors is None:
+            return cls.alone(recipe, market, known.codes)
+        return cls(recipe, market, known.vectors, known.codes)
 
     @classmethod
     def alone(cls, recipe: Recipe, market: PreparedMarket, codes: ItemCodes | None = None) -> Self:
         """A trainer on semantics that the market makes of what it knows by itself."""
-        semantics = make_semantics(recipe, recipe.semantics.kind)
-        return cls(recipe, market, semantics.finish(semantics.alone(market.evidence), market.evidence.keys), codes)
-
-    @cached_property
-    def soft(self) -> SoftTargets | None:
-        """S2CE's soft targets over the market's catalogue; None where ``lam`` is 0."""
-        loss = self.recipe.loss
-        if loss.lam == 0:
-            return None
-        return semantic_neighbours(self.model.semantics, loss.neighbours, loss.tau_s, self._known)
+        return cls(recipe, market, vectors_alone(recipe, market.evidence), codes)
 
     @property
     def perplexity(self) -> float | None:
         """Over how many items a target is spread."""
-        return None if self.soft is None else self.soft.perplexity
+        return self.objective.perplexity
 
     def scorer(self, holdout: Holdout) -> Scorer:
         """Scores over the whole catalogue."""
@@ -67,9 +73,9 @@ class SequentialTrainer(LocalTrainer[Batch]):
         """Whole histories, every position predicting the next item."""
         return epoch_batches(self.market.train, self.recipe.training, self.model, generator)
 
-    def loss(self, batch: Batch, softly: bool) -> tuple[Tensor, int]:
-        """S2CE, or where not ``softly`` cross-entropy, per position."""
-        return batch_loss(self.model, batch, self.soft if softly else None, self.recipe.loss.lam if softly else 0.0)
+    def loss(self, batch: Batch, soft_targets: bool) -> tuple[Tensor, int]:
+        """The recipe's loss, or where not ``soft_targets`` its form for hard targets, per position."""
+        return batch_loss(self.model, batch, self.objective if soft_targets else self._hard)
 
     def states(self, batch: Batch) -> Tensor:
         """The encoder's state after each history."""
@@ -86,8 +92,8 @@ class SequentialTrainer(LocalTrainer[Batch]):
         if self.recipe.privacy.trains == "encoder":
             self.model.adaptor.requires_grad_(False)
         optimiser = make_optimiser(self.model, training, training.learning_rate)
-        market, lam = self.market, self.recipe.loss.lam
         if not self._isolated:
-            require_isolation(self.model, self.soft, lam, self.recipe.encoder.kind)
+            names = f"encoder {self.recipe.encoder.kind!r} under loss {self.recipe.loss.kind!r}"
+            require_isolation(self.model, self.objective, names)
             self._isolated = True
-        private_round(self.model, market.train, market.learners, optimiser, self.soft, lam, steps)
+        private_round(self.model, self.market.train, self.market.learners, optimiser, self.objective, steps)

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import svds
 
-from fedrec.floors.ease import ease_weights
+from fedrec.baselines.ease import ease_weights
 
 Floats = NDArray[np.float32]
 

@@ -1,22 +1,24 @@
-"""The two stages of learning in one market, and the local-only twin that does both alone, whatever the model."""
+"""The two stages of learning in one market, and the local baseline that does both alone, whatever the model."""
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fedrec.data.splits import Holdout
+from fedrec.errors import RunError
 from fedrec.losses.info_nce import info_nce
 from fedrec.models.federated import FederatedModel
 from fedrec.recipe import Recipe
 from fedrec.seeds import numpy_generator, seeded_torch
 from fedrec.stopping import EarlyStopping
 from fedrec.training.evaluation import Scorer, mean_loss, mean_ndcg
+from fedrec.training.known import Known
 from fedrec.training.loop import Anchor, EpochResult, Term, make_optimiser, train_epoch
 from fedrec.training.prepared import PreparedMarket
 
@@ -29,7 +31,7 @@ class Finished:
     """A model after both stages, on the CPU, with what chose it."""
 
     state: State
-    validation: float  # NDCG@10 on validation users
+    validation: float | None  # NDCG@10 on validation users; None where the model has learned from them
     epochs: int  # of fine-tuning
     seconds: float
 
@@ -46,6 +48,11 @@ class LocalTrainer(ABC, Generic[Batch]):
         self.name = market.store.name
         self._first = self.carried_state()
 
+    @classmethod
+    @abstractmethod
+    def of(cls, recipe: Recipe, market: PreparedMarket, known: Known) -> Self:
+        """An untrained model of one market, with what its algorithm needs of the others."""
+
     @abstractmethod
     def scorer(self, holdout: Holdout) -> Scorer:
         """The model's scores after the histories of a stage."""
@@ -55,16 +62,28 @@ class LocalTrainer(ABC, Generic[Batch]):
         """One pass over the market's train items."""
 
     @abstractmethod
-    def loss(self, batch: Batch, softly: bool) -> tuple[Tensor, int]:
-        """Mean loss of a batch, and over how many predictions; ``softly``: as the federation's rounds want it."""
+    def loss(self, batch: Batch, soft_targets: bool) -> tuple[Tensor, int]:
+        """Mean loss of a batch, and over how many predictions; ``soft_targets``: as the federation's rounds want it."""
 
     @abstractmethod
     def states(self, batch: Batch) -> Tensor:
         """What the model makes of each user of a batch, [B, d]."""
 
     @abstractmethod
-    def item_vectors(self) -> Tensor:
-        """What the model makes of each item of the market's catalogue, as a direction [I, d]."""
+    def item_vectors(self) -> Tensor | None:
+        """What the model makes of each item of the market's catalogue, as a direction [I, d]; None where nothing."""
+
+    @property
+    def weight(self) -> float:
+        """How much the market's update counts where updates count by what was learned from."""
+        return float(len(self.market.train.items))
+
+    def refit_round(self, server_round: int, rounds: int | None = None) -> tuple[EpochResult, float]:
+        """A round of stage one that learns from validation users too, and how much its update counts.
+
+        Figures of validation users say nothing of what comes of it.
+        """
+        raise RunError(f"algorithm.kind {self.recipe.algorithm.kind!r} has no rounds with validation users")
 
     @property
     def perplexity(self) -> float | None:
@@ -96,18 +115,31 @@ class LocalTrainer(ABC, Generic[Batch]):
         """Cross-entropy of the validation items among what is ranked, in nats."""
         return mean_loss(self.scorer(self.market.validation), self.market.validation)
 
-    def pretrain_round(self, server_round: int, pace: "Pace | None" = None) -> EpochResult:
+    def pretrain_round(
+        self,
+        server_round: int,
+        pace: "Pace | None" = None,
+        term: Callable[[], Tensor] | None = None,
+        rounds: int | None = None,
+    ) -> EpochResult:
         """Stage one: the recipe's local epochs, from the parameters as they are. A fresh optimiser a round.
 
+        ``term``: what an aggregator adds to the loss of every batch. ``rounds``: how many there are, for a learning
+        rate that falls; default: the federation's.
         Only the shared group moves, and what the market carries along: the rest of it waits for stage two.
         """
         training = self.recipe.training
         self.freeze(private=True, shared=False)
-        optimiser = make_optimiser(self.model, training, training.learning_rate * (1.0 if pace is None else pace.step))
+        rate = training.learning_rate * (1.0 if pace is None else pace.step)
+        if training.schedule == "linear":
+            of = rounds or self.recipe.federation.rounds
+            rate *= 1 - (min(server_round, of) - 1) / of  # rounds that were missed may make more of them
+        optimiser = make_optimiser(self.model, training, rate)
         terms: list[Term[Batch]] = [] if pace is None else pace.terms(self)
         if training.proximal:
-            anchor = self._anchor()
-            terms.append(lambda batch: anchor.penalty(self.model))
+            terms.append(self._pull(training.proximal))
+        if term is not None:
+            terms.append(lambda batch: term())
         result = EpochResult(0.0, 0)
         with seeded_torch(self.recipe.seed, self.name, "pretrain", server_round):
             for epoch in range(training.epochs):
@@ -124,7 +156,9 @@ class LocalTrainer(ABC, Generic[Batch]):
     def finetune(self) -> Finished:
         """Stage two: hard targets on the market's own items with the adaptation; the best epoch is kept.
 
-        Epoch 0, the model as it came, competes too.
+        Epoch 0, the model as it came, competes too. With ``finetune.proximal`` the market's copy of the shared
+        parameters is pulled towards them, as in Ditto (Li et al., ICML 2021); there personal models are trained beside
+        every round, here once, on the final shared model.
         """
         started = time.perf_counter()
         settings = self.recipe.finetune
@@ -132,9 +166,10 @@ class LocalTrainer(ABC, Generic[Batch]):
         optimiser = make_optimiser(self.model, self.recipe.training, settings.learning_rate)
         watch = EarlyStopping[State](settings.patience)
         watch.offer(self.validation(), self.state())
+        terms = [self._pull(settings.proximal)] if settings.proximal else []
         with seeded_torch(self.recipe.seed, self.name, "finetune"):
             for epoch in range(settings.epochs):
-                self._epoch(optimiser, False, ("finetune", epoch))
+                self._epoch(optimiser, False, ("finetune", epoch), terms)
                 if watch.offer(self.validation(), self.state()):
                     break
         state = watch.best or self.state()
@@ -142,22 +177,27 @@ class LocalTrainer(ABC, Generic[Batch]):
         return Finished(state, watch.score, watch.best_index, time.perf_counter() - started)
 
     def train_alone(self, rounds: int | None = None) -> Finished:
-        """The local-only twin: the federation's rounds, steps, optimiser and stopping rule, without the federation.
+        """The local baseline: the federation's rounds, steps, optimiser and stopping rule, without the federation.
 
         ``rounds``: how often the federation samples this market, where it does not sample all; default: every round.
         """
         started = time.perf_counter()
+        self.choose_rounds(rounds)
+        finished = self.finetune()
+        return Finished(finished.state, finished.validation, finished.epochs, time.perf_counter() - started)
+
+    def choose_rounds(self, rounds: int | None) -> EarlyStopping[State]:
+        """Train alone as many rounds as validation likes, of ``rounds`` at most; the model is the best one then."""
         federation = self.recipe.federation
         watch = EarlyStopping[State](federation.patience)
         for server_round in range(1, (federation.rounds if rounds is None else rounds) + 1):
             if watch.offer(self.validation(), self.state()):
                 break
-            self.pretrain_round(server_round)
+            self.pretrain_round(server_round, rounds=rounds)
         else:
             watch.offer(self.validation(), self.state())
         self.load(watch.best or {})
-        finished = self.finetune()
-        return Finished(finished.state, finished.validation, finished.epochs, time.perf_counter() - started)
+        return watch
 
     def freeze(self, *, private: bool, shared: bool) -> None:
         """Say which parameters a stage leaves as they are; what is carried along is never frozen."""
@@ -173,37 +213,38 @@ class LocalTrainer(ABC, Generic[Batch]):
     def _epoch(
         self,
         optimiser: torch.optim.Optimizer,
-        softly: bool,
+        soft_targets: bool,
         purpose: tuple[str | int, ...],
         terms: Iterable[Term[Batch]] = (),
     ) -> EpochResult:
         batches = self.batches(numpy_generator(self.recipe.seed, self.name, *purpose))
-        return train_epoch(self.model, batches, optimiser, lambda batch: self.loss(batch, softly), tuple(terms))
+        return train_epoch(self.model, batches, optimiser, lambda batch: self.loss(batch, soft_targets), tuple(terms))
 
-    def _anchor(self) -> Anchor:
-        """The shared parameters as they came: what FedProx pulls towards."""
+    def _pull(self, strength: float) -> Term[Batch]:
+        """Towards the shared parameters as they are now."""
         shared = set(self.model.shared_state())
         start = {n: p.detach().clone() for n, p in self.model.named_parameters() if n in shared}
-        return Anchor(start, self.recipe.training.proximal)
+        anchor = Anchor(start, strength)
+        return lambda batch: anchor.penalty(self.model)
 
 
 @dataclass(frozen=True)
 class Pace:
-    """What a market's local twin, the pacer, says to the model that runs for all (see ``docs/pacer.md``)."""
+    """What a market's local baseline, the pacer, says to the model that runs for all (see ``docs/pacer.md``)."""
 
-    twin: LocalTrainer[Any]
+    local: LocalTrainer[Any]
     step: float = 1.0  # factor of the round's learning rate
-    alignment: float = 0.0  # weight of InfoNCE between the twin's states and the runner's
+    alignment: float = 0.0  # weight of InfoNCE between the pacer's states and the runner's
 
     def terms(self, runner: LocalTrainer[Batch]) -> list[Term[Batch]]:
-        """What the twin adds to the runner's loss."""
+        """What the pacer adds to the runner's loss."""
         if not self.alignment:
             return []
 
         def align(batch: Batch) -> Tensor:
-            self.twin.model.eval()
+            self.local.model.eval()
             with torch.no_grad():
-                known = self.twin.states(batch)
+                known = self.local.states(batch)
             return self.alignment * info_nce(runner.states(batch), known)
 
         return [align]

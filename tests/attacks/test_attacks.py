@@ -13,6 +13,7 @@ from fedrec.models.sequential import SequentialModel, build_model
 from fedrec.recipe import ModelSettings
 from fedrec.training.loop import batch_loss
 from fedrec.training.private import per_user_gradients
+from tests.losses.losses import cross_entropy
 
 SETTINGS = ModelSettings(dimension=32, maximum_length=12, bottleneck=4)
 
@@ -34,7 +35,7 @@ def test_losses_of_positions_are_those_of_training(model):
     losses = membership.position_losses(model, sequences)
     assert (~np.isnan(losses)).sum(axis=1).tolist() == [3, 1, 0, 12]  # of the longest, the last thirteen items
     for user in (0, 1, 3):
-        expected, _ = batch_loss(model.eval(), pad(sequences, np.array([user]), 13), None, 0.0)
+        expected, _ = batch_loss(model.eval(), pad(sequences, np.array([user]), 13), cross_entropy(model))
         assert np.nanmean(losses[user]) == pytest.approx(float(expected.detach()), rel=1e-5)
     assert membership.of_users(losses)[2] == 0
 
@@ -78,7 +79,9 @@ def test_one_user_s_gradient_gives_the_items_away(model, trained):
     found, hidden = [], []
     for _ in range(10):
         bought = generator.choice(200, size=7, replace=False)
-        gradients = per_user_gradients(model.eval(), pad(histories(list(bought)), np.array([0]), 13), None, 0.0)
+        gradients = per_user_gradients(
+            model.eval(), pad(histories(list(bought)), np.array([0]), 13), cross_entropy(model)
+        )
         gradient = {name: value[0] for name, value in gradients.items()}
         truth = np.isin(np.arange(200), bought)
         found.append(recall_at(reconstruction.item_scores(model, gradient), truth, 10))

@@ -11,7 +11,7 @@ from fedrec.simulation.table3 import ENTRIES, bench, federations, runs
 from fedrec.simulation.table3.rows import COLUMNS
 from fedrec.training.pointwise import Settings
 
-ONE_OF_EACH_KIND = ["floors", "neumf", "bert4rec", "conet", "m3rec", "forec", "acmr-apart", "neumf-own", "fedease"]
+ONE_OF_EACH_KIND = ["baselines", "neumf", "bert4rec", "conet", "m3rec", "forec", "acmr-apart", "neumf-own", "fedease"]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_what_is_there_is_not_made_again_and_what_is_missing_is(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Asked for one market first and for both later, the figures are those of asking for both at once."""
-    command = ["bench", "table3", "--data", str(data), "--models", "floors,wide-deep++", "--splits", "1"]
+    command = ["bench", "table3", "--data", str(data), "--models", "baselines,wide-deep++", "--splits", "1"]
     for out, markets in (("parts", ["--markets", "jp"]), ("parts", []), ("parts", []), ("whole", [])):
         assert (
             exit_code(lambda o=out, m=markets: app([*command, *m, "--out", str(tmp_path / o)], standalone_mode=False))
@@ -80,11 +80,11 @@ def test_what_is_there_is_not_made_again_and_what_is_missing_is(
         )
     output = capsys.readouterr()
     assert output.err.splitlines() == [
-        "floors, split 1: jp",
+        "baselines, split 1: jp",
         "wide-deep++, split 1: jp",
-        "floors, split 1: in",
+        "baselines, split 1: in",
         "wide-deep++, split 1: in",
-        "floors, split 1: in, jp",
+        "baselines, split 1: in, jp",
         "wide-deep++, split 1: in, jp",
     ]
     figures = [
@@ -99,17 +99,17 @@ def test_what_is_there_is_not_made_again_and_what_is_missing_is(
 
 
 def test_quick_is_japan_and_india_on_one_split(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = ["--out", str(tmp_path), "--models", "floors", "--quick"]
+    out = ["--out", str(tmp_path), "--models", "baselines", "--quick"]
     assert exit_code(lambda: app(["bench", "table3", "--data", str(data), *out], standalone_mode=False)) == 0
-    assert capsys.readouterr().err == "floors, split 0: in, jp\n"
+    assert capsys.readouterr().err == "baselines, split 0: in, jp\n"
 
 
 def test_mistakes_are_named(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = ["--data", str(data), "--out", str(tmp_path / "out")]
-    assert "--models 'neumv': unknown; known: floors, neumf" in complaint(capsys, *folder, "--models", "neumv")
-    assert "--markets 'de': not in" in complaint(capsys, *folder, "--markets", "de", "--models", "floors")
+    assert "--models 'neumv': unknown; known: baselines, neumf" in complaint(capsys, *folder, "--models", "neumv")
+    assert "--markets 'de': not in" in complaint(capsys, *folder, "--markets", "de", "--models", "baselines")
     assert "--splits 'a': write numbers" in complaint(capsys, *folder, "--splits", "a")
-    assert "--data: name a folder" in complaint(capsys, "--models", "floors")
+    assert "--data: name a folder" in complaint(capsys, "--models", "baselines")
     assert "--quick: is --markets in,jp" in complaint(capsys, *folder, "--quick", "--markets", "jp")
     rows = tmp_path / "out" / "rows.csv"
     rows.parent.mkdir()
@@ -120,7 +120,7 @@ def test_mistakes_are_named(data: Path, tmp_path: Path, capsys: pytest.CaptureFi
         f"{columns}\nabc,0.1.0,NeuMF,jp,0,high,.5,.5,.5,9,,,60\n",
     ):
         rows.write_text(text)
-        assert f"{rows}: not rows of this table" in complaint(capsys, *folder, "--models", "floors")
+        assert f"{rows}: not rows of this table" in complaint(capsys, *folder, "--models", "baselines")
         assert rows.read_text() == text
 
 
@@ -130,4 +130,4 @@ def test_the_list_says_what_each_entry_gives(data: Path, capsys: pytest.CaptureF
     )
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(ENTRIES)
-    assert "floors          popularity, item-kNN, EASE" in lines
+    assert "baselines       popularity, item-kNN, EASE" in lines

@@ -184,6 +184,7 @@ def test_a_markets_words_are_no_markup() -> None:
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
+        (["encoder.heads=1"], "made with other values"),
         (["model.dimension=8"], "made with other values"),
         (["seed=1"], "made with other values"),
         (["loss.tau=0.2"], "made with other values"),
@@ -283,7 +284,7 @@ def test_histories_may_hold_commas_and_come_in_every_way(tmp_path: Path, fedrec:
         orient="row",
     )
     write_store(tmp_path / "data" / "fr", "fr", frame, source="test", time_resolution="day")
-    recipe = load_recipe("floors", ["evaluation.methods=[popularity]", "evaluation.catalogue=all"])
+    recipe = load_recipe("baselines", ["evaluation.methods=[popularity]", "evaluation.catalogue=all"])
     prepare_simulation(recipe, tmp_path / "data", tmp_path / "run").start()
     (tmp_path / "h.txt").write_text("A,1\nCafe\u0301\n", encoding="utf-8")
     command = ("recommend", tmp_path / "run", "--market", "fr", "-k", "9")
@@ -330,7 +331,9 @@ def test_texts_of_items_are_cleaned_where_they_enter(tmp_path: Path) -> None:
     assert titles == ["cable [2J ]0;owned   esrever   31m", "\u0645\u06cc\u200c\u062e"]
 
 
-@pytest.mark.parametrize("closed", ["2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"])
+@pytest.mark.parametrize(
+    "closed", [*(pytest.param(one, marks=pytest.mark.slow) for one in ("2>&-", "1>&- 2>&-")), "0<&- 1>&- 2>&-"]
+)
 def test_a_closed_stream_loses_words_and_nothing_else(closed: str, synthetic: Path, tmp_path: Path) -> None:
     """A file that is opened next must not take the number of standard error, nor be unreadable without it."""
     out = tmp_path / "again"

@@ -31,7 +31,7 @@ MISTAKES = {
         "raise --items or --overlap",
     ),
     "describe nothing": (["data", "describe", "nowhere"], "nowhere"),
-    "import kind": (["data", "import", "csvv", "a", "b"], "xmarket-5core"),
+    "import kind": (["data", "import", "csvv", "a", "b"], "did you mean 'csv'"),
     "synth range": (["data", "synth", "new", "--overlap", "3"], "--overlap 3.0: must lie between 0 and 1"),
     "recipe to print": (["recipes", "fecsr"], "did you mean 'fecosr'"),
     "deploy without a connection": (["run", "--engine", "deploy"], "give both, or neither"),

@@ -68,7 +68,7 @@ HERE = {
     "fedrec run --resume": {"RUN": "begun"},
     "fedrec run --warm-start": {"RUN": "runs/seed-1 --seed 1 --data data"},
     "fedrec run fecosr --data DIR --warm-start RUN": {"--warm-start RUN": "--warm-start runs/seed-1 --seed 1"},
-    "fedrec compare": {"RUN RUN RUN": "runs/seed-1 runs/floors", "--out DIR": "--out comparison"},
+    "fedrec compare": {"RUN RUN RUN": "runs/seed-1 runs/baselines", "--out DIR": "--out comparison"},
     "fedrec sweep grid": {"--out SWEEP": "--out sweep"},
     "fedrec sweep optimise": {"--out TUNED": "--out tuned", "--trials 30": "--trials 2"},
     "fedrec recommend": {"--market jp": "--market bravo", "USER": "bravo-00001"},
@@ -88,12 +88,12 @@ HERE = {
 }
 GENERAL = {"DIR": "data", "RUN": "runs/seed-1"}
 PATHS = {
-    "fedrec run floors": "runs/floors",
+    "fedrec run baselines": "runs/baselines",
     "fedrec run fecosr --data DIR --seed 1": "runs/seed-1",
     "fedrec run fecosr --data DIR --warm-start RUN": "runs/warm",
     "fedrec adapt RUN NEWDIR": "runs/adapted",
 }
-NAMES = [name for name in recipe_names() if name != "floors"]
+NAMES = [name for name in recipe_names() if name != "baselines"]
 
 
 def shown(page: Path) -> Iterator[str]:

@@ -356,7 +356,7 @@ def test_negatives_when_just_enough_are_left(tmp_path: Path) -> None:
         assert holdout.candidates is not None
         assert sorted(holdout.candidates[0]) == [item for item in range(102) if item not in (0, 50, 101)]
     short = [*VOCABULARY[:100], "i101"]
-    with pytest.raises(UserError, match="99 items that a user never met"):
+    with pytest.raises(UserError, match="99 items that a user never interacted with"):
         split_market(opened, under("acmr"), 3, everywhere(short))
 
 

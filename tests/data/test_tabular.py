@@ -84,7 +84,7 @@ def test_merging_and_leaving_out(tmp_path: Path) -> None:
     report = run_import("csv", source, tmp_path / "one", options(merge={"ab": ("a", "b")}))
     assert report.markets == ("ab", "c")
     assert [store.users for store in open_stores(tmp_path / "one")] == [3, 1]
-    report = run_import("csv", source, tmp_path / "two", options(least_users=2))
+    report = run_import("csv", source, tmp_path / "two", options(min_users=2))
     assert report.markets == ("b",)
     assert "market a left out: 1 users, fewer than 2" in report.notes
 
@@ -103,7 +103,7 @@ MISTAKES = {
     "nothing": ([], {}, "holds no rows"),
     "merge of nobody": (LINES, {"merge": {"x": ("mars",)}}, "'mars' is no market"),
     "merge into a market": (LINES, {"merge": {"fiji": ("new-zealand",)}}, "'fiji' is a market already"),
-    "too many users asked": (LINES, {"least_users": 9}, "leaves no market"),
+    "too many users asked": (LINES, {"min_users": 9}, "leaves no market"),
     "two names, one market": (["u,a,2020-01-01,1,x,A B", "u,a,2020-01-01,1,x,a-b"], {}, "would both be 'a-b'"),
     "separator": (LINES, {"separator": ";;"}, "must be one character"),
     "other separator": (LINES, {"separator": ";"}, "no such column"),
@@ -186,7 +186,7 @@ def test_online_retail_counts_what_it_drops(tmp_path: Path) -> None:
 def test_the_real_table(shared: Path, tmp_path: Path) -> None:
     """The published table has 541,909 rows, 9,288 of them on cancelled invoices."""
     source = shared / "online_retail" / "online_retail.csv.gz"
-    merged = ImportOptions(merge=parse_merge(["dach=germany,austria,switzerland"]), least_users=50)
+    merged = ImportOptions(merge=parse_merge(["dach=germany,austria,switzerland"]), min_users=50)
     report = run_import("online-retail", source, tmp_path / "data", merged)
     assert report.markets == ("dach", "france", "united-kingdom")
     assert report.notes[0] == "dropped: 9288 rows of cancelled invoices"

@@ -98,7 +98,7 @@ def test_a_missing_or_empty_source_is_named(tmp_path: Path) -> None:
 
 
 def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="'csvv' is unknown; known: csv, online-retail"):
+    with pytest.raises(UserError, match="'csvv' is unknown; did you mean 'csv'"):
         run_import("csvv", tmp_path, tmp_path / "out")
 
 

@@ -66,7 +66,7 @@ _HELD_SERVER = (
     _HOLD
     + """
 
-from strategies.shared_average import SharedAverage as _Strategy
+from fedrec.strategies.shared_average import SharedAverage as _Strategy
 
 _held(_Strategy, "configure_train", "configure", lambda server_round, *_: server_round == 2)
 _held(_Strategy, "aggregate_train", "aggregate", lambda server_round, *_: server_round == 2)
@@ -108,12 +108,12 @@ def changed(additions: dict[str, str], replacements: dict[str, tuple[str, str]] 
 
 def lying(lie: str, replacements: dict[str, tuple[str, str]] | None = None) -> Bundle:
     """In round 2, market bravo's reply is not what it should be."""
-    return changed({"clients/app.py": _LIAR.format(lie=LIES[lie])}, replacements)
+    return changed({"fedrec/clients/app.py": _LIAR.format(lie=LIES[lie])}, replacements)
 
 
 def holdable() -> Bundle:
     """Every phase of round 2 can be held still."""
-    return changed({"server/app.py": _HELD_SERVER, "clients/app.py": _HELD_CLIENT})
+    return changed({"fedrec/server/app.py": _HELD_SERVER, "fedrec/clients/app.py": _HELD_CLIENT})
 
 
 def write(bundle: Bundle, folder: Path) -> Path:

@@ -128,28 +128,6 @@ def test_two_markets_with_one_key_are_refused(part: CoordinatorPart) -> None:
         Connection.open(str(part.path)).keys()
 
 
-def test_flowers_superlink_lets_a_key_in_again() -> None:
-    """Flower keeps the key of a node that it lets in no more, and refuses it for ever."""
-    from flwr.server.superlink.linkstate.in_memory_linkstate import InMemoryLinkState
-    from flwr.supercore.object_store import ObjectStoreFactory
-    from flwr.superlink.federation import NoOpFederationManager
-
-    from fedrec.deployment.superlink import forgetting
-
-    def twice(kind: type[Any]) -> None:
-        state = kind(federation_manager=NoOpFederationManager(), object_store=ObjectStoreFactory().store())
-        number = state.create_node("a", "a", b"key", 10.0)
-        state.activate_node(number, 10.0)
-        state.delete_node("a", number)
-        assert state.get_node_id_by_public_key(b"key") is None
-        state.create_node("a", "a", b"key", 10.0)
-
-    ours = type("Ours", (InMemoryLinkState,), {"delete_node": forgetting(InMemoryLinkState)})
-    twice(ours)
-    with pytest.raises(ValueError, match="already in use"):
-        twice(InMemoryLinkState)
-
-
 def test_runs_that_were_cut_off(tmp_path: Path) -> None:
     for name, events in {
         "followed": ["submitted", "ended"],

@@ -26,7 +26,7 @@ SETTINGS = quickly(
     "federation.rounds=4",
     f"federation.deadline_seconds={DEADLINE}",
     f"federation.stage_deadline_seconds={3 * DEADLINE}",
-    "federation.optimiser.kind=adam",
+    "aggregator.kind=fedadam",
     "evaluation.methods=[federated, popularity]",
 )
 WORDS = [word for setting in SETTINGS for word in ("--set", setting)]

@@ -159,8 +159,8 @@ def test_what_is_on_its_way_is_bounded_and_others_go_on() -> None:
         return refused, refused_small, heartbeat
 
     refused, refused_small, heartbeat = asyncio.run(attack())
-    assert refused == 10 - gate.MOST_OF_ONE // gate.LARGEST_REQUEST
-    assert refused_small == 2000 - gate.MOST_OF_ONE // gate.SMALL_REQUEST
+    assert refused == 10 - gate.MAX_OF_ONE // gate.LARGEST_REQUEST
+    assert refused_small == 2000 - gate.MAX_OF_ONE // gate.SMALL_REQUEST
     assert heartbeat == 503, "strangers keep strangers out"
 
 

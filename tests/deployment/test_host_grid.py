@@ -11,9 +11,9 @@ import pytest
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.supercore.run import RunNotRunningException
 
+from fedrec.server.hosts import HostGrid, NodeKeys
 from fedrec.simulation.inline import InlineGrid
-from fedrec.simulation.nodes import Seat, set_identity
-from server.hosts import HostGrid, NodeKeys
+from fedrec.simulation.nodes import NodeConfig, set_identity
 
 set_identity()
 KEYS = {"alfa": "PEM-A", "bravo": "PEM-B"}
@@ -24,7 +24,7 @@ class Nodes(InlineGrid):
     """Answers as it is told: ``replies[node]`` makes the list of what comes back to a question."""
 
     def __init__(self, replies: dict[int, Any]) -> None:
-        super().__init__(lambda message, context: message, [Seat({"market": name}, 0) for name in "abc"])  # type: ignore[arg-type]
+        super().__init__(lambda message, context: message, [NodeConfig({"market": name}, 0) for name in "abc"])  # type: ignore[arg-type]
         self.replies = replies
         self.questions: dict[str, Message] = {}
 

@@ -119,7 +119,7 @@ def test_every_action_has_its_own_label(tmp_path: Path) -> None:
         for value in vars(declaration).values()
         if isinstance(value, str) and re.fullmatch(r"(query|train|evaluate)\.\w+", value)
     }
-    actions |= set(declaration.TWINS.values())
+    actions |= set(declaration.LOCAL_BASELINES.values())
     metrics = MarketMetrics(tmp_path, authority(tmp_path), NOBODY)
     for action in actions:
         with metrics.answering(action) as answer:

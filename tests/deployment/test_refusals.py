@@ -143,7 +143,9 @@ def test_a_bundle_that_was_changed_runs_nowhere(deployed: Deployment, tmp_path: 
     traces = tmp_path / "traces"
     traces.mkdir()
     mark = f'\n__import__("pathlib").Path({str(traces)!r}, __name__).touch()\n'
-    bundle = changed({"clients/__init__.py": mark, "server/__init__.py": mark, "fedrec/__init__.py": mark})
+    bundle = changed(
+        {"fedrec/clients/__init__.py": mark, "fedrec/server/__init__.py": mark, "fedrec/__init__.py": mark}
+    )
     path = write(bundle, tmp_path)
     first = deployed.submit(path, "fecosr", "unknown", *WORDS)
     output, _ = first.communicate(timeout=120)
@@ -153,15 +155,15 @@ def test_a_bundle_that_was_changed_runs_nowhere(deployed: Deployment, tmp_path: 
     words = ["deploy", "approve", str(coordinator.part.path), "--bundle", str(path)]
     looked = coordinator.run(*words)
     assert looked.returncode == 1
-    assert "differs from the version here in:\n  clients/__init__.py\n" in looked.stdout
+    assert "differs from the version here in:\n  fedrec/__init__.py\n" in looked.stdout
     assert coordinator.run(*words, "--yes", bundle.hash).returncode == 0
     second = deployed.submit(path, "fecosr", "half-approved", *WORDS)
     output, _ = second.communicate(timeout=120)
     assert second.returncode == 1
     assert f"bundle {bundle.hash[:12]} is not approved by this market's operator" in output
     seen = {trace.name for trace in traces.iterdir()}
-    assert "clients" not in seen, "a market imported it"
-    assert "server" in seen, "the test's own mark works: the coordinator's operator had approved it"
+    assert "fedrec.clients" not in seen, "a market imported it"
+    assert "fedrec.server" in seen, "the test's own mark works: the coordinator's operator had approved it"
 
 
 def test_a_bundle_of_another_version(deployed: Deployment, tmp_path: Path) -> None:
@@ -199,7 +201,7 @@ def test_replies_that_lie(deployed: Deployment, tmp_path: Path, lie: str, reason
 
 def test_a_reply_above_the_limit_is_not_opened(deployed: Deployment, tmp_path: Path) -> None:
     bound = ("LARGEST_REPLY = 512 * 1024 * 1024", "LARGEST_REPLY = 1_000_000")
-    bundle = lying("too large", {"server/hosts.py": bound})
+    bundle = lying("too large", {"fedrec/server/hosts.py": bound})
     deployed.approve(bundle)
     process = deployed.submit(write(bundle, tmp_path), "fecosr", "bounded", *WORDS)
     output, _ = process.communicate(timeout=240)

@@ -27,6 +27,6 @@ def test_what_is_no_catalogue(texts, words):
 
 
 def test_too_many_keys(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("fedrec.exchange.keys.MOST_ITEMS", 2)
+    monkeypatch.setattr("fedrec.exchange.keys.MAX_ITEMS", 2)
     with pytest.raises(ValueError, match="3 keys"):
         read_keys({"items": ["a", "b", "c"]}, "items")

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedrec.components.stage import Place, Stage
 from fedrec.errors import EgressError
 from fedrec.exchange.declaration import DECLARATIONS, FINETUNE, HELLO, INSTALL, PRETRAIN, REPORT
 from fedrec.exchange.groups import ParameterGroups
 from fedrec.exchange.ledger import CountStage
 from fedrec.exchange.payload import Origin, Payload
-from fedrec.exchange.pipeline import Stage, UpdatePipeline
+from fedrec.exchange.pipeline import UpdatePipeline
 from fedrec.files import read_json_lines
 
 GROUPS = ParameterGroups(shared=("encoder.",), private=("adaptation.",))
@@ -36,7 +37,7 @@ def test_what_is_undeclared_is_refused_before_it_is_written(action: str, payload
 
 
 def test_every_action_is_declared() -> None:
-    from clients.app import TASKS
+    from fedrec.clients.app import TASKS
 
     assert set(DECLARATIONS) == set(TASKS)
 
@@ -62,6 +63,8 @@ def test_the_ledger_says_how_many_rows_changed(tmp_path: Path) -> None:
 
 class Times(Stage):
     """Multiplies on the way out, divides on the way in."""
+
+    place = Place.CHANGE
 
     def __init__(self, factor: float) -> None:
         self.factor = factor

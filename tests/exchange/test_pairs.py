@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from fedrec.baselines.ease import ease_weights, gram
 from fedrec.exchange.pairs import PairCounts, SummedCounts, count_pairs, read_pairs, read_summed, sum_pairs
-from fedrec.floors.ease import ease_weights, gram
 
 UNION = "abcdefghi"
 
@@ -73,7 +73,7 @@ def test_the_sum_over_markets_counts_the_users_of_all(markets):
 def test_ease_of_the_sum_is_ease_of_all_users_together(markets, lam):
     """Federated EASE is exact: it needs the histories through X'X alone. X is regressed column by column here.
 
-    B_j is the ridge regression of column j on the others (see tests/floors/test_ease.py), of everyone's histories.
+    B_j is the ridge regression of column j on the others (see tests/baselines/test_ease.py), of everyone's histories.
     """
     union, total = summed(markets)
     x = matrix([basket for _, baskets in markets for basket in baskets], union).toarray()

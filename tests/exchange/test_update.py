@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.memory import FileMemory
-from fedrec.exchange.clipping import ClipStage, change_norm
-from fedrec.exchange.compression import CompressStage, Int8, TopK
+from fedrec.clients.memory import FileMemory
+from fedrec.exchange.clipping import ClipSettings, ClipStage, change_norm
+from fedrec.exchange.compression import Int8, Int8Settings, Int8Stage, TopK, TopKSettings, TopKStage
 from fedrec.exchange.payload import Origin, Payload
 from fedrec.exchange.pipeline import UpdatePipeline
 from fedrec.exchange.update import update_stages
@@ -62,7 +62,7 @@ def test_clipping_shortens_and_keeps_the_direction(seed, norm, way):
     """base + min(1, norm / |change|) * change, in double precision: float32 rounds to 1.2e-7 of the numbers added."""
     base, change = draw(seed), draw(seed + 1)
     arrays = moved(base, change)
-    payload = getattr(ClipStage(norm), way)(Payload(arrays, base=base), origin())
+    payload = getattr(ClipStage(ClipSettings(norm=norm)), way)(Payload(arrays, base=base), origin())
     length = loop_norm(arrays, base)
     factor = min(1.0, norm / length)
     for name, start in base.items():
@@ -78,8 +78,8 @@ def test_clipping_shortens_and_keeps_the_direction(seed, norm, way):
 def test_clipping_twice_is_clipping_once(seed, norm):
     """The second time finds at most what rounding left above the norm."""
     base = draw(seed)
-    once = ClipStage(norm).outgoing(Payload(moved(base, draw(seed + 1)), base=base), origin())
-    twice = ClipStage(norm).incoming(once, origin())
+    once = ClipStage(ClipSettings(norm=norm)).outgoing(Payload(moved(base, draw(seed + 1)), base=base), origin())
+    twice = ClipStage(ClipSettings(norm=norm)).incoming(once, origin())
     np.testing.assert_allclose(everything(twice.arrays), everything(once.arrays), rtol=1e-5, atol=1e-6)
 
 
@@ -89,7 +89,7 @@ def test_a_short_change_is_left_bit_by_bit(size):
     base = {name: np.zeros(shape, np.float32) for name, shape in SHAPES.items()}
     arrays = {name: np.full(shape, -0.0, np.float32) for name, shape in SHAPES.items()}
     arrays["a.bias"][2], arrays["b.weight"][1, 1] = 3 * size, -4 * size
-    clipped = ClipStage(5.0).outgoing(Payload(arrays, {"weight": 3.0}, base=base), origin())
+    clipped = ClipStage(ClipSettings(norm=5.0)).outgoing(Payload(arrays, {"weight": 3.0}, base=base), origin())
     assert {name: array.tobytes() for name, array in clipped.arrays.items()} == {
         name: array.tobytes() for name, array in arrays.items()
     }
@@ -100,7 +100,7 @@ def test_the_norm_is_of_all_arrays_together():
     """Each array's change is shorter than the norm, the whole is not: 3-4-5 again, clipped to 2.5 is 1.5 and 2."""
     zero = {"a": np.zeros(2, np.float32), "b": np.zeros(1, np.float32)}
     change = {"a": np.array([0, 3], np.float32), "b": np.array([-4], np.float32)}
-    arrays = ClipStage(2.5).outgoing(Payload(change, base=zero), origin()).arrays
+    arrays = ClipStage(ClipSettings(norm=2.5)).outgoing(Payload(change, base=zero), origin()).arrays
     np.testing.assert_allclose(arrays["a"], [0, 1.5], rtol=1e-7)
     np.testing.assert_allclose(arrays["b"], [-2], rtol=1e-7)
 
@@ -122,7 +122,7 @@ def test_the_server_passes_on_what_is_no_update_of_this_model():
     ]
     for arrays in strange:
         payload = Payload(arrays, base=base)
-        assert ClipStage(1.0).incoming(payload, origin()) is payload
+        assert ClipStage(ClipSettings(norm=1.0)).incoming(payload, origin()) is payload
 
 
 def test_the_server_survives_the_largest_numbers():
@@ -132,7 +132,7 @@ def test_the_server_survives_the_largest_numbers():
     """
     base = {"a": np.zeros(1, np.float32), "b": np.zeros(1, np.float32)}
     huge = {name: np.full(1, 1.3e154) for name in base}
-    ClipStage(1.0).incoming(Payload(huge, base=base), origin())
+    ClipStage(ClipSettings(norm=1.0)).incoming(Payload(huge, base=base), origin())
 
 
 def test_answers_that_are_no_updates_pass_all_stages_as_they_are():
@@ -307,9 +307,13 @@ class DictMemory:
         self.rounds[server_round] = remainder
 
 
-@pytest.mark.parametrize("codec", [Int8(), TopK(0.1), TopK(1 / 64)], ids=["int8", "top-k", "one-number"])
+@pytest.mark.parametrize(
+    "stage",
+    [(Int8Stage, Int8Settings()), (TopKStage, TopKSettings(share=0.1)), (TopKStage, TopKSettings(share=1 / 64))],
+    ids=["int8", "top-k", "one-number"],
+)
 @pytest.mark.parametrize("on_disk", [True, False], ids=["disk", "memory"])
-def test_with_error_feedback_nothing_is_lost_only_late(codec, on_disk, tmp_path):
+def test_with_error_feedback_nothing_is_lost_only_late(stage, on_disk, tmp_path):
     """sum over rounds of what the server decoded + the last remainder = sum of the true changes.
 
     Whatever the code: by induction from decoded_r + remainder_r = change_r + remainder_(r-1). Each round the market
@@ -320,7 +324,8 @@ def test_with_error_feedback_nothing_is_lost_only_late(codec, on_disk, tmp_path)
     for server_round in (1, 2, 3, 5, 6, 10, 11, 12):
         base, change = draw(server_round), draw(100 + server_round, 0.3)
         arrays = moved(base, change)
-        stages = [CompressStage(codec, memory)], [CompressStage(codec)]
+        kind, settings_ = stage
+        stages = [kind(settings_, memory)], [kind(settings_)]
         arrived = received(stages, Payload(arrays, base=base), base, server_round)
         assert {name: (array.shape, array.dtype) for name, array in arrived.items()} == {
             name: (array.shape, array.dtype) for name, array in base.items()

@@ -70,7 +70,7 @@ def _options() -> argparse.Namespace:
 
 def _one(kind: str, number: int, seed: int) -> int:
     what, failure = run_case(
-        kind, number, seed, tell=lambda text: print(text.encode("ascii", "backslashreplace").decode())
+        kind, number, seed, progress=lambda text: print(text.encode("ascii", "backslashreplace").decode())
     )
     print(f"{kind} {number}: {what!a}")
     print("in order" if failure is None else f"broken: {failure.rule}; {failure.where}; {failure.text[:1000]!a}")

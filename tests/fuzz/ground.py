@@ -21,19 +21,19 @@ _SMALL = [
     "ease.popularity_weights=[0.0]", "fedease.lambdas=[10]", "evaluation.resamples=10", "training.device=cpu",
     "evaluation.methods=[federated, fedease, popularity]",
 ]  # fmt: skip
-FLOORS = ["evaluation.methods=[popularity]", "evaluation.resamples=10", "training.device=cpu"]
+BASELINES = ["evaluation.methods=[popularity]", "evaluation.resamples=10", "training.device=cpu"]
 
 
 @functools.cache
 def ground() -> Path:
-    """A folder with ``data``, and the finished runs ``federated/run`` and ``floors/run``; the latter holds its data."""
+    """A folder with ``data``, and finished runs ``federated/run`` and ``baselines/run``; the latter holds its data."""
     folder = Path(tempfile.mkdtemp(prefix="fuzz-ground-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     write_synthetic_markets(folder / "data", _MARKETS)
     write_own_families(open_stores(folder / "data"))
     with contextlib.redirect_stdout(io.StringIO()):
-        for name, overrides in (("fecosr", _SMALL), ("floors", FLOORS)):
-            out = folder / ("floors" if name == "floors" else "federated") / "run"
+        for name, overrides in (("fecosr", _SMALL), ("baselines", BASELINES)):
+            out = folder / ("baselines" if name == "baselines" else "federated") / "run"
             prepare_simulation(load_recipe(name, overrides), folder / "data", out).start()
-    shutil.copytree(folder / "data", folder / "floors" / "run" / "data")
+    shutil.copytree(folder / "data", folder / "baselines" / "run" / "data")
     return folder

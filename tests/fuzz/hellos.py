@@ -15,12 +15,12 @@ from fedrec.files import read_json, write_json
 from fedrec.recipe import Recipe, load_recipe
 from fedrec.runs.folder import RunFolder
 from fedrec.semantics.cooccurrence import CooccurrenceSemantics
+from fedrec.server.catalogues import share_gram, share_semantics, share_vocabulary
+from fedrec.server.coordinator import Coordinator
+from fedrec.server.federation import Federation
 from fedrec.simulation.inline import FIRST_NODE, InlineGrid
-from fedrec.simulation.nodes import Seat
-from server.catalogues import share_gram, share_semantics, share_vocabulary
-from server.coordinator import Coordinator
-from server.federation import Federation
-from tests.fuzz.ground import FLOORS, ground
+from fedrec.simulation.nodes import NodeConfig
+from tests.fuzz.ground import BASELINES, ground
 from tests.fuzz.judge import BrokenRuleError, Case, Step, command
 from tests.fuzz.values import ESCAPE, word
 
@@ -105,7 +105,7 @@ def _grid(lie: Lie) -> InlineGrid:
         answers = {**_honest(), HELLO: _hello(market), **(lie if market == _LIAR else {})}
         return answers[message.metadata.message_type].reply(message)
 
-    return InlineGrid(app, [Seat({"market": name}, 1) for name in (_HONEST, _LIAR)])  # type: ignore[arg-type]
+    return InlineGrid(app, [NodeConfig({"market": name}, 1) for name in (_HONEST, _LIAR)])  # type: ignore[arg-type]
 
 
 def _federation(chance: random.Random, lie: Lie, recipe: Recipe) -> Federation:
@@ -147,7 +147,7 @@ def _welcomed(chance: random.Random, _folder: Path) -> tuple[str, list[Step], Co
         federation.discover([_HONEST, _LIAR], 0.0)
         grid = federation.grid
         if isinstance(grid, InlineGrid):  # the liar's node has gone, and another has come
-            for entries in (grid.seats, grid._contexts):
+            for entries in (grid.node_configs, grid._contexts):
                 entries[FIRST_NODE + 2] = entries.pop(FIRST_NODE + 1)  # type: ignore[attr-defined]
         told[HELLO] = lie
         federation.welcome_back()
@@ -180,11 +180,11 @@ def _reported(chance: random.Random, folder: Path) -> tuple[str, list[Step], Cod
     """A whole run in which one hello or report lies; where it ends well, its folder can be read."""
     action = chance.choice([HELLO, REPORT, REPORT])
     lie = _spoilt_hello(chance) if action == HELLO else _spoilt(chance, _report(), _METRICS)
-    recipe = load_recipe("floors", FLOORS)
+    recipe = load_recipe("baselines", BASELINES)
 
     def lead() -> None:
         run = RunFolder.create(folder / "run", recipe)
-        write_json(run.path / "manifest.json", read_json(ground() / "floors" / "run" / "manifest.json"))
+        write_json(run.path / "manifest.json", read_json(ground() / "baselines" / "run" / "manifest.json"))
         Coordinator(_grid({action: lie}), run, recipe, 0.0).lead([_HONEST, _LIAR], "inline", "data")
         for name in ("summary.json", "events.jsonl", "journal.json"):
             longest = max(map(len, (run.path / name).read_text(encoding="utf-8").splitlines()), default=0)
@@ -194,7 +194,7 @@ def _reported(chance: random.Random, folder: Path) -> tuple[str, list[Step], Cod
     what = f"run, {action}: {_in_short(lie)}"
     if chance.random() < 0.4:
         return what, [lead, command("report", "run")], ({0, 1}, {0})
-    return what, [lead, command("compare", "run", ground() / "floors" / "run")], ({0, 1}, {0, 2})
+    return what, [lead, command("compare", "run", ground() / "baselines" / "run")], ({0, 1}, {0, 2})
 
 
 _METRICS = ["popularity.ndcg@10", "popularity.auc", "popularity.logloss", "federated.ndcg@10", "ease.lam", "users",

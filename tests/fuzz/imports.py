@@ -173,8 +173,8 @@ def _csv_options(chance: random.Random, folder: Path) -> tuple[str, list[str]]:
         ["--map", "=user"],
         ["--market", odd], ["--time-format", odd], ["--separator", odd], ["--merge", odd], [f"--merge={odd}=alfa"],
         [f"--merge=x={odd}"], ["--merge", "x=alfa,alfa"], ["--merge", "alfa=bravo"], ["--merge", "x=alfa,bravo"],
-        ["--merge", "x=,"], ["--least-users", "0"], ["--least-users", "-5"], ["--least-users", "9" * 30],
-        ["--least-users", "1000"], ["--least-users", "x"], ["--time-format", "%Y"], ["--time-format", "%"],
+        ["--merge", "x=,"], ["--min-users", "0"], ["--min-users", "-5"], ["--min-users", "9" * 30],
+        ["--min-users", "1000"], ["--min-users", "x"], ["--time-format", "%Y"], ["--time-format", "%"],
         ["--time-format", "%Q%Q"], ["--time-format", "x" * 3000], ["--time-format", "%H"], ["--separator", "\n"],
         ["--separator", '"'], ["--separator", ";"], ["--separator", "u"], ["--separator", "\r"], ["--separator", "ab"],
         ["--separator", "é"], ["--map", "brand=title"], ["--map", "brand=user"], ["--map", "category=time"],
@@ -347,6 +347,6 @@ def _retail(chance: random.Random, folder: Path) -> tuple[str, list[str]]:
         content = damaged(chance, content)[1]
     (folder / "retail.csv").write_bytes(content)
     options = chance.choice(
-        [[], [], [], ["--merge", "x=france"], ["--time-format", "%Y-%m-%d %H:%M:%S"], ["--least-users", "2"]]
+        [[], [], [], ["--merge", "x=france"], ["--time-format", "%Y-%m-%d %H:%M:%S"], ["--min-users", "2"]]
     )
     return f"online-retail: {header[column]} {odd[:60]!r}", ["online-retail", "retail.csv", "new", *options]

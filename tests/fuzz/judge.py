@@ -20,10 +20,10 @@ from fedrec.cli.main import app, exit_code
 
 Step = Callable[[], Any]
 
-MOST_LINES, LONGEST_LINE = 3, 600
+MAX_LINES, LONGEST_LINE = 3, 600
 CASE_SECONDS = 30.0
 MORE_BYTES = 2 << 30  # address space that one case may add
-_PRODUCT = ("fedrec", "clients", "server", "strategies")
+_PRODUCT = ("fedrec",)
 _ROOT = Path(__file__).resolve().parents[2]
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}  # escapes, text direction, halves of characters, line ends
 _QUIET = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)  # Python hides them by default
@@ -81,13 +81,13 @@ def command(*arguments: str | Path) -> Step:
     return lambda: app(list(map(str, arguments)), prog_name="fedrec", standalone_mode=False)
 
 
-def judge(case: Case, folder: Path, tell: Callable[[str], None] | None = None) -> Failure | None:
-    """Run the case inside ``folder``; the first rule it breaks, or None. ``tell`` hears all that was printed."""
+def judge(case: Case, folder: Path, progress: Callable[[str], None] | None = None) -> Failure | None:
+    """Run the case inside ``folder``; the first rule it breaks, or None. ``progress`` hears all that was printed."""
     before = set(os.listdir(folder))  # noqa: PTH208  names, which may be no UTF-8
     for place, step in enumerate(case.steps):
         ended = _run(step, folder)
-        if tell is not None:
-            tell(_story(ended))
+        if progress is not None:
+            progress(_story(ended))
         failure = _broken(case, place, ended)
         if failure is not None:
             return failure
@@ -112,8 +112,8 @@ def _broken(case: Case, place: int, ended: _Ended) -> Failure | None:
         return Failure("warning", where, ended.warned[0])
     lines = ended.err.split("\n")
     lines = lines[:-1] if lines[-1] == "" else lines
-    if len(lines) > MOST_LINES:
-        return Failure(f"over {MOST_LINES} lines", where, ended.err)
+    if len(lines) > MAX_LINES:
+        return Failure(f"over {MAX_LINES} lines", where, ended.err)
     if code and not any(line.strip() for line in lines):
         return Failure("silent", where, f"exit {code} and nothing on standard error")
     long = max(map(len, lines), default=0)

@@ -40,11 +40,11 @@ def counts(cases: int) -> dict[str, int]:
 
 
 def run_case(
-    kind: str, number: int, seed: int, tell: Callable[[str], None] | None = None
+    kind: str, number: int, seed: int, progress: Callable[[str], None] | None = None
 ) -> tuple[str, Failure | None]:
     """Make and judge one case: what it was, in words, and the rule it broke. The same numbers make the same case."""
     chance = random.Random(f"{seed} {kind} {number}")  # noqa: S311  nothing secret
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
         folder = Path(scratch)
         case = KINDS[kind].make(chance, folder)
-        return case.what, judge(case, folder, tell)
+        return case.what, judge(case, folder, progress)

@@ -35,13 +35,13 @@ def run_case(chance: random.Random, folder: Path) -> Case:
     name = "forget" if chance.random() < 0.005 else chance.choice(_COMMANDS)
     sends = name in {"adapt", "audit", "resume", "forget", "private"} or chance.random() < 0.6
     run = folder / "run"
-    copy(ground() / ("federated" if sends else "floors") / "run", run)
+    copy(ground() / ("federated" if sends else "baselines") / "run", run)
     if name == "resume":
         _interrupt(chance, run)
     done = [_spoil_one(chance, run, name) for _ in range(chance.choice([1, 1, 1, 2]))]
     steps, said = _steps(chance, name)
     codes = {0, 1, 2} if name in _RUNNING else {0, 2}
-    return Case(f"{said} {'federated' if sends else 'floors'}: {'; '.join(done)}", steps, (codes,))
+    return Case(f"{said} {'federated' if sends else 'baselines'}: {'; '.join(done)}", steps, (codes,))
 
 
 def _spoil_one(chance: random.Random, run: Path, name: str) -> str:
@@ -70,7 +70,7 @@ def _steps(chance: random.Random, name: str) -> tuple[list[Step], str]:
     if name == "ledger":
         return [command("ledger", "run")], name
     if name == "compare":
-        other = ground() / chance.choice(["federated", "floors"]) / "run"
+        other = ground() / chance.choice(["federated", "baselines"]) / "run"
         options = ["--out", "page"] if chance.random() < 0.2 else []
         options += ["--metric", odd] if chance.random() < 0.05 else []
         options += ["--method", chance.choice(["popularity", odd])] if chance.random() < 0.1 else []

@@ -11,7 +11,7 @@ import yaml
 from fedrec.data.columns import Columns
 from fedrec.data.store import content_hash
 from tests.fuzz.damage import copy, spoil, spoil_yaml
-from tests.fuzz.ground import FLOORS, ground
+from tests.fuzz.ground import BASELINES, ground
 from tests.fuzz.imports import MARKER, ROW
 from tests.fuzz.judge import Case, Step, command
 from tests.fuzz.values import damaged, word
@@ -34,17 +34,17 @@ def _steps(chance: random.Random) -> tuple[str, list[Step]]:
         return "describe", [command("data", "describe", "data")]
     if shape < 0.55:
         return "families", [command("data", "families", "data"), command("data", "describe", "data")]
-    overrides = [*FLOORS]
+    overrides = [*BASELINES]
     if shape < 0.7:
         more = ["evaluation.protocol=family", "evaluation.protocol=acmr", "evaluation.ties=random",
                 "evaluation.holdout=basket",
                 "evaluation.holdout=untied", "data.user_share=0.5", "data.markets=[alfa]",
                 "evaluation.protocol=temporal"]  # fmt: skip
         overrides.append(chance.choice(more))
-    arguments = ["run", "floors", "--data", "data", "--out", "out"]
+    arguments = ["run", "baselines", "--data", "data", "--out", "out"]
     for override in overrides:
         arguments += ["--set", override]
-    return f"floors {overrides[-1]}", [command(*arguments)]
+    return f"baselines {overrides[-1]}", [command(*arguments)]
 
 
 def _file(chance: random.Random, market: Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from flwr.app import Context, Message
 
-from clients.app import app as honest_app
+from fedrec.clients.app import app as honest_app
 
 VICTIM, ROUND = "bravo", "2"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ON_RAY_ONLY = {"answers arrive"}  # one market has answered, the others still train
-INLINE_ONLY = {"market trains", "market fine-tunes", "twin trains", "market reports"}
+INLINE_ONLY = {"market trains", "market fine-tunes", "local baseline trains", "market reports"}
 REPLIES_BEFORE_ROUNDS = 15  # hello, and question and installation of semantics and of counts, by three markets each
 POINTS = (
     "semantics asked",
@@ -27,7 +27,7 @@ POINTS = (
     "model exported",
     "market fine-tunes",
     "fine-tuning done",
-    "twin trains",
+    "local baseline trains",
     "market reports",
     "summary begun",
 )
@@ -73,12 +73,12 @@ def tear(path: Path, data: bytes) -> None:
 
 def arm(point: str) -> None:
     """Set the trap."""
-    import server.coordinator as coordinator
+    import fedrec.server.coordinator as coordinator
     from fedrec.runs import folder
     from fedrec.runs.folder import RunFolder
+    from fedrec.server.federation import Federation
     from fedrec.simulation.wire import OffWireGrid
-    from server.federation import Federation
-    from strategies.shared_average import SharedAverage
+    from fedrec.strategies.shared_average import SharedAverage
 
     def torn_second_checkpoint() -> None:
         original = RunFolder.checkpoint
@@ -114,7 +114,7 @@ def arm(point: str) -> None:
         "model exported": lambda: wrap(coordinator, "write_shared_model", after=1),
         "market fine-tunes": lambda: wrap_task("train.finetune", 2),
         "fine-tuning done": lambda: wrap(RunFolder, "write_journal", after=3),
-        "twin trains": lambda: wrap_task("train.local", 2),
+        "local baseline trains": lambda: wrap_task("train.local", 2),
         "market reports": lambda: wrap_task("evaluate.report", 2),
         "summary begun": lambda: wrap(RunFolder, "write_summary", before=1),
         "vectors are trained": lambda: wrap_task("train.collaborative", 2),

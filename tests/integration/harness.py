@@ -7,10 +7,10 @@ from typing import Any
 
 from flwr.app import Context, Message
 
-from clients.app import app as client_app
+from fedrec.clients.app import app as client_app
 from fedrec.data.store import MarketStore
 from fedrec.recipe import Recipe, load_recipe
-from fedrec.simulation.nodes import Seat
+from fedrec.simulation.nodes import NodeConfig
 from fedrec.simulation.run import prepare_simulation
 from tests.conftest import QUICK
 
@@ -56,10 +56,10 @@ def quick(*overrides: str) -> Recipe:
     return load_recipe("fecosr", [*QUICK, *overrides])
 
 
-def seats(stores: list[MarketStore], state: Path) -> list[Seat]:
+def node_configs(stores: list[MarketStore], state: Path) -> list[NodeConfig]:
     """Nodes of a simulation without a run folder."""
     return [
-        Seat({"market": store.name, "data-path": str(store.path), "state-path": str(state)}, store.count)
+        NodeConfig({"market": store.name, "data-path": str(store.path), "state-path": str(state)}, store.count)
         for store in stores
     ]
 

@@ -9,9 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from flwr.app import ConfigRecord
+from flwr.app import ConfigRecord, Context, RecordDict
 
-from clients.app import app as client_app
+from fedrec.clients.app import app as client_app
+from fedrec.clients.node import open_node
 from fedrec.data.columns import Columns
 from fedrec.data.families import write_own_families
 from fedrec.data.store import open_store, open_stores, write_store
@@ -32,12 +33,12 @@ from fedrec.files import read_json_lines
 from fedrec.models.sequential import build_model
 from fedrec.recipe import Recipe, load_recipe, recipe_json
 from fedrec.runs.folder import RunFolder
+from fedrec.server.coordinator import Coordinator
 from fedrec.simulation.inline import FIRST_NODE, InlineGrid
-from fedrec.simulation.nodes import Seat
+from fedrec.simulation.nodes import NodeConfig
 from fedrec.simulation.run import prepare_simulation
+from fedrec.strategies.records import Answer, array_record, instruction, read_answer
 from fedrec.training.prepared import PreparedMarket
-from server.coordinator import Coordinator
-from strategies.records import Answer, array_record, instruction, read_answer
 from tests.conftest import QUICK
 
 RESOLVED = [*QUICK, "evaluation.protocol=temporal", "codes.alignment=gram", "semantics.kind=cooccurrence"]
@@ -57,8 +58,10 @@ class Market:
 
     def __init__(self, data: Path, state: Path, **allows: str) -> None:
         self.state = state
-        seat = Seat({"market": "alfa", "data-path": str(data / "alfa"), "state-path": str(state), **allows}, 1)
-        self.grid = InlineGrid(client_app, [seat])
+        node_config = NodeConfig(
+            {"market": "alfa", "data-path": str(data / "alfa"), "state-path": str(state), **allows}, 1
+        )
+        self.grid = InlineGrid(client_app, [node_config])
 
     def ask(
         self, action: str, recipe: Recipe, arrays: dict[str, Array] | None = None, run: str = "run", number: int = 1
@@ -121,7 +124,10 @@ def test_a_run_has_one_recipe_here(market: Market, other: Recipe) -> None:
     [
         (["evaluation.protocol=auto"], "says auto"),
         (["semantics.kind=auto"], "says auto"),
-        (["market_privacy.noise_multiplier=1", "market_privacy.delta=0.01", "federation.weights=uniform"], "at odds"),
+        (
+            ["market_privacy.noise_multiplier=1", "market_privacy.delta=0.01", "federation.weights=uniform"],
+            "in conflict",
+        ),
     ],
 )
 def test_a_recipe_is_checked_by_the_market_too(market: Market, overrides: list[str], reason: str) -> None:
@@ -170,7 +176,7 @@ def test_a_private_update_is_new_where_anything_that_made_it_is(market: Market) 
 
 
 def test_an_operator_bounds_what_all_runs_spend(synthetic: Path, tmp_path: Path) -> None:
-    market = Market(synthetic, tmp_path, **{"most-epsilon": "10"})
+    market = Market(synthetic, tmp_path, **{"max-epsilon": "10"})
     withheld = "privacy.reports=withheld"
     for recipe in (
         plain(),
@@ -215,7 +221,7 @@ def test_a_floor_that_is_none(synthetic: Path, tmp_path: Path, value: str) -> No
 
 def test_deltas_add_up_too(synthetic: Path, tmp_path: Path) -> None:
     """Sixty users: three runs of a delta of .0006 are more than a tenth of one in sixty."""
-    market = Market(synthetic, tmp_path, **{"most-epsilon": "100"})
+    market = Market(synthetic, tmp_path, **{"max-epsilon": "100"})
     recipe = private("privacy.delta=0.0006", "privacy.reports=withheld")
     answers = [market.ask(CATALOGUE, recipe, run=run) for run in ("first", "second", "third")]
     assert [answer.error is None for answer in answers] == [True, True, False]
@@ -224,7 +230,7 @@ def test_deltas_add_up_too(synthetic: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["-1", "0", "many", "inf", "nan"])
 def test_a_bound_that_is_none(synthetic: Path, tmp_path: Path, value: str) -> None:
-    answer = Market(synthetic, tmp_path, **{"most-epsilon": value}).ask(HELLO, private())
+    answer = Market(synthetic, tmp_path, **{"max-epsilon": value}).ask(HELLO, private())
     assert "UserError" in str(answer.error)
 
 
@@ -267,7 +273,7 @@ def test_what_is_at_odds_on_these_markets_ends_before_anything_leaves(
     places: list[dict[str, Any]] = [
         {"market": market, "data-path": str(data / market), "state-path": str(tmp_path)} for market in names
     ]
-    grid = InlineGrid(client_app, [Seat(place, 1) for place in places])
+    grid = InlineGrid(client_app, [NodeConfig(place, 1) for place in places])
     with pytest.raises(RunError, match="on these markets"):
         Coordinator(grid, run, recipe).lead(names, "deploy", "test")
     run.gather_ledgers()
@@ -314,7 +320,7 @@ def test_forged_questions_of_validation_tell_nothing(reports: str, market: Marke
     market.train(recipe)
     for number in range(3):
         answer = market.ask(VALIDATE, recipe, forged(recipe, number), number=number)
-        assert "not judged" in str(answer.error)
+        assert "not validated" in str(answer.error)
         assert not answer.payload.scalars
 
 
@@ -372,3 +378,22 @@ def test_families_that_were_made_of_the_users_are_no_public_map(synthetic: Path,
     ):
         answer = Market(tmp_path / "data", tmp_path / str(number)).ask(CATALOGUE, recipe)
         assert ("made of these users' interactions" in str(answer.error)) == refused, answer.error
+
+
+@pytest.mark.parametrize(
+    ("config", "markets", "epsilon"),
+    [
+        ({}, 2, None),
+        ({"most-epsilon": "2", "least-markets": "5"}, 5, 2.0),
+        ({"most-epsilon": "2", "max-epsilon": "50", "least-markets": "5", "min-markets": "2"}, 5, 2.0),
+        ({"most-epsilon": "50", "max-epsilon": "2", "least-markets": "2", "min-markets": "5"}, 5, 2.0),
+        ({"most-epsilon": "", "max-epsilon": "2", "least-markets": "", "min-markets": "3"}, 3, 2.0),
+    ],
+)
+def test_a_bound_under_its_name_of_the_version_before_holds_too(
+    config: dict[str, str], markets: int, epsilon: float | None, synthetic: Path, tmp_path: Path
+) -> None:
+    """The stricter of both counts: an operator who set one has set it."""
+    given = {"market": "alfa", "data-path": str(synthetic), "state-path": str(tmp_path), **config}
+    node = open_node(Context(1, 2, given, RecordDict(), {}), "run")
+    assert (node.min_markets, node.max_epsilon) == (markets, epsilon)

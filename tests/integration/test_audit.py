@@ -11,9 +11,9 @@ from fedrec.errors import UserError
 from fedrec.recipe import load_recipe
 from fedrec.report.audit import strongest
 from fedrec.simulation.adapt import prepare_adaptation
+from fedrec.simulation.attacks.view import SEQUENCE, TABLE, USER
 from fedrec.simulation.audit import audit
 from fedrec.simulation.forget import forget
-from fedrec.simulation.market_attacks import SEQUENCE, TABLE, USER
 from fedrec.simulation.privacy_sweep import sweep_privacy
 from fedrec.simulation.run import prepare_simulation
 from tests.conftest import QUICK
@@ -143,7 +143,7 @@ def test_runs_that_cannot_be_replayed_are_refused(synthetic: Path, tmp_path: Pat
 
 
 def test_runs_that_send_nothing_are_refused(synthetic: Path, tmp_path: Path) -> None:
-    run = start("floors", synthetic, tmp_path / "run", "evaluation.methods=[popularity]")
+    run = start("baselines", synthetic, tmp_path / "run", "evaluation.methods=[popularity]")
     with pytest.raises(UserError, match="none of its methods sends anything"):
         audit(run)
     with pytest.raises(UserError, match="--left-out 1.5"):

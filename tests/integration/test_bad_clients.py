@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord
 
-from clients.admission import admit
-from clients.node import MarketNode
+from fedrec.clients.admission import admit
+from fedrec.clients.node import MarketNode
 from fedrec.data.store import open_store
 from fedrec.errors import RunError
 from fedrec.exchange.declaration import HELLO

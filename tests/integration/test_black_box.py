@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fedrec.attacks.black_box import best_threshold, counted, fitted
 from fedrec.cli.main import app, exit_code
@@ -73,9 +71,9 @@ def test_a_mechanism_in_which_others_move_with_a_user_is_caught(
     of_texts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PrivateSteps, "masks", by_place)
-    (update,) = audit_answers(of_texts, RUNS, "alfa")["releases"]
+    (update,) = audit_answers(of_texts, 20, "alfa")["releases"]
     assert update["moved"] > 2
-    assert update["epsilon_at_least"] > update["epsilon_stated"]
+    assert update["fitted"] > 2 * update["epsilon_stated"]  # counts of so few answers prove it under most seeds alone
     assert is_broken(update)
 
 
@@ -96,15 +94,19 @@ def test_what_cannot_be_audited_so(finished: Path) -> None:
         audit_answers(finished, 30, "zulu")
 
 
-@given(st.floats(0.05, 3), st.integers(20, 400), st.integers(0, 1000))
-def test_bounds_of_a_gaussian_mechanism_stay_below_its_epsilon(shift: float, count: int, seed: int) -> None:
-    """Nearly always: at 95 %, and here with room for the rest. Thresholds come from other numbers."""
-    generator = np.random.default_rng(seed)
+@pytest.mark.parametrize("shift", [0.1, 1.0, 3.0])
+@pytest.mark.parametrize("count", [20, pytest.param(400, marks=pytest.mark.slow)])
+def test_bounds_of_a_gaussian_mechanism_stay_below_its_epsilon(shift: float, count: int) -> None:
+    """At 95 %: of 200 audits, few bounds lie above it. Thresholds come from other numbers."""
+    generator = np.random.default_rng([count, round(10 * shift)])
     draw = lambda size: (generator.normal(size=size), generator.normal(shift, size=size))  # noqa: E731
     stated = epsilon([Release("", 1 / shift)], 1e-5)
-    threshold = best_threshold(*draw(count), count, 1e-5)
-    assert counted(*draw(count), threshold, 1e-5) <= stated + 0.5
-    assert fitted(*draw(count), 1e-5) <= 1.3 * stated + 1
+    above = np.zeros(2)
+    for _ in range(200):
+        threshold = best_threshold(*draw(count), count, 1e-5)
+        bounds = counted(*draw(count), threshold, 1e-5), fitted(*draw(count), 1e-5)
+        above += np.array(bounds) > stated
+    assert (above <= 20).all(), above
 
 
 def test_four_hundred_answers_that_are_all_right_prove_four_point_five() -> None:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
+from fedrec.components import find
 from fedrec.data.catalogue import own_vocabulary
 from fedrec.data.splits import OUTSIDE, split_market
 from fedrec.data.store import open_store, open_stores
@@ -35,6 +36,7 @@ def test_targets_outside_are_misses_and_others_are_ranked_among_what_was_known(
         return
     items = len(split.items)
     scores = np.random.default_rng(seed).integers(0, 4, (len(split.users), items)).astype(float)
+    metrics = [find("metric", one.kind)(one) for one in EvaluationSettings().metrics if one.kind != "coverage"]
     for stage in (split.validation, split.test):
         ranked = set(range(items)) if stage.catalogue is None else set(np.flatnonzero(stage.catalogue).tolist())
         scorer = lambda users, stage=stage: scores[stage.users[users]]  # noqa: E731
@@ -49,7 +51,7 @@ def test_targets_outside_are_misses_and_others_are_ranked_among_what_was_known(
             above = sum(own[item] > own[target] for item in others)
             assert rank == above + sum(own[item] == own[target] for item in others) / 2
         assert stage.outside == np.mean(stage.targets == OUTSIDE)
-        figures = rank_users({"x": scorer}, stage)["x"].users
+        figures = rank_users({"x": scorer}, stage, metrics, [10, 20], split.train)["x"].users
         misses = [stage.targets[stage.rows == row] for row in range(len(stage))]
         for row, targets in enumerate(misses):
             if (targets == OUTSIDE).all():
@@ -119,7 +121,7 @@ def test_the_union_is_ranked_where_it_is_asked_for(synthetic: Path, tmp_path: Pa
 
 
 def test_what_was_before_can_be_had_again(synthetic: Path, tmp_path: Path) -> None:
-    recipe = load_recipe("floors", ["evaluation.catalogue=all", "evaluation.protocol=temporal"])
+    recipe = load_recipe("baselines", ["evaluation.catalogue=all", "evaluation.protocol=temporal"])
     summary = prepare_simulation(recipe, synthetic, tmp_path / "run").start()
     for market in open_stores(synthetic):
         assert summary["markets"][market.name]["outside"] == 0
@@ -131,6 +133,6 @@ def test_a_catalogue_does_not_go_with_every_protocol() -> None:
 
     for overrides in (["evaluation.protocol=acmr", "evaluation.catalogue=all"],):
         with pytest.raises(UserError, match=r"evaluation\.catalogue 'all': protocol 'acmr' says itself"):
-            load_recipe("floors", overrides)
+            load_recipe("baselines", overrides)
     with pytest.raises(UserError, match=r"evaluation\.catalogue 'union'"):
         load_recipe("fedmm", ["evaluation.protocol=ctr", "evaluation.catalogue=union"])

@@ -119,9 +119,9 @@ def test_the_ledger_holds_encoders_and_statistics_and_no_vector(finished: Path, 
 
 
 def test_small_codes_are_not_told(synthetic: Path, tmp_path: Path) -> None:
-    """Every count that leaves is zero or at least `least_count`; where it is zero, so is the sum."""
+    """Every count that leaves is zero or at least `min_count`; where it is zero, so is the sum."""
     app = WatchedApp()
-    run_with(app, fedmm("codes.alignment=gram", "codes.least_count=4"), synthetic, tmp_path / "run")
+    run_with(app, fedmm("codes.alignment=gram", "codes.min_count=4"), synthetic, tmp_path / "run")
     replies = [reply for reply in app.seen if reply.metadata.message_type == "train.codebook"]
     assert len(replies) == 12
     told = 0
@@ -251,9 +251,9 @@ def test_an_unasked_statistic_is_refused(synthetic: Path, tmp_path: Path) -> Non
 
 def test_keys_are_not_sent_to_a_coordinator_that_may_not_have_them(synthetic: Path, tmp_path: Path) -> None:
     """The market reads the recipe itself: asked for its catalogue under one that shares none, it refuses."""
-    from clients.messages import Instruction
-    from clients.node import MarketNode
-    from clients.tasks import catalogue
+    from fedrec.clients.messages import Instruction
+    from fedrec.clients.node import MarketNode
+    from fedrec.clients.tasks import catalogue
 
     recipe = fedmm("codes.share_keys=false").resolved(False, True)
     node = MarketNode(open_stores(synthetic)[0], tmp_path)
@@ -267,12 +267,12 @@ def test_keys_are_not_sent_to_a_coordinator_that_may_not_have_them(synthetic: Pa
         (["codes.global_levels=[]", "codes.local_levels=[]"], "both empty"),
         (["codes.global_levels=[0]"], "global_levels"),
         (["codes.alignment=gram", "codes.share_keys=false"], "share the keys"),
-        (["codes.alignment=gram", "semantics.kind=hashing"], "at odds"),
+        (["codes.alignment=gram", "semantics.kind=hashing"], "in conflict"),
         (["codes.alignment=layered", "semantics.kind=cooccurrence"], "needs texts"),
         (["semantics.kind=cooccurrence", "codes.share_keys=false"], "share the keys"),
-        (["evaluation.methods=[federated, ease]"], "not of task 'ctr'"),
-        (["evaluation.protocol=family"], "does not fit task"),
-        (["task=sequential", "evaluation.methods=[nocodes]"], "only with model.items=codes"),
+        (["evaluation.methods=[federated, ease]"], "not of algorithm.kind 'fedmm'"),
+        (["evaluation.protocol=family"], "does not fit algorithm"),
+        (["algorithm.kind=fecosr", "evaluation.methods=[nocodes]"], "not of algorithm.kind 'fecosr'"),
     ],
 )
 def test_keys_at_odds_are_named(overrides: list[str], words: str) -> None:
@@ -328,7 +328,7 @@ def test_such_runs_cannot_be_adapted_or_asked_for_clicks(
 ) -> None:
     from fedrec.simulation.adapt import prepare_adaptation
 
-    with pytest.raises(UserError, match="known by codes"):
+    with pytest.raises(UserError, match="its own federation alone"):
         prepare_adaptation(sequences, synthetic, tmp_path / "adapted")
     with pytest.raises(UserError, match="ranks nothing"):
         Recommender.open(finished, "alfa").recommend(user="alfa-00003")

@@ -59,6 +59,7 @@ def test_no_worker_outlives_its_run(number: signal.Signals, synthetic: Path, tmp
     assert resume_simulation(tmp_path / "run").stores
 
 
+@pytest.mark.slow
 def test_a_terminal_without_the_characters_ends_a_good_run_well(synthetic: Path, tmp_path: Path) -> None:
     """ASCII alone: what cannot be shown is shown as a question mark."""
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
@@ -78,7 +79,7 @@ def test_a_disk_that_is_full_is_named_with_the_file(blocks: int, tmp_path: Path)
     (tmp_path / "t.csv").write_text("\n".join(["who,what,when", *rows]))
     columns = {"user": "who", "item": "what", "time": "when"}
     run_import("csv", tmp_path / "t.csv", tmp_path / "data", ImportOptions(columns, market="fr"))
-    run = " ".join([*FEDREC, "run", "floors", "--data", "data", "--out", "run", "-q"])
+    run = " ".join([*FEDREC, "run", "baselines", "--data", "data", "--out", "run", "-q"])
     result = subprocess.run(
         ["bash", "-c", f"ulimit -f {blocks}; {run}"], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -16,12 +16,12 @@ from flwr.app import Message, RecordDict
 from fedrec.errors import RunError, UserError
 from fedrec.files import read_json_lines
 from fedrec.runs.summary import comparable
+from fedrec.server.relay import RelayGrid
 from fedrec.simulation.inline import InlineGrid
-from fedrec.simulation.nodes import Seat
+from fedrec.simulation.nodes import NodeConfig
 from fedrec.simulation.run import prepare_simulation, resume_simulation
 from fedrec.simulation.wire import OffWireGrid
 from fedrec.simulation.workers import deal
-from server.relay import RelayGrid
 from tests.conftest import quickly
 from tests.integration.harness import quick
 
@@ -121,9 +121,9 @@ def test_a_deadline_needs_a_process_to_stop() -> None:
 
 def test_largest_markets_first_to_the_least_loaded() -> None:
     """Sizes 9, 7, 6, 5, 2 over two processes: 9; 7; 7+6; 9+5; 13+2 against 14."""
-    seats = {node: Seat({"market": str(node)}, size) for node, size in enumerate((5, 9, 2, 7, 6))}
-    assert deal(seats, 2) == [[1, 0], [3, 4, 2]]
-    assert deal(seats, 9) == [[1], [3], [4], [0], [2]]
+    node_configs = {node: NodeConfig({"market": str(node)}, size) for node, size in enumerate((5, 9, 2, 7, 6))}
+    assert deal(node_configs, 2) == [[1, 0], [3, 4, 2]]
+    assert deal(node_configs, 9) == [[1], [3], [4], [0], [2]]
 
 
 @pytest.mark.slow

@@ -85,7 +85,7 @@ def test_who_lies_at_hello_too_has_at_most_its_share(synthetic: Path, tmp_path: 
         ("query.gram", ["evaluation.methods=[fedease]"]),
         ("query.vocabulary", ["evaluation.catalogue=union"]),
         ("query.vocabulary", ["evaluation.methods=[fedease]", "masks.enabled=true"]),
-        ("query.vocabulary", ["model.kind=acmr", "training.weight_decay=0"]),
+        ("query.vocabulary", ["algorithm.kind=acmr", "training.weight_decay=0"]),
     ],
 )
 def test_nobody_drowns_the_others_in_keys(action: str, settings: list[str], synthetic: Path, tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def first_codebook_is_best(question: Message, reply: Message) -> Message:
 
 def test_a_codebook_that_was_kept_as_it_came_is_said(synthetic: Path, tmp_path: Path) -> None:
     """Of a run with two stages, what the first one came to is not lost with the second."""
-    codes = ["codes.rounds=2", "codes.epochs=1", "codes.refine=0", "collaborative.epochs=1", "model.items=codes"]
+    codes = ["codes.rounds=2", "codes.epochs=1", "codes.refine=0", "collaborative.epochs=1", "algorithm.kind=codes"]
     recipe = quick(
         *codes, "semantics.kind=cooccurrence", "evaluation.methods=[federated]", "training.learning_rate=0.02"
     )

@@ -10,7 +10,7 @@ import torch
 from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
-from clients.app import app
+from fedrec.clients.app import app
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
 from fedrec.exchange.payload import OPENED, TEXTS, Array
 from fedrec.masking.following import OpenedSum, decoded, following
@@ -215,7 +215,7 @@ def test_honest_rounds_follow_each_other_and_repetitions_are_the_same_bytes(serv
     assert server.sum(of, 2, moved, third.opened).opened is not None
 
 
-@pytest.mark.parametrize("run", ["run", "another name"])
+@pytest.mark.parametrize("run", [pytest.param("run", marks=pytest.mark.slow), "another name"])
 @pytest.mark.parametrize("moved", [False, True], ids=["the same", "one float"])
 def test_one_market_less_is_no_other_sum_of_the_same_round(server: Server, run: str, moved: bool) -> None:
     """Of two sums of a round, over all and over all but one, the difference would be that one's update."""
@@ -227,6 +227,7 @@ def test_one_market_less_is_no_other_sum_of_the_same_round(server: Server, run: 
     assert set(second.refusals) >= set(without("echo"))
 
 
+@pytest.mark.slow
 def test_nor_are_two_markets_less_or_all_of_them_at_other_parameters(server: Server) -> None:
     of, base = recipe(), untrained(recipe())
     assert server.sum(of, 1, base).opened is not None
@@ -258,6 +259,7 @@ def test_a_round_cannot_be_asked_again_as_the_next(server: Server) -> None:
             assert all(words in found.refusals[name] for name in NAMES), found.refusals
 
 
+@pytest.mark.slow
 def test_forgetting_a_round_does_not_make_it_the_next(server: Server) -> None:
     """Asking an earlier round again makes a market drop what it kept of later ones, but not that they were opened."""
     of, base = recipe(), untrained(recipe())
@@ -304,6 +306,7 @@ def test_one_market_does_not_leave_alone(server: Server) -> None:
     assert back.opened is not None  # together they tell nobody apart
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_sum_over_the_same_markets_or_two_less(server: Server) -> None:
     """So that a federation can be trained with another seed on the same data, and still nobody is told apart."""
     assert server.sum(recipe(), 1, untrained(recipe())).opened is not None
@@ -313,6 +316,7 @@ def test_another_seed_is_another_sum_over_the_same_markets_or_two_less(server: S
     assert server.sum(third, 1, untrained(third), run="third").opened is not None
 
 
+@pytest.mark.slow
 def test_sums_of_few_that_have_no_market_in_common_are_refused(server: Server) -> None:
     """The seven, and two disjoint groups of them on nearly the same parameters: what is left is one market's own."""
     of = recipe()
@@ -335,6 +339,7 @@ def test_what_some_were_not_in_the_others_tell_them(server: Server) -> None:
     assert opened[0]
 
 
+@pytest.mark.slow
 def test_sums_under_way_at_once_are_not_opened_both(server: Server) -> None:
     """What was told of sums before holds for one sum at a time."""
     first, second = recipe(), recipe("seed=1")
@@ -346,7 +351,10 @@ def test_sums_under_way_at_once_are_not_opened_both(server: Server) -> None:
     assert "another sum was begun since" in late.refusals["alfa"]
 
 
-@pytest.mark.parametrize("override", ["federation.weights=uniform", "federation.weights=square_root"])
+@pytest.mark.parametrize(
+    "override",
+    ["federation.weights=uniform", pytest.param("federation.weights=square_root", marks=pytest.mark.slow)],
+)
 def test_the_same_data_are_not_summed_by_other_weights(server: Server, override: str) -> None:
     """Seven weightings of nearly the same seven updates would be seven equations."""
     of, other = recipe(), recipe(override, "seed=1")
@@ -371,6 +379,7 @@ def test_a_sum_that_nobody_opened_says_nothing_of_the_next_parameters(server: Se
         assert "does not fit what it announced" in found.refusals["alfa"]
 
 
+@pytest.mark.slow
 def test_rounds_do_not_go_backwards(server: Server) -> None:
     of, base = recipe(), untrained(recipe())
     assert server.sum(of, 3, base).opened is not None

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from flwr.app import Context, Error, Message
 
-from clients import masks
-from clients.admission import admit
-from clients.app import app as client_app
-from clients.instruction import Instruction
-from clients.node import MarketNode
+from fedrec.clients import masks
+from fedrec.clients.admission import admit
+from fedrec.clients.app import app as client_app
+from fedrec.clients.instruction import Instruction
+from fedrec.clients.node import MarketNode
 from fedrec.data.store import open_store
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
 from fedrec.errors import RunError, UserError
@@ -37,7 +37,9 @@ HASHED = [*QUICK, "semantics.kind=hashing", "evaluation.methods=[federated]", "m
 MASKED_ACTIONS = {"train.pretrain", "train.codebook", "query.catalogue", "query.gram"}
 
 
-def start(name: str, overrides: list[str], data: Path, out: Path, app: Any = "clients.app:app") -> dict[str, Any]:
+def start(
+    name: str, overrides: list[str], data: Path, out: Path, app: Any = "fedrec.clients.app:app"
+) -> dict[str, Any]:
     return prepare_simulation(load_recipe(name, overrides), data, out).start(client_app=app)
 
 
@@ -184,8 +186,8 @@ def test_a_change_that_does_not_fit_keeps_the_market_out(synthetic: Path, tmp_pa
 @pytest.mark.parametrize(
     ("override", "complaint"),
     [
-        ("federation.aggregation=median", "masks hide"),
-        ("federation.aggregation=trimmed_mean", "masks hide"),
+        ("aggregator.kind=median", "masks hide"),
+        ("aggregator.kind=trimmed_mean", "masks hide"),
         ("update.compression=int8", "cannot be compressed"),
         ("update.compression=top-k", "cannot be compressed"),
         ("federation.faults.late=0.1", "fits no later one"),

@@ -7,12 +7,12 @@ import pytest
 from safetensors.numpy import load_file
 from scipy import sparse
 
-from clients.contenders import finished_contenders
-from clients.node import MarketNode
+from fedrec.baselines.ease import ease_weights
+from fedrec.clients.methods import finished_methods
+from fedrec.clients.node import MarketNode
 from fedrec.data.store import open_store, open_stores
 from fedrec.exchange.pairs import read_pairs
 from fedrec.files import read_json_lines
-from fedrec.floors.ease import ease_weights
 from fedrec.recipe import Recipe, load_recipe
 from fedrec.simulation.pooled import pooled_semantics
 from fedrec.simulation.recommend import Recommender
@@ -66,7 +66,7 @@ def test_federated_ease_is_pooled_ease(restrict: str, engine: str, synthetic: Pa
         own = arrays["own"]
         expected = pooled_ease(markets, market.split.items, restrict)
         np.testing.assert_allclose(ease_weights(counts, LAM)[np.ix_(own, own)], expected, rtol=0, atol=1e-9)
-        used = finished_contenders(node, recipe).shared
+        used = finished_methods(node, recipe).shared
         assert used is not None
         np.testing.assert_allclose(used.weights, expected, rtol=0, atol=1e-6)  # kept in float32
     ledger = read_json_lines(tmp_path / "run" / "ledger.jsonl")
@@ -110,8 +110,8 @@ def test_pooled_shares_one_model_on_the_federations_semantics(synthetic: Path, t
         assert not received[~known].any()
 
 
-def test_a_twin_has_the_rounds_its_market_was_asked_for(synthetic: Path, tmp_path: Path) -> None:
-    """Two of three markets are sampled each round: a twin trains in as many rounds as its market, by hand."""
+def test_a_local_baseline_has_the_rounds_its_market_was_asked_for(synthetic: Path, tmp_path: Path) -> None:
+    """Two of three markets are sampled each round: a local baseline trains in as many rounds as its market, by hand."""
     out = tmp_path / "run"
     settings = ("federation.participation=0.5", "federation.rounds=3", "evaluation.protocol=temporal")
     summary = prepare_simulation(quick("semantics.kind=cooccurrence", *settings), synthetic, out).start()

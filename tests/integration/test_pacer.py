@@ -1,4 +1,4 @@
-"""Pacer and Runner: the gap is the difference of two models' losses, the twin learns alone, the weight follows."""
+"""Pacer and Runner: the gap is the difference of two models' losses, the pacer learns alone, the weight follows."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ import torch
 from flwr.app import Message
 from safetensors.numpy import load_file
 
-from clients.node import MarketNode
-from clients.pacer import pacer_of
+from fedrec.clients.node import MarketNode
+from fedrec.clients.pacer import pacer_of
 from fedrec.data.store import open_store
 from fedrec.errors import UserError
 from fedrec.exchange.payload import SCALARS
@@ -39,22 +39,22 @@ def log_softmax_loss(trainer: SequentialTrainer) -> float:
 
 
 def test_the_gap_is_the_difference_of_two_losses_and_the_first_one_is_zero(synthetic: Path, tmp_path: Path) -> None:
-    """Round 2's gap, made again from the run's own files: the checkpointed model against a twin trained one round."""
+    """Round 2's gap, made again from the run's own files: the checkpointed model against a pacer trained one round."""
     recipe = quick(*COUNTED, "pacer.scales=share", "federation.rounds=2", "federation.patience=9")
     summary = prepare_simulation(recipe, synthetic, tmp_path / "run").start()
     first, second = (record["transfer_gap"] for record in summary["rounds"])
-    assert first == {"alfa": 0.0, "bravo": 0.0, "charlie": 0.0}  # twin and runner begin alike
+    assert first == {"alfa": 0.0, "bravo": 0.0, "charlie": 0.0}  # pacer and runner begin alike
     resolved = load_recipe(str(tmp_path / "run" / "recipe.yaml"))
     market = PreparedMarket(open_store(synthetic / "bravo"), resolved)
-    twin, runner = SequentialTrainer.alone(resolved, market), SequentialTrainer.alone(resolved, market)
-    twin.pretrain_round(1)
+    pacer, runner = SequentialTrainer.alone(resolved, market), SequentialTrainer.alone(resolved, market)
+    pacer.pretrain_round(1)
     checkpoint = load_file(tmp_path / "run" / "checkpoints" / "pretrain" / "round-000001" / "shared.safetensors")
     runner.load({name: torch.from_numpy(array) for name, array in checkpoint.items()})
-    assert second["bravo"] == pytest.approx(log_softmax_loss(runner) - log_softmax_loss(twin), abs=1e-5)
+    assert second["bravo"] == pytest.approx(log_softmax_loss(runner) - log_softmax_loss(pacer), abs=1e-5)
     assert second["bravo"] != 0
 
 
-def test_the_twin_is_the_local_twin_round_for_round(synthetic: Path, tmp_path: Path) -> None:
+def test_the_pacer_is_the_local_baseline_round_for_round(synthetic: Path, tmp_path: Path) -> None:
     recipe = quick(*COUNTED, "pacer.scales=loss", "federation.rounds=2", "federation.patience=9")
     prepare_simulation(recipe, synthetic, tmp_path / "run").start()
     resolved = load_recipe(str(tmp_path / "run" / "recipe.yaml"))
@@ -109,23 +109,23 @@ def test_a_slower_pace_is_a_smaller_step(synthetic: Path) -> None:
         torch.testing.assert_close(moved[1][name], change / 2, rtol=1e-3, atol=1e-6)
 
 
-def test_alignment_brings_runner_and_twin_nearer(synthetic: Path) -> None:
+def test_alignment_brings_runner_and_pacer_nearer(synthetic: Path) -> None:
     recipe = quick(*COUNTED, "federation.rounds=1").resolved(False, True)
     market = PreparedMarket(open_store(synthetic / "alfa"), recipe)
-    twin = SequentialTrainer.alone(recipe, market)
+    pacer = SequentialTrainer.alone(recipe, market)
     for number in range(1, 4):
-        twin.pretrain_round(number)
-    before, losses = twin.state(), []
-    (batch, *_) = list(twin.batches(np.random.default_rng(0)))
+        pacer.pretrain_round(number)
+    before, losses = pacer.state(), []
+    (batch, *_) = list(pacer.batches(np.random.default_rng(0)))
     for weight in (0.0, 10.0):
         runner = SequentialTrainer.alone(recipe, market)
         for number in range(5, 9):
-            runner.pretrain_round(number, Pace(twin, alignment=weight))
+            runner.pretrain_round(number, Pace(pacer, alignment=weight))
         with torch.no_grad():
-            states = [trainer.states(batch) for trainer in (runner, twin) if trainer.model.eval()]
+            states = [trainer.states(batch) for trainer in (runner, pacer) if trainer.model.eval()]
         losses.append(info_nce(*states).item())
     assert losses[1] < losses[0] - 0.1
-    assert all(torch.equal(before[name], value) for name, value in twin.state().items())  # it was only looked at
+    assert all(torch.equal(before[name], value) for name, value in pacer.state().items())  # it was only looked at
 
 
 def test_the_loss_counts_what_each_tells_of_the_other() -> None:
@@ -146,7 +146,7 @@ def test_a_weight_is_twice_the_logistic_function() -> None:
 
 
 def test_a_memory_of_another_run_is_not_taken_up(synthetic: Path, tmp_path: Path) -> None:
-    """Two runs in one process: the second one's twin begins anew."""
+    """Two runs in one process: the second one's pacer begins anew."""
     recipe = quick(*COUNTED, "pacer.scales=loss").resolved(False, True)
     store = open_store(synthetic / "alfa")
     pacers = [pacer_of(MarketNode(store, tmp_path / run / "markets" / "alfa"), recipe) for run in ("one", "two")]
@@ -156,10 +156,10 @@ def test_a_memory_of_another_run_is_not_taken_up(synthetic: Path, tmp_path: Path
     assert pacers[0].set_pace(runner, recipe, 2)[0] != 0.0
 
 
-def test_the_twin_begins_as_the_runner_does_whatever_items_are_made_of(synthetic: Path, tmp_path: Path) -> None:
-    """Semantics of summed counts, and codes without a twin of the market's own: the first gap is zero all the same."""
+def test_the_pacer_begins_as_the_runner_does_whatever_items_are_made_of(synthetic: Path, tmp_path: Path) -> None:
+    """Semantics of summed counts, and codes without a pacer of the market's own: the first gap is zero all the same."""
     small = ("collaborative.epochs=2", "codes.rounds=2", "codes.global_levels=[8]", "codes.local_levels=[4]")
-    for number, kind in enumerate((("semantics.kind=cooccurrence",), ("model.items=codes", *small))):
+    for number, kind in enumerate((("semantics.kind=cooccurrence",), ("algorithm.kind=codes", *small))):
         recipe = quick(*kind, "evaluation.methods=[federated]", "pacer.scales=share", "pacer.alignment=0.1")
         summary = prepare_simulation(recipe, synthetic, tmp_path / str(number)).start()
         rounds = [record for record in summary["rounds"] if record["stage"] == "pretrain"]
@@ -171,7 +171,7 @@ def test_the_twin_begins_as_the_runner_does_whatever_items_are_made_of(synthetic
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
-        (["pacer.scales=share", "federation.aggregation=median"], "aggregation"),
+        (["pacer.scales=share", "aggregator.kind=median"], "no weighted mean"),
         (["pacer.scales=loss", "privacy.epsilon=8"], "pacer"),
         (["pacer.alignment=1", "masks.enabled=true"], "pacer"),
         (["pacer.scales=loss", "evaluation.methods=[local, ease]"], "federated"),

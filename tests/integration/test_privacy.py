@@ -226,9 +226,9 @@ def test_whole_markets_are_private_towards_whoever_sees_the_model(synthetic: Pat
     ("override", "complaint"),
     [
         ("federation.weights=interactions", "may not weigh more"),
-        ("federation.aggregation=median", "may not weigh more"),
-        ("semantics.kind=cooccurrence", "item pairs or codes leave too"),
-        ("evaluation.methods=[federated, fedease]", "item pairs or codes leave too"),
+        ("aggregator.kind=median", "is none"),
+        ("semantics.kind=cooccurrence", "item pairs, codes or keys leave too"),
+        ("evaluation.methods=[federated, fedease]", "item pairs, codes or keys leave too"),
         ("masks.enabled=true", "clips every change itself"),
         ("update.compression=int8", "clips every change itself"),
         ("privacy.epsilon=3", "turn one off"),

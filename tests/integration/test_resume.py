@@ -20,7 +20,7 @@ from tests.integration.harness import quick
 SETTINGS = (
     "semantics.kind=cooccurrence",
     "federation.rounds=4",
-    "federation.optimiser.kind=adam",
+    "aggregator.kind=fedadam",
     "federation.participation=0.7",
     "federation.faults.late=0.2",
     "federation.quorum=0.3",

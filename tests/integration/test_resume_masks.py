@@ -11,7 +11,7 @@ from tests.conftest import QUICK
 from tests.integration.harness import Stopping
 from tests.integration.test_codes import fedmm
 
-ADAM = "federation.optimiser.kind=adam"  # has moments, which the markets follow too
+ADAM = "aggregator.kind=fedadam"  # has moments, which the markets follow too
 
 
 def sequential() -> Recipe:

@@ -126,8 +126,8 @@ def _objects(item: object) -> list[object]:
     return [item, *(found for child in children.values() for found in _objects(child))]
 
 
-def test_the_twin_on_shared_semantics(synthetic: Path, tmp_path: Path) -> None:
-    """With text semantics nothing is exchanged, so this twin knows what `local` knows and is `local`, bit for bit.
+def test_the_local_baseline_on_shared_semantics(synthetic: Path, tmp_path: Path) -> None:
+    """With text semantics nothing is exchanged, so this baseline knows what `local` knows and is `local`, bit for bit.
     With summed pair counts it is another model."""
     methods = "evaluation.methods=[local, local_shared_semantics]"
     for kind, equal in (("hashing", True), ("cooccurrence", False)):
@@ -140,7 +140,7 @@ def test_the_twin_on_shared_semantics(synthetic: Path, tmp_path: Path) -> None:
 
 def test_one_market_alone_and_methods_without_a_model(synthetic: Path, tmp_path: Path) -> None:
     recipe = quick("data.markets=[alfa]", "evaluation.methods=[popularity, ease]")
-    summary = prepare_simulation(recipe, synthetic, tmp_path / "floors").start()
+    summary = prepare_simulation(recipe, synthetic, tmp_path / "baselines").start()
     assert set(summary["mean"]) == {"popularity", "ease"}
     assert summary["rounds"] == []
     summary = prepare_simulation(quick("data.markets=[alfa]"), synthetic, tmp_path / "alone").start()
@@ -160,7 +160,13 @@ def test_nothing_is_written_for_a_mistake(synthetic: Path, tmp_path: Path) -> No
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in {"codes", "neumf", "ranker"} else name
+        for name in recipe_names()
+    ],
+)
 def test_every_shipped_recipe_runs(name: str, synthetic: Path, tmp_path: Path) -> None:
     fits = (
         ["evaluation.protocol=temporal"] if name == "acmr" else []

@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 from flwr.app import ConfigRecord
 
-from clients.app import app
+from fedrec.clients.app import app
 from fedrec.data.store import open_stores
 from fedrec.recipe import recipe_json
 from fedrec.simulation.inline import InlineGrid
+from fedrec.strategies.records import array_record
+from fedrec.strategies.shared_average import SharedAverage
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.sequential import SequentialTrainer
-from strategies.records import array_record
-from strategies.shared_average import SharedAverage
-from tests.integration.harness import quick, seats
+from tests.integration.harness import node_configs, quick
 
 
 def test_flowers_own_loop_gives_the_weighted_mean_of_local_training(synthetic: Path, tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_flowers_own_loop_gives_the_weighted_mean_of_local_training(synthetic: P
         count = sum(len(trainer.market.train.items) for trainer in trainers)
         shared = {name: initial[name].new_tensor(value / count) for name, value in total.items()}
 
-    grid = InlineGrid(app, seats(stores, tmp_path))
+    grid = InlineGrid(app, node_configs(stores, tmp_path))
     node_of = dict(zip([store.name for store in stores], grid.get_node_ids(), strict=True))
     strategy = SharedAverage(node_of, recipe)
 

@@ -44,7 +44,7 @@ def validated(run: Path) -> float:
 
 
 def test_a_grid_of_two_recipes_under_three_seeds(synthetic: Path, tmp_path: Path) -> None:
-    """StoppedError in the middle, taken up, and judged by validation alone."""
+    """StoppedError in the middle, taken up, and validated by validation alone."""
     axes = ["training.learning_rate=0.0001,0.02"]
     out = tmp_path / "grid"
 
@@ -125,7 +125,7 @@ def test_a_trial_that_lags_behind_is_given_up(tmp_path: Path) -> None:
 
     def rounds(*values: float) -> None:
         for step, value in enumerate(values):
-            fields = {"event": "round", "stage": "pretrain", "judged": step, "validation_before": value}
+            fields = {"event": "round", "stage": "pretrain", "validated": step, "validation_before": value}
             append_json_line(events, fields)
 
     good = trials._Lead(study.ask(), set(), True)
@@ -142,6 +142,7 @@ def test_a_trial_that_lags_behind_is_given_up(tmp_path: Path) -> None:
     assert lagging.pruned
 
 
+@pytest.mark.slow
 def test_several_at_a_time_come_to_the_same(synthetic: Path, tmp_path: Path) -> None:
     """Two processes at a time: figures, order and files are those of one after the other; nothing is done twice."""
     axes, settings = ["training.learning_rate=0.0001,0.02"], [*SETTINGS, "federation.rounds=1", "finetune.epochs=1"]
@@ -159,6 +160,7 @@ def test_several_at_a_time_come_to_the_same(synthetic: Path, tmp_path: Path) -> 
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+@pytest.mark.slow
 def test_what_one_of_several_meets_ends_all_in_its_words(synthetic: Path, tmp_path: Path) -> None:
     """A run that fails fails the sweep in the words of the run, and leaves no process behind."""
     failing = [*SETTINGS, "federation.rounds=1", "federation.norm_bound=1e-9"]
@@ -240,5 +242,5 @@ def test_what_is_no_axis(text: str) -> None:
 
 def test_nothing_to_choose_by(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="validation chooses by federated"):
-        next(sweep_grid("floors", ["ease.lambdas=[1],[2]"], 1, [], None, tmp_path / "out", quiet))
+        next(sweep_grid("baselines", ["ease.lambdas=[1],[2]"], 1, [], None, tmp_path / "out", quiet))
     assert not (tmp_path / "out").exists()

@@ -57,10 +57,10 @@ def test_the_rounds_begin_with_the_model_the_earlier_ones_ended_with(
 ) -> None:
     """On the same data: the vectors are turned onto themselves, and validation goes on where it stood."""
     before = json.loads((earlier / "summary.json").read_text())
-    judged = {line["judged"]: line["validation_before"] for line in rounds_of(earlier)}
-    assert before["best_round"] in judged, "the best round was the last: give the fixture another round"
+    validated = {line["validated"]: line["validation_before"] for line in rounds_of(earlier)}
+    assert before["best_round"] in validated, "the best round was the last: give the fixture another round"
     summary = prepare_simulation(quick(COUNTS, FEW), older, tmp_path / "run", warm_start=earlier).start()
-    assert first_validation(summary) == pytest.approx(judged[before["best_round"]], abs=1e-6)
+    assert first_validation(summary) == pytest.approx(validated[before["best_round"]], abs=1e-6)
     assert summary["warm_start"] is True
     assert before["warm_start"] is False
 
@@ -151,10 +151,11 @@ def test_a_private_run_begins_with_a_private_one_and_says_that_epsilons_add(
     [
         (["model.dimension=8"], "model.dimension is 8, it was trained with 16"),
         (["semantics.kind=hashing"], "semantics.kind is 'hashing', it was trained with 'cooccurrence'"),
+        (["encoder.heads=1"], "encoder.heads is 1, it was trained with 2"),
         (["seed=1"], "seed is 1, it was trained with 0"),
         (["masks.enabled=true"], "masks.enabled=true"),
         (["evaluation.methods=[local]"], "has no federated"),
-        (["model.items=codes"], "codes are learned anew"),
+        (["algorithm.kind=codes"], "its own federation alone"),
         (["privacy.epsilon=8"], "trained without privacy"),
     ],
 )

@@ -8,7 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
-from fedrec.metrics.ranking import CUTOFFS, mrr, ndcg, per_user_metrics, recall, target_ranks
+from fedrec.metrics.ranking import mrr, ndcg, recall, target_ranks
+
+
+def per_user_metrics(ranks, rows=None):
+    functions = {"ndcg": ndcg, "recall": recall, "mrr": mrr}
+    return {f"{name}@{cutoff}": one(ranks, cutoff, rows) for name, one in functions.items() for cutoff in (10, 20)}
 
 
 @st.composite
@@ -90,7 +95,7 @@ def test_one_target_each_is_the_plain_case(ranks):
         np.testing.assert_allclose(with_rows[name], plain[name], rtol=1e-15)
 
 
-@pytest.mark.parametrize("cutoff", CUTOFFS)
+@pytest.mark.parametrize("cutoff", [10, 20])
 def test_the_best_list_is_perfect_however_large_the_basket(cutoff):
     """25 targets on the first 25 places: NDCG and MRR are 1, recall can only be cutoff / 25."""
     ranks, rows = np.arange(25.0), np.zeros(25, dtype=np.int64)

@@ -5,7 +5,13 @@ from itertools import product
 import numpy as np
 import pytest
 
-from fedrec.metrics.significance import Interval, bootstrap_over_seeds, paired_bootstrap, paired_bootstraps
+from fedrec.metrics.significance import (
+    Interval,
+    bootstrap_means_over_seeds,
+    bootstrap_over_seeds,
+    paired_bootstrap,
+    paired_bootstraps,
+)
 
 NORMAL_95 = 2 * 1.959964  # width of the normal's middle 95 %, in standard deviations
 
@@ -96,3 +102,21 @@ def test_equal_differences_have_no_width_and_the_generator_decides():
     noise = draws(16).normal(size=(4, 30))
     assert bootstrap_over_seeds(noise, 50, draws(17)) == bootstrap_over_seeds(noise, 50, draws(17))
     assert bootstrap_over_seeds(noise, 50, draws(17)) != bootstrap_over_seeds(noise, 50, draws(18))
+
+
+def test_the_mean_of_markets_counts_each_alike():
+    """Its variance is that of the mean of independent means: every market draws its own users."""
+    generator = draws(19)
+    markets = {"one": generator.normal(1, 1, (1, 400)), "two": generator.normal(3, 1, (1, 100))}
+    found = bootstrap_means_over_seeds(markets, 4000, draws(20))
+    assert list(found) == ["one", "two", "mean"]
+    assert found["mean"].mean == pytest.approx((markets["one"].mean() + markets["two"].mean()) / 2)
+    half = (found["mean"].high - found["mean"].low) / 2 / 1.96
+    assert half == pytest.approx(np.sqrt(1 / 400 + 1 / 100) / 2, rel=0.15)
+
+
+def test_one_market_is_that_of_itself():
+    noise = draws(21).normal(size=(3, 40))
+    assert bootstrap_means_over_seeds({"one": noise}, 80, draws(22))["one"] == bootstrap_over_seeds(
+        noise, 80, draws(22)
+    )

@@ -7,21 +7,34 @@ from pathlib import Path
 import pytest
 
 from fedrec.deployment.bundle import own_bundle
+from fedrec.recipe import load_recipe
 from fedrec.runs.summary import comparable
 from fedrec.simulation.run import prepare_simulation
 from tests.conftest import QUICK, TINY
 from tests.deployment.hosts import ROOT, deployment
 from tests.deployment.near import assert_near
-from tests.integration.harness import quick
 
 pytestmark = pytest.mark.deploy
 
-WORDS = ["encoder.kind=average", "encoder.window=3", "evaluation.methods=[federated, local]"]
+OTHERS = [words for words in QUICK if not words.startswith("loss.")]  # whose keys are of another loss
+WORDS = [
+    "encoder.kind=average",
+    "encoder.window=3",
+    "loss.kind=smooth",
+    "semantics.kind=letters",
+    "aggregator.kind=halfway",
+    "update.stages=[rounded]",
+    "evaluation.metrics=[ndcg, first]",
+    "evaluation.methods=[federated, local]",
+]
+
+
+ALGORITHM = ["algorithm.kind=factors"]
 
 
 def test_the_hosts_run_what_their_operators_approved(installed: Path, synthetic: Path, tmp_path: Path) -> None:
-    alone = prepare_simulation(quick(*WORDS), synthetic, tmp_path / "run").start()
-    words = [word for setting in (*QUICK, *WORDS) for word in ("--set", setting)]
+    alone = prepare_simulation(load_recipe("fecosr", [*OTHERS, *WORDS]), synthetic, tmp_path / "run").start()
+    words = [word for setting in (*OTHERS, *WORDS) for word in ("--set", setting)]
     with deployment(tmp_path / "hosts", TINY) as made:
         hosts = (made.coordinator, *made.markets.values())
         for host in hosts:
@@ -38,5 +51,11 @@ def test_the_hosts_run_what_their_operators_approved(installed: Path, synthetic:
         result = made.run("fecosr", "approved", *words)
         assert result.returncode == 0, result.stdout + result.stderr + made.logs()
         there = json.loads((made.run_folder("approved") / "summary.json").read_text())
+        result = made.run("fecosr", "factors", *words, *(word for one in ALGORITHM for word in ("--set", one)))
+        assert result.returncode == 0, result.stdout + result.stderr + made.logs()
+        factors = json.loads((made.run_folder("factors") / "summary.json").read_text())
+    ours = load_recipe("fecosr", [*OTHERS, *WORDS, *ALGORITHM])
+    here = prepare_simulation(ours, synthetic, tmp_path / "factors").start()
+    assert_near(comparable(factors) | {"dataset": ""}, comparable(here) | {"dataset": ""})
     assert_near(comparable(there) | {"dataset": ""}, comparable(alone) | {"dataset": ""})
     assert sys.modules["marketkit"].__file__ == str(installed / "marketkit" / "__init__.py")

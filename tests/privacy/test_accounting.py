@@ -58,7 +58,7 @@ def test_without_sampling_it_is_what_the_accountant_of_losses_comes_near(
     st.booleans(),
 )
 def test_a_search_ends_at_its_epsilon(target: float, users: int, steps: int, accountant: str, pairs: bool) -> None:
-    """No more than asked for, and within two thousandths of it, with or without another release beside."""
+    """No more than asked for, and within three thousandths of it, with or without another release beside."""
 
     def releases(noise: float) -> list[Release]:
         every = Release("update", noise, min(1.0, 256 / users), steps)
@@ -67,7 +67,7 @@ def test_a_search_ends_at_its_epsilon(target: float, users: int, steps: int, acc
     found = noise_multiplier(target, 1e-6, releases, accountant)
     cost = epsilon(releases(found), 1e-6, accountant)
     assert cost <= target
-    assert cost >= 0.998 * target or found == pytest.approx(0.2, rel=2e-3)
+    assert cost >= 0.997 * target or found == pytest.approx(0.2, rel=2e-3)
 
 
 @pytest.mark.parametrize(("noise", "epochs", "published"), [(1.3, 15, 1.19), (1.1, 60, 3.01), (0.7, 45, 7.10)])

@@ -12,16 +12,16 @@ import pytest
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
-from clients.app import app
+from fedrec.clients.app import app
 from fedrec.data.store import open_store, write_store
 from fedrec.exchange import noised_pairs
 from fedrec.exchange.figures import noised_figures
 from fedrec.models.adaptor import ItemCodes
 from fedrec.models.sequential import build_model
 from fedrec.recipe import Recipe, load_recipe, recipe_json
+from fedrec.server.codebooks import first_arrays
 from fedrec.simulation.nodes import set_identity
 from fedrec.training.private import PrivateSteps
-from server.codebooks import first_arrays
 from tests.conftest import QUICK
 
 DAY, BEGIN = 86400, 1_577_836_800  # 2020-01-01
@@ -98,7 +98,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Measured:
         return pairs(values, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(PrivateSteps, "noised", step)
-    monkeypatch.setattr("clients.privacy.noised_statistic", statistic)
+    monkeypatch.setattr("fedrec.clients.privacy.noised_statistic", statistic)
     return found
 
 
@@ -136,13 +136,13 @@ def shared(recipe: Recipe) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(
     "overrides",
     [
-        [],
+        pytest.param([], marks=pytest.mark.slow),
         ["model.dropout=0.5", "privacy.trains=everything"],
         ["evaluation.ties=random"],
-        ["data.user_share=0.6"],
-        ["evaluation.holdout=basket"],
-        ["evaluation.protocol=global-time", "evaluation.cut_date=2020-03-01"],
-        ["evaluation.protocol=family"],
+        pytest.param(["data.user_share=0.6"], marks=pytest.mark.slow),
+        pytest.param(["evaluation.holdout=basket"], marks=pytest.mark.slow),
+        pytest.param(["evaluation.protocol=global-time", "evaluation.cut_date=2020-03-01"], marks=pytest.mark.slow),
+        pytest.param(["evaluation.protocol=family"], marks=pytest.mark.slow),
     ],
     ids=["default", "dropout", "ties", "share", "baskets", "cut", "families"],
 )
@@ -213,7 +213,7 @@ def test_nor_do_noised_figures(
         seen.append(sums)
         return noised_figures(sums, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("clients.figures.noised_figures", noised)
+    monkeypatch.setattr("fedrec.clients.figures.noised_figures", noised)
 
     def sums(name: str, rows: pl.DataFrame) -> np.ndarray:
         Market(tmp_path / name, rows, items).ask("train.finetune", recipe, start)

@@ -35,8 +35,8 @@ def browser() -> Iterator[Any]:
 def pages(tmp_path_factory: pytest.TempPathFactory, synthetic: Path) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     made = {}
-    for recipe in ("fecosr", "codes", "floors"):
-        settings = [] if recipe == "floors" else [one for one in QUICK if "rounds" not in one]
+    for recipe in ("fecosr", "codes", "baselines"):
+        settings = [] if recipe == "baselines" else [one for one in QUICK if "rounds" not in one]
         prepare_simulation(load_recipe(recipe, settings), synthetic, folder / recipe).start()
         made[recipe] = write_page(folder / recipe)
     return made
@@ -45,7 +45,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory, synthetic: Path) -> dict[str
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
-@pytest.mark.parametrize("name", ["fecosr", "codes", "floors"])
+@pytest.mark.parametrize("name", ["fecosr", "codes", "baselines"])
 def test_a_page(browser: Any, pages: dict[str, Path], name: str, width: int, scheme: str) -> None:
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page, said, fetched = context.new_page(), [], []

@@ -16,7 +16,7 @@ ROUND = {
     "stage": "pretrain",
     "round": 1,
     "total": 3,
-    "judged": 0,
+    "validated": 0,
     "seconds": 1.24,
     "validation_before": 0.17931,
     "drift": 0.291,

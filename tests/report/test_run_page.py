@@ -102,10 +102,10 @@ def test_the_data_of_the_figures_are_the_summarys(run: Path) -> None:
     assert sum(int(row["bytes_up"]) for row in rounds) == sum(one["bytes_up"] for one in summary["rounds"])
     convergence = cells(run / "figures" / "convergence.csv")
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
-    judged = {one["judged"]: one["validation_before"] for one in events if one["event"] == "round"}
+    validated = {one["validated"]: one["validation_before"] for one in events if one["event"] == "round"}
     (last,) = (one for one in events if one["event"] == "validated")
-    judged[last["round"]] = last["validation"]  # what the last round made is on the curve too
-    assert {int(row["after_round"]): float(row["validation"]) for row in convergence} == judged
+    validated[last["round"]] = last["validation"]  # what the last round made is on the curve too
+    assert {int(row["after_round"]): float(row["validation"]) for row in convergence} == validated
     items = Counter(row["market"] for row in cells(run / "figures" / "items.csv"))
     assert items == {name: market["catalogue"] for name, market in summary["markets"].items()}
 
@@ -123,7 +123,7 @@ def test_it_is_written_the_same_again_and_without_the_data_too(run: Path, tmp_pa
     (moved / "report.html").unlink()
     page = Page(write_page(moved))
     assert "Items of all markets" not in page.text
-    assert "To do it again" in page.text
+    assert "Reproduce" in page.text
     (moved / "summary.json").unlink()
     with pytest.raises(UserError, match="not finished"):
         write_page(moved)
@@ -187,7 +187,7 @@ def test_the_answer_in_words() -> None:
     summary = summary_of(figures, jp=(0.1, 0.01, 0.2), fr=(0.0, -0.1, 0.1), uk=(-0.1, -0.2, -0.01))
     assert answer(summary, "ndcg@10") == (
         "Over 3 markets, federated reaches a mean NDCG@10 of 0.1200, against 0.1000 by the same model in one market "
-        "alone (+20.0%) and 0.1500 by the best floor, EASE (-20.0%). Learning together helps in 1 of 3 markets and "
+        "alone (+20.0%) and 0.1500 by the best baseline, EASE (-20.0%). Learning together helps in 1 of 3 markets and "
         "harms in 1, counting those whose 95 % interval excludes zero."
     )
     assert remarks(summary, "ndcg@10")[:2] == [

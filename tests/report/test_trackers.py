@@ -15,7 +15,7 @@ from fedrec.cli.main import app, exit_code
 from fedrec.errors import UserError
 from fedrec.files import append_json_line
 from fedrec.report.following import JsonView, follow
-from fedrec.report.trackers import Log, Tracker, make_trackers
+from fedrec.report.trackers import FigureTracker, Log, make_trackers
 from tests.conftest import QUICK
 
 WORDS = [word for setting in [*QUICK, "evaluation.methods=[federated, popularity]"] for word in ("--set", setting)]
@@ -40,7 +40,7 @@ def summary(run: Path) -> dict[str, Any]:
     return read
 
 
-def judged(run: Path) -> list[float]:
+def validated(run: Path) -> list[float]:
     return [record["validation_before"] for record in summary(run)["rounds"]]
 
 
@@ -53,12 +53,12 @@ def test_tensorboard(synthetic: Path, tmp_path: Path) -> None:
     read.Reload()
     validation = read.Scalars("pretrain/validation_before")
     assert [one.step for one in validation] == [1, 2, 3]
-    assert [one.value for one in validation] == pytest.approx(judged(tmp_path / "run"))
+    assert [one.value for one in validation] == pytest.approx(validated(tmp_path / "run"))
     (test,) = read.Scalars("mean/federated/ndcg_at_10")
     assert test.value == pytest.approx(summary(tmp_path / "run")["mean"]["federated"]["ndcg@10"])
 
 
-class _Counting(Tracker):
+class _Counting(FigureTracker):
     @contextmanager
     def _open(self) -> Iterator[Log]:
         yield lambda _measures, step: steps.append(step)
@@ -159,7 +159,7 @@ def test_a_run_that_goes_on_is_the_same_run_in_wandb(tmp_path: Path) -> None:
 
 
 def test_what_is_no_tracker(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="tensorboard, mlflow, wandb"):
+    with pytest.raises(UserError, match="did you mean 'tensorboard'"):
         make_trackers("tensorbord", tmp_path, {})
     assert make_trackers(None, tmp_path, {}) == []
 
@@ -179,6 +179,6 @@ def test_lines_of_json(synthetic: Path, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_quiet(synthetic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    here("run", "floors", "--data", str(synthetic), "--out", str(tmp_path / "run"), "-q")
+    here("run", "baselines", "--data", str(synthetic), "--out", str(tmp_path / "run"), "-q")
     assert capsys.readouterr().out == ""
     assert (tmp_path / "run" / "report.html").is_file()

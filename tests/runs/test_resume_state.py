@@ -175,7 +175,7 @@ def test_nothing_differs_from_itself(recipe, tmp_path):
     [
         ("seed=1", "seed", ["1", "0"]),
         ("loss.tau=0.08", "loss.tau", ["0.08", "0.07"]),
-        ("federation.optimiser.kind=adam", "federation.optimiser.kind", ["adam", "none"]),
+        ("aggregator.kind=fedadam", "aggregator.kind", ["fedadam", "mean"]),
         ("update.clip_norm=2.0", "update.clip_norm", ["2.0", "None"]),
         ("data.markets=[jp]", "data.markets", ["jp", "None"]),
         ("ease.lambdas=[10.0]", "ease.lambdas", ["[10.0]", "[10.0, 100.0"]),

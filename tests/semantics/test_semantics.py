@@ -9,9 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from fedrec.components import registry
 from fedrec.exchange.pairs import PairCounts, count_pairs, sum_pairs
-from fedrec.semantics.base import ItemEvidence
+from fedrec.recipe import load_recipe
+from fedrec.semantics.base import ItemEvidence, Semantics, SemanticsSettings
 from fedrec.semantics.cooccurrence import CooccurrenceSemantics
+from fedrec.semantics.factory import vectors_alone
 from fedrec.semantics.hashing import HashingSemantics
 
 
@@ -324,3 +327,29 @@ def test_vectors_are_the_same_bytes_where_the_solver_must_restart():
     counts = PairCounts(pairs[:, 0], pairs[:, 1], generator.integers(2, 6, len(pairs)).astype(np.int32), 849)
     semantics = CooccurrenceSemantics(128, seed=0, min_count=2)
     assert len({semantics.vectors(counts).tobytes() for _ in range(4)}) == 1
+
+
+class Bought(Semantics):
+    """How often each item was bought: of users, whatever it says of itself."""
+
+    class Settings(SemanticsSettings):
+        kind: str = "bought"
+
+    def alone(self, evidence):
+        counts = np.asarray(evidence.histories.sum(axis=0)).ravel()
+        return np.tile(counts[:, None], (1, self.dimension)).astype(np.float32)
+
+
+def test_under_privacy_no_component_sees_histories(monkeypatch):
+    """Vectors that enter the shared model must not move with a user: a user more or fewer changes nothing."""
+    monkeypatch.setattr(registry, "_registered", {})
+    registry.register("semantics", "bought", Bought)
+    histories = sparse.csr_matrix(np.array([[1, 1, 0], [0, 1, 0]]))
+    some, fewer = (evidence(["a", "b", "c"], histories=part) for part in (histories, histories[:1]))
+    words = ["semantics.kind=bought", "semantics.dimension=4", "evaluation.methods=[federated]"]
+    plain = load_recipe("fecosr", words)
+    assert vectors_alone(plain, some).known.tolist() == [True, True, False]
+    private = load_recipe("fecosr", [*words, "privacy.epsilon=8"])
+    one, other = vectors_alone(private, some), vectors_alone(private, fewer)
+    assert not one.known.any()
+    np.testing.assert_array_equal(one.vectors, other.vectors)

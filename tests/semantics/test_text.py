@@ -107,7 +107,7 @@ def test_sentences_through_a_transformer(sentence_model: Path) -> None:
         "fecosr",
         ["semantics.kind=sentence-transformers", f"semantics.model={sentence_model}", "semantics.dimension=8"],
     )
-    semantics = make_semantics(recipe, recipe.semantics.kind)
+    semantics = make_semantics(recipe)
     semantics.require()
     vectors = semantics.alone(evidence(TEXTS))
     assert vectors.shape == (4, 8)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
-from fedrec.exchange.declaration import CODEBOOK, JUDGE_CODEBOOK
+from fedrec.exchange.declaration import CODEBOOK, VALIDATE_CODEBOOK
 from fedrec.recipe import Recipe, load_recipe
-from strategies import shared_average
-from strategies.codebook_average import CodebookAverage
+from fedrec.strategies import shared_average
+from fedrec.strategies.codebook_average import CodebookAverage
 
 NODES = {"alfa": 1, "bravo": 2, "charlie": 3, "delta": 4}
 SIZES, D = (5, 3), 4
@@ -155,7 +155,7 @@ def test_markets_are_asked_for_a_round_with_all_that_is_shared():
     ]
     assert_same({name: array.numpy() for name, array in questions[0].arrays.items()}, shared())
     judged = list(strategy.configure_evaluate(3, record(shared()), ConfigRecord(), None))  # type: ignore[arg-type]
-    assert {question.action for question in judged} == {JUDGE_CODEBOOK}
+    assert {question.action for question in judged} == {VALIDATE_CODEBOOK}
 
 
 def test_the_next_codebook_is_one_step_of_k_means_over_all_markets():
@@ -212,7 +212,7 @@ def test_the_order_of_replies_does_not_matter(dead):
 def test_the_servers_optimiser_moves_parameters_alone():
     """What it makes of them is another mean; codebooks are what the counts and sums say."""
     plain, _ = one_round(honest(shared()))
-    found, _ = one_round(honest(shared()), "federation.optimiser.kind=adam")
+    found, _ = one_round(honest(shared()), "aggregator.kind=fedadam")
     for name, array in found.items():
         assert (array.tobytes() == plain[name].tobytes()) == name.startswith("codebook.")
 
@@ -367,11 +367,11 @@ def rounds(strategy: CodebookAverage, current: Arrays, numbers: range) -> Arrays
 
 
 @pytest.mark.parametrize("dead", ["keep", "reseed"])
-@pytest.mark.parametrize("kind", ["none", "adam"])
+@pytest.mark.parametrize("kind", ["mean", "fedadam"])
 @pytest.mark.parametrize("stop", [0, 1, 3])
 def test_going_on_from_a_saved_state_changes_nothing(dead, kind, stop):
     """Five rounds in one process, and the same five with another from round ``stop`` on: to the last bit."""
-    overrides = (f"codes.dead={dead}", f"federation.optimiser.kind={kind}", "codes.decay=0.8")
+    overrides = (f"codes.dead={dead}", f"aggregator.kind={kind}", "codes.decay=0.8")
     expected = rounds(CodebookAverage(NODES, recipe(*overrides)), shared(), range(1, 6))
     first = CodebookAverage(NODES, recipe(*overrides))
     current = rounds(first, shared(), range(1, stop + 1))

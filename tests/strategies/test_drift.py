@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategies.drift import mean_pairwise_cosine
+from fedrec.strategies.drift import mean_pairwise_cosine
 
 SHAPES = {"a": (3,), "b": (2, 2), "c": ()}
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from fedrec.exchange.declaration import CODEBOOK, PRETRAIN
 from fedrec.recipe import load_recipe
-from strategies import shared_average
-from strategies.codebook_average import CodebookAverage
-from strategies.shared_average import SharedAverage
+from fedrec.strategies import shared_average
+from fedrec.strategies.codebook_average import CodebookAverage
+from fedrec.strategies.shared_average import SharedAverage
 
 Arrays = dict[str, np.ndarray]
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fedrec.privacy.noise import SecretNoise
 from fedrec.privacy.release import Release
-from strategies.market_noise import MarketNoise
+from fedrec.strategies.market_noise import MarketNoise
 
 CURRENT = {"a": np.zeros((300, 20), np.float32), "b": np.ones(50, np.float32)}
 

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategies.sampling import rounds_sampled, sample_markets
+from fedrec.strategies.sampling import rounds_sampled, sample_markets
 
 
 @settings(max_examples=40, deadline=None)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategies.sampling import sample_markets
+from fedrec.strategies.sampling import sample_markets
 
 MARKETS = ["uk", "ca", "mx", "fr", "de", "jp", "in"]
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from fedrec.recipe import load_recipe
-from fedrec.training.report import Contenders
+from fedrec.training.report import Methods
 
 
 def test_who_trains_alone_gets_nothing_of_the_others_counts() -> None:
@@ -12,6 +12,6 @@ def test_who_trains_alone_gets_nothing_of_the_others_counts() -> None:
     trainers = dict.fromkeys(
         ("federated", "pooled", "local", "local_shared_semantics", "nocodes", "randomcodes"), nothing
     )
-    mixes = Contenders(recipe, nothing, trainers, shared=Any).mixes  # type: ignore[arg-type]
+    mixes = Methods(recipe, nothing, trainers, shared=Any).mixes  # type: ignore[arg-type]
     assert {name for name, parts in mixes.items() if "shared" in parts} == {"federated", "pooled"}
     assert all(parts[-2:] == ("own", "popular") for parts in mixes.values())

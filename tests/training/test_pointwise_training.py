@@ -114,7 +114,7 @@ def test_every_judge_keeps_the_epoch_it_liked_best(ground: Ground) -> None:
     model = NeuMF(ground.sizes)
     likes, seen = ([0.9, 0.1, 0.1, 0.1], [0.1, 0.2, 0.9, 0.3]), []
 
-    def judge(index: int):
+    def evaluate(index: int):
         calls = iter(likes[index])
 
         def score(_: PointwiseModel) -> float:
@@ -124,7 +124,7 @@ def test_every_judge_keeps_the_epoch_it_liked_best(ground: Ground) -> None:
         return score
 
     options = replace(ground.settings, epochs=4, patience=2)
-    first, second = fit(model, ground.markets, [judge(0), judge(1)], options, 0, "test")
+    first, second = fit(model, ground.markets, [evaluate(0), evaluate(1)], options, 0, "test")
     assert (first.epochs, second.epochs) == (1, 3)
     assert (first.validation, second.validation) == (0.9, 0.9)
     assert seen == [0, 1, 0, 1, 0, 1, 1]  # the first one gave up after epoch 3, the second would after one more
@@ -134,10 +134,10 @@ def test_every_judge_keeps_the_epoch_it_liked_best(ground: Ground) -> None:
 def test_the_same_seed_gives_the_same_bytes_whoever_judges(ground: Ground) -> None:
     """A market asked for alone has what it has beside others: rows of a table may be made on different days."""
     states = []
-    for judged in ((0, 1), (1,)):
+    for evaluated in ((0, 1), (1,)):
         torch.manual_seed(0)
-        judges = [validation(ground.markets[index]) for index in judged]
-        states.append(fit(NeuMF(ground.sizes), ground.markets, judges, ground.settings, 0, "test")[-1].state)
+        evaluations = [validation(ground.markets[index]) for index in evaluated]
+        states.append(fit(NeuMF(ground.sizes), ground.markets, evaluations, ground.settings, 0, "test")[-1].state)
     for name, value in states[0].items():
         assert torch.equal(value, states[1][name]), name
 

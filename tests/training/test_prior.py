@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedrec.baselines.ease import ease_weights
 from fedrec.data.sequences import Sequences
 from fedrec.data.splits import Split
 from fedrec.data.store import open_store
-from fedrec.floors.ease import ease_weights
 from fedrec.recipe import EaseSettings, PriorSettings, load_recipe
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.prior import fit_ease, fit_own_ease, item_views, popularity_views

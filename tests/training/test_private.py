@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opacus.grad_sample import GradSampleModule
 
+from fedrec.components import Loss
 from fedrec.data.batches import pad
 from fedrec.data.sequences import Sequences
 from fedrec.data.store import open_store
 from fedrec.encoders.transformer import TransformerSettings
-from fedrec.losses.s2ce import SoftTargets, semantic_neighbours
 from fedrec.models.adaptor import ItemCodes
 from fedrec.models.sequential import SequentialModel, build_model
 from fedrec.privacy.noise import SecretNoise
@@ -25,6 +25,7 @@ from fedrec.training.prepared import PreparedMarket
 from fedrec.training.private import PrivateSteps, clipped_sum, per_user_gradients, private_round
 from fedrec.training.sequential import SequentialTrainer
 from tests.conftest import QUICK
+from tests.losses.losses import cross_entropy, of_model
 
 ITEMS, USERS = 12, 7
 PEOPLE = [f"user {number}" for number in range(USERS)]
@@ -54,8 +55,8 @@ def make_model(codes: bool = False, train: str = "encoder", dropout: float = 0.0
     return model.train()
 
 
-def soft_targets(model: SequentialModel) -> SoftTargets:
-    return semantic_neighbours(model.semantics, 3, 0.1)
+def soft(model: SequentialModel) -> Loss:
+    return of_model("s2ce", model, lam=0.3, neighbours=3)
 
 
 def by_loop(model: SequentialModel, sequences: Sequences, users: np.ndarray) -> dict[str, list[torch.Tensor]]:
@@ -63,7 +64,7 @@ def by_loop(model: SequentialModel, sequences: Sequences, users: np.ndarray) -> 
     found: dict[str, list[torch.Tensor]] = {n: [] for n, p in model.named_parameters() if p.requires_grad}
     for user in users:
         model.zero_grad(set_to_none=True)
-        loss, _ = batch_loss(model, pad(sequences, np.array([user]), 7), soft_targets(model), 0.3)
+        loss, _ = batch_loss(model, pad(sequences, np.array([user]), 7), soft(model))
         loss.backward()
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
@@ -78,7 +79,7 @@ def test_per_user_gradients_are_those_of_a_loop(codes, train):
     """To 1e-6 of their size: frozen item vectors, an adaptor, a table of codes; histories longer than the model too."""
     model, sequences = make_model(codes, train), histories()
     users = np.arange(USERS)
-    found = per_user_gradients(model, pad(sequences, users, 7), soft_targets(model), 0.3)
+    found = per_user_gradients(model, pad(sequences, users, 7), soft(model))
     wanted = by_loop(model, sequences, users)
     assert set(found) == set(wanted)
     scale = max(float(torch.stack(parts).abs().max()) for parts in wanted.values())
@@ -91,7 +92,7 @@ def test_per_user_gradients_of_one_row_users_are_those_of_opacus():
     """One user, one row: their per-sample gradients. Positions are not per sample to Opacus, so they are left out."""
     model, sequences = make_model(), histories(1, least=7)
     batch = pad(sequences, np.arange(USERS), 7)
-    found = per_user_gradients(model, batch, None, 0.0)
+    found = per_user_gradients(model, batch, cross_entropy(model))
     model.encoder.position.weight.requires_grad_(False)
     with torch.no_grad():
         vectors = model.adaptor(model.semantics)
@@ -161,12 +162,11 @@ def test_without_noise_sampling_and_clipping_it_is_plain_training():
         sequences,
         PEOPLE,
         torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1),
-        None,
-        0.0,
+        cross_entropy(model),
         steps_of(),
     )
     optimiser = torch.optim.SGD([p for p in twin.parameters() if p.requires_grad], lr=0.1)
-    losses = [batch_loss(twin, pad(sequences, np.array([user]), 7), None, 0.0)[0] for user in range(USERS)]
+    losses = [batch_loss(twin, pad(sequences, np.array([user]), 7), cross_entropy(model))[0] for user in range(USERS)]
     torch.stack(losses).mean().backward()
     optimiser.step()
     for name, parameter in model.named_parameters():
@@ -248,7 +248,7 @@ def test_a_step_with_nobody_is_noise():
     before = {name: value.clone() for name, value in model.state_dict().items()}
     steps = PrivateSteps(1.0, Release("update", 1.0, 1e-9, 1), USERS, NOISE, "update:1", "asked")
     optimiser = torch.optim.SGD([model.encoder.norm.weight], lr=1e-12)
-    private_round(model, histories(), PEOPLE, optimiser, None, 0.0, steps)
+    private_round(model, histories(), PEOPLE, optimiser, cross_entropy(model), steps)
     assert not torch.equal(model.encoder.norm.weight, before["encoder.norm.weight"])
 
 

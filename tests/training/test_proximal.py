@@ -77,7 +77,7 @@ def test_the_loss_reported_is_without_the_penalty(synthetic: Path) -> None:
         batches = list(epoch_batches(trainer.market.train, training, trainer.model, np.random.default_rng(0)))
         assert len(batches) == 1
         optimiser = make_optimiser(trainer.model, training, 1e-2)
-        loss = partial(trainer.loss, softly=False)
+        loss = partial(trainer.loss, soft_targets=False)
         results.append(train_epoch(trainer.model, batches, optimiser, loss, terms))
         states.append(trainer.model.shared_state())
     assert results[0] == results[1]
@@ -100,3 +100,20 @@ def test_a_stronger_pull_leaves_a_market_nearer_to_what_came(synthetic: Path) ->
         lengths.append(sum(float(value.square().sum()) for value in moved.values()) ** 0.5)
         assert all(torch.equal(trainer.model.state_dict()[name], value) for name, value in private.items())
     assert lengths[0] > 1.1 * lengths[1] > 1.2 * lengths[2] > 0
+
+
+def test_fine_tuning_is_pulled_towards_the_shared_model(synthetic: Path) -> None:
+    """Ditto: of the market's copy of the shared group; its private group is free. Zero is what there was without it."""
+    lengths, private, states = [], [], []
+    for words in ((), ("finetune.proximal=0",), ("finetune.proximal=10",), ("finetune.proximal=10000",)):
+        trainer = make_trainer(synthetic, *words, "finetune.epochs=4", "finetune.patience=10", "training.batch_size=8")
+        shared = trainer.model.shared_state()
+        before = trainer.state()
+        states.append(trainer.finetune().state)
+        trainer.load(states[-1])
+        moved = distances(trainer.model, shared)
+        lengths.append(sum(float(value.square().sum()) for value in moved.values()) ** 0.5)
+        private.append(any(not torch.equal(states[-1][name], before[name]) for name in before if name not in shared))
+    assert all(torch.equal(states[0][name], value) for name, value in states[1].items())
+    assert lengths[1] > 1.1 * lengths[2] > 1.2 * lengths[3]
+    assert all(private)

@@ -1,7 +1,7 @@
 """``--items``: the list of items that each market declares, as a file of its own.
 
 Under privacy models and statistics go over that list, so it must not depend on who bought what: made of the items that
-occur, as an import does without the option, it tells of an item that one user alone met.
+occur, as an import does without the option, it tells of an item that one user alone interacted with.
 """
 
 from dataclasses import dataclass

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import polars as pl
 
+from fedrec.components.importer import COMMON
 from fedrec.data.columns import Columns
 from fedrec.data.importers.ids import MISSING
 from fedrec.data.importers.options import ImportOptions
 from fedrec.data.importers.report import ImportReport
 from fedrec.data.importers.table import MARKET, ROW, checked, write_markets
 from fedrec.data.importers.tabular import read_csv
+from fedrec.data.importers.whole import WholeImporter
 from fedrec.errors import UserError
 
 COLUMNS = {
@@ -29,33 +31,43 @@ _WHOLE = r"^(\d+)\.0*$"  # 85123.0, where a program took codes for numbers
 _PRODUCT = r"^(\d{5}[A-Za-z]{0,2}|DCGS.*)$"  # others are postage, fees, vouchers, corrections
 
 
-def import_online_retail(source: Path, directory: Path, options: ImportOptions) -> ImportReport:
-    """Write one store a country; what is no purchase of a product by a known customer is dropped and counted.
+class OnlineRetailImporter(WholeImporter):
+    """The published table."""
 
-    Stock codes differ in case only by accident of entry and are upper-cased.
-    """
-    frame = read_csv(source)
-    for column in COLUMNS:
-        if column not in frame.columns:
-            raise UserError(f"{source}: column {column!r} is missing; is this the UCI table as CSV?")
-    frame = frame.select(pl.col(column).alias(name) for column, name in COLUMNS.items())
-    code = pl.col(Columns.ITEM).str.strip_chars().str.replace(_WHOLE, "$1")
-    frame = frame.with_columns(
-        pl.int_range(2, pl.len() + 2).alias(ROW), code.str.to_uppercase(), pl.col(Columns.USER).str.strip_chars()
-    )
-    notes = []
-    drops = {
-        "rows of cancelled invoices": pl.col("invoice").str.starts_with("C"),
-        "rows without a customer": pl.col(Columns.USER).fill_null("").str.to_lowercase().is_in(["", *sorted(MISSING)]),
-        "rows of non-products (postage, fees, vouchers)": ~pl.col(Columns.ITEM).fill_null("").str.contains(_PRODUCT),
-        "rows of no or negative quantity": pl.col(Columns.VALUE).cast(pl.Float64, strict=False) <= 0,
-    }
-    for words, condition in drops.items():
-        kept = frame.filter(~condition.fill_null(False))
-        notes.append(f"dropped: {frame.height - kept.height} {words}")
-        frame = kept
-    if frame.is_empty():
-        raise UserError(f"{source}: no purchase of a product is left; is this the UCI table?")
-    frame, said = checked(frame, str(source), options)
-    report = write_markets(frame, directory, "UCI Online Retail", options)
-    return ImportReport(report.markets, (*notes, *said, *report.notes))
+    options = COMMON - {"--market", "--items"}
+
+    def write(self, source: Path, directory: Path, options: ImportOptions) -> ImportReport:
+        """Write one store a country; what is no purchase of a product by a known customer is dropped and counted.
+
+        Stock codes differ in case only by accident of entry and are upper-cased.
+        """
+        frame = read_csv(source)
+        for column in COLUMNS:
+            if column not in frame.columns:
+                raise UserError(f"{source}: column {column!r} is missing; is this the UCI table as CSV?")
+        frame = frame.select(pl.col(column).alias(name) for column, name in COLUMNS.items())
+        code = pl.col(Columns.ITEM).str.strip_chars().str.replace(_WHOLE, "$1")
+        frame = frame.with_columns(
+            pl.int_range(2, pl.len() + 2).alias(ROW), code.str.to_uppercase(), pl.col(Columns.USER).str.strip_chars()
+        )
+        notes = []
+        drops = {
+            "rows of cancelled invoices": pl.col("invoice").str.starts_with("C"),
+            "rows without a customer": pl.col(Columns.USER)
+            .fill_null("")
+            .str.to_lowercase()
+            .is_in(["", *sorted(MISSING)]),
+            "rows of non-products (postage, fees, vouchers)": ~pl.col(Columns.ITEM)
+            .fill_null("")
+            .str.contains(_PRODUCT),
+            "rows of no or negative quantity": pl.col(Columns.VALUE).cast(pl.Float64, strict=False) <= 0,
+        }
+        for words, condition in drops.items():
+            kept = frame.filter(~condition.fill_null(False))
+            notes.append(f"dropped: {frame.height - kept.height} {words}")
+            frame = kept
+        if frame.is_empty():
+            raise UserError(f"{source}: no purchase of a product is left; is this the UCI table?")
+        frame, said = checked(frame, str(source), options)
+        report = write_markets(frame, directory, "UCI Online Retail", options)
+        return ImportReport(report.markets, (*notes, *said, *report.notes))

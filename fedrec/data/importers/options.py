@@ -1,7 +1,7 @@
 """What a person may say beside source and target of an import."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fedrec.data.columns import Columns
@@ -23,7 +23,7 @@ REQUIRED = ("user", "item", "time")
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """Which options a kind takes is said in its entry of ``IMPORTERS``."""
+    """Which options a kind takes is said by its importer."""
 
     columns: dict[str, str] = field(default_factory=dict)  # role -> column of the source
     market: str | None = None  # name of the one market, where no column says it
@@ -31,8 +31,12 @@ class ImportOptions:
     timezone: str | None = None  # of times without an offset, and of calendar days; default: as written, else UTC
     separator: str = ","
     merge: dict[str, tuple[str, ...]] = field(default_factory=dict)  # new market -> markets that become it
-    least_users: int = 1  # markets with fewer are left out
+    min_users: int = 1  # markets with fewer are left out
     items: Path | None = None  # file of the items that each market declares; default: those that occur
+
+    def with_columns(self, columns: dict[str, str]) -> "ImportOptions":
+        """The same with the columns of a table, by role."""
+        return replace(self, columns=columns)
 
     @property
     def given(self) -> set[str]:
@@ -45,7 +49,7 @@ class ImportOptions:
             "--timezone": "timezone",
             "--separator": "separator",
             "--merge": "merge",
-            "--least-users": "least_users",
+            "--min-users": "min_users",
             "--items": "items",
         }
         return {flag for flag, name in flags.items() if getattr(self, name) != getattr(default, name)}

@@ -78,8 +78,8 @@ def write_markets(
         for name in frame[MARKET].unique().sort():
             own = frame.filter(pl.col(MARKET) == name)
             ids = set(own[Columns.USER])
-            if len(ids) < options.least_users:
-                notes.append(f"market {name} left out: {len(ids)} users, fewer than {options.least_users}")
+            if len(ids) < options.min_users:
+                notes.append(f"market {name} left out: {len(ids)} users, fewer than {options.min_users}")
                 continue
             users[name] = ids
             found = item_table(own)
@@ -99,7 +99,7 @@ def write_markets(
                 items=items,
             )
         if not users:
-            raise UserError(f"--least-users {options.least_users}: leaves no market of {source}; lower it")
+            raise UserError(f"--min-users {options.min_users}: leaves no market of {source}; lower it")
     return ImportReport(tuple(users), (*notes, *shared_user_note(users)))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
+from fedrec.components.importer import COMMON
 from fedrec.data.importers.declared import read_declared
 from fedrec.data.importers.options import REQUIRED, ROLES, ImportOptions
 from fedrec.data.importers.report import ImportReport
@@ -18,6 +19,7 @@ from fedrec.data.importers.texts import (
     read_text,
     require_file,
 )
+from fedrec.data.importers.whole import WholeImporter
 from fedrec.data.store import UNREADABLE, without_panics
 from fedrec.errors import UserError
 from fedrec.words import cleaned
@@ -25,23 +27,33 @@ from fedrec.words import cleaned
 _SEPARATORS = {"tab": "\t", "\\t": "\t"}
 
 
-def import_csv(source: Path, directory: Path, options: ImportOptions) -> ImportReport:
-    """Import a CSV file (``.csv``, ``.csv.gz``) with a header; see :func:`import_table`."""
-    frame = read_csv(source, options.separator)
-    wanted = {column_name(column) for column in options.columns.values()}
-    return import_table(source, frame, directory, options, header_in_words(source, frame.columns, wanted))
+class CsvImporter(WholeImporter):
+    """A CSV file (``.csv``, ``.csv.gz``) with a header; see :func:`import_table`."""
+
+    options = COMMON | {"--map", "--separator"}
+
+    def write(self, source: Path, directory: Path, options: ImportOptions) -> ImportReport:
+        """One store a market."""
+        frame = read_csv(source, options.separator)
+        wanted = {column_name(column) for column in options.columns.values()}
+        return import_table(source, frame, directory, options, header_in_words(source, frame.columns, wanted))
 
 
-def import_parquet(source: Path, directory: Path, options: ImportOptions) -> ImportReport:
-    """Import a parquet file; see :func:`import_table`."""
-    require_file(source)
-    try:
-        with without_panics():
-            frame = pl.read_parquet(io.BytesIO(source.read_bytes()))  # a path may hold what polars takes for a pattern
-    except UNREADABLE as error:
-        raise UserError(f"{source}: not readable as parquet ({cleaned(str(error), 120)})") from None
-    names = f"{source} has {cleaned(', '.join(frame.columns), 300)}"
-    return import_table(source, frame, directory, options, names)
+class ParquetImporter(WholeImporter):
+    """A parquet file; see :func:`import_table`."""
+
+    options = COMMON | {"--map"}
+
+    def write(self, source: Path, directory: Path, options: ImportOptions) -> ImportReport:
+        """One store a market."""
+        require_file(source)
+        try:
+            with without_panics():
+                frame = pl.read_parquet(io.BytesIO(source.read_bytes()))  # a path may hold what is a pattern to polars
+        except UNREADABLE as error:
+            raise UserError(f"{source}: not readable as parquet ({cleaned(str(error), 120)})") from None
+        names = f"{source} has {cleaned(', '.join(frame.columns), 300)}"
+        return import_table(source, frame, directory, options, names)
 
 
 def import_table(source: Path, frame: pl.DataFrame, directory: Path, options: ImportOptions, has: str) -> ImportReport:

@@ -17,6 +17,7 @@ from fedrec.data.importers.refusal import Rows, quoted
 from fedrec.data.importers.report import ImportReport, shared_user_note
 from fedrec.data.importers.table import resolution
 from fedrec.data.importers.texts import read_text
+from fedrec.data.importers.whole import WholeImporter
 from fedrec.data.store import EARLIEST, read_families, write_store
 from fedrec.errors import DataError, UserError
 from fedrec.files import market_name, new_folder
@@ -28,33 +29,38 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DAY = 86400
 
 
-def import_xmarket(source: Path, directory: Path, options: ImportOptions) -> ImportReport:
-    """Write one market store per five-core file of the folder ``source``.
+class XMarketImporter(WholeImporter):
+    """A folder of ``*_5core.txt`` files."""
 
-    ``families.csv`` is taken along where it lies beside the files. Raises :class:`UserError` naming file, line,
-    value and remedy; nothing is left behind in that case.
-    """
-    if not source.is_dir():
-        raise UserError(f"{source}: no such folder; name the one that holds the *_5core.txt files")
-    files = _market_files(source)
-    map_path = source / "families.csv"
-    families = read_families(map_path) if map_path.is_file() else None
-    users: dict[str, set[str]] = {}
-    notes: list[str] = []
-    with new_folder(directory) as scratch:
-        for name, path in files.items():
-            frame, said = read_five_core(path)
-            notes += said
-            users[name] = set(frame[Columns.USER].unique())
-            write_store(
-                scratch / name,
-                name,
-                frame,
-                source=f"xmarket-5core {path.name}",
-                time_resolution=resolution(frame[Columns.TIMESTAMP]),
-                families=families,
-            )
-    return ImportReport(tuple(files), (*notes, *shared_user_note(users)))
+    options = frozenset()
+
+    def write(self, source: Path, directory: Path, options: ImportOptions) -> ImportReport:
+        """Write one market store per five-core file of the folder ``source``.
+
+        ``families.csv`` is taken along where it lies beside the files. Raises :class:`UserError` naming file, line,
+        value and remedy; nothing is left behind in that case.
+        """
+        if not source.is_dir():
+            raise UserError(f"{source}: no such folder; name the one that holds the *_5core.txt files")
+        files = _market_files(source)
+        map_path = source / "families.csv"
+        families = read_families(map_path) if map_path.is_file() else None
+        users: dict[str, set[str]] = {}
+        notes: list[str] = []
+        with new_folder(directory) as scratch:
+            for name, path in files.items():
+                frame, said = read_five_core(path)
+                notes += said
+                users[name] = set(frame[Columns.USER].unique())
+                write_store(
+                    scratch / name,
+                    name,
+                    frame,
+                    source=f"xmarket-5core {path.name}",
+                    time_resolution=resolution(frame[Columns.TIMESTAMP]),
+                    families=families,
+                )
+        return ImportReport(tuple(files), (*notes, *shared_user_note(users)))
 
 
 def read_five_core(path: Path) -> tuple[pl.DataFrame, list[str]]:

@@ -20,17 +20,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedrec.exchange.groups import ParameterGroups
-from fedrec.models.federated import FederatedModel
 from fedrec.models.pointwise.attention import BidirectionalBlock, dropout, mean_of_valid
-from fedrec.models.pointwise.interface import PointwiseModel, Request, Sizes
+from fedrec.models.pointwise.interface import FederatedPointwise, Request, Sizes
 
 Reading = Literal["apart", "joint"]
 
 
-class Acmr(PointwiseModel, FederatedModel):
+class Acmr(FederatedPointwise):
     """Attention over items in their market. Of a federation only the market embedding stays at home."""
 
     groups = ParameterGroups(shared=("items.", "norm.", "blocks.", "output."), private=("markets.",))
+    needs_user = False
 
     def __init__(
         self, sizes: Sizes, layers: int = 4, heads: int = 8, reading: Reading = "apart", knows_market: bool = True
@@ -58,6 +58,10 @@ class Acmr(PointwiseModel, FederatedModel):
         """The mean of what the history's items read of each other, [B, d]: the user without any candidate."""
         states = self._encode(self.embed(request.histories, request.market), request.valid)
         return mean_of_valid(states, request.valid)
+
+    def item_vectors(self, rows: Tensor, market: int) -> Tensor:
+        """An item's embedding with the market's own added."""
+        return self.embed(rows, market)
 
     def embed(self, items: Tensor, market: int) -> Tensor:
         """What the blocks read of items [...] in a market, [..., d]."""

@@ -1,4 +1,4 @@
-"""What all pointwise models have in common: what they are asked, what they answer, and how that is judged.
+"""What all pointwise models have in common: what they are asked, what they answer, and how that is evaluated.
 
 The sizes are those that ACMR's authors give for every model of their table (d 32, hidden layers 64-128-64-32).
 """
@@ -11,6 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from fedrec.errors import UserError
+from fedrec.models.federated import FederatedModel
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,12 @@ class Request(NamedTuple):
 
 
 class PointwiseModel(nn.Module):
-    """Maps a request to logits [B, C]: how likely each user is to meet each item."""
+    """Maps a request to logits [B, C]: how likely each user is to interact with each item."""
+
+    @property
+    def positives_at_once(self) -> int:
+        """How many positives of a user, with their negatives, are best read in one row of a training batch."""
+        return 1
 
     def forward(self, request: Request) -> Tensor:
         """Logits [B, C]."""
@@ -63,6 +71,21 @@ class PointwiseModel(nn.Module):
     def loss(self, request: Request, labels: Tensor, counted: Tensor) -> Tensor:
         """Binary cross-entropy of the logits against ``labels`` [B, C], mean over those that are ``counted`` [B, C]."""
         return F.binary_cross_entropy_with_logits(self(request)[counted], labels[counted])
+
+
+class FederatedPointwise(PointwiseModel, FederatedModel):
+    """One that a federation can train: it declares its parameter groups, and is built for one market."""
+
+    needs_user = True
+    """Whether it knows a user by a vector of that user; else by the history alone."""
+
+    def user_states(self, request: Request) -> Tensor:
+        """What it makes of the users of a request, without any candidate, [B, d]; for ``pacer.alignment``."""
+        raise UserError(f"{type(self).__name__} says nothing of users without a candidate; set pacer.alignment=0")
+
+    def item_vectors(self, rows: Tensor, market: int) -> Tensor | None:
+        """What it makes of items [...] in a market, [..., d], for the run's page; None where there is no such thing."""
+        return None
 
 
 def table(rows: int, dimension: int) -> nn.Embedding:
@@ -96,3 +119,19 @@ class PairEmbedding(nn.Module):
         items = self.items(request.items)  # [B, C, d]
         users = self.users(request.users)[:, None].expand_as(items)  # [B, d] -> [B, C, d]
         return torch.cat([users, items], dim=-1)
+
+
+class PairModel(FederatedPointwise):
+    """One whose users and items have vectors side by side."""
+
+    pair: PairEmbedding
+
+    def user_states(self, request: Request) -> Tensor:
+        """The users' vectors."""
+        result: Tensor = self.pair.users(request.users)
+        return result
+
+    def item_vectors(self, rows: Tensor, market: int) -> Tensor:
+        """The items' vectors."""
+        result: Tensor = self.pair.items(rows)
+        return result

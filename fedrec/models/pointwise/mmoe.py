@@ -7,11 +7,14 @@ every example; here an example belongs to one market and trains that market's ga
 import torch
 from torch import Tensor, nn
 
-from fedrec.models.pointwise.interface import PairEmbedding, PointwiseModel, Request, Sizes, perceptron
+from fedrec.exchange.groups import ParameterGroups
+from fedrec.models.pointwise.interface import PairEmbedding, PairModel, Request, Sizes, perceptron
 
 
-class Mmoe(PointwiseModel):
-    """Four experts, a gate and a tower for every market."""
+class Mmoe(PairModel):
+    """Four experts, a gate and a tower for every market. Of a federation gates, towers and users stay at home."""
+
+    groups = ParameterGroups(shared=("pair.items.", "experts."), private=("pair.users.", "gates.", "towers."))
 
     def __init__(self, sizes: Sizes, experts: int = 4) -> None:
         super().__init__()

@@ -7,11 +7,17 @@ table's protocol: neither half is pre-trained, d is 32 instead of 8, and NeuMF++
 import torch
 from torch import Tensor, nn
 
-from fedrec.models.pointwise.interface import PairEmbedding, PointwiseModel, Request, Sizes, perceptron, table
+from fedrec.exchange.groups import ParameterGroups
+from fedrec.models.pointwise.interface import PairEmbedding, PairModel, Request, Sizes, perceptron, table
 
 
-class NeuMF(PointwiseModel):
-    """Product of vectors beside a perceptron over other vectors."""
+class NeuMF(PairModel):
+    """Product of vectors beside a perceptron over other vectors. Of a federation users' vectors stay at home."""
+
+    groups = ParameterGroups(
+        shared=("pair.items.", "factor_items.", "perceptron.", "output."),
+        private=("pair.users.", "factor_users.", "head."),
+    )
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()

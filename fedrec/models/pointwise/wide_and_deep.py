@@ -6,11 +6,14 @@ need attributes; of user and item keys alone the only cross is the pair itself, 
 
 from torch import Tensor
 
-from fedrec.models.pointwise.interface import PairEmbedding, PointwiseModel, Request, Sizes, perceptron, table
+from fedrec.exchange.groups import ParameterGroups
+from fedrec.models.pointwise.interface import PairEmbedding, PairModel, Request, Sizes, perceptron, table
 
 
-class WideAndDeep(PointwiseModel):
-    """Weight of the user plus weight of the item plus a perceptron."""
+class WideAndDeep(PairModel):
+    """Weight of the user plus weight of the item plus a perceptron. Of a federation what is a user's stays at home."""
+
+    groups = ParameterGroups(shared=("pair.items.", "wide_items.", "deep."), private=("pair.users.", "wide_users."))
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Models that train where the data of all markets lie in one place, those of one market, and the floors."""
+"""Models that train where the data of all markets lie in one place, those of one market, and the baselines."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,10 +14,10 @@ from fedrec.simulation.table3.ground import Figures, Ground, Results
 from fedrec.training.evaluation import all_ranks
 from fedrec.training.forec import fit_forec
 from fedrec.training.pointwise import PointwiseMarket, fit, validation
-from fedrec.training.report import Contenders
+from fedrec.training.report import Methods
 from fedrec.training.similarities import across_markets, within_market
 
-FLOORS = {"popularity": "popularity", "itemknn": "item-kNN", "ease": "EASE"}  # methods, by the table's names
+BASELINES = {"popularity": "popularity", "itemknn": "item-kNN", "ease": "EASE"}  # methods, by the table's names
 
 
 def together(make: Callable[[Sizes], PointwiseModel], name: str, ground: Ground) -> Results:
@@ -32,9 +32,9 @@ def together(make: Callable[[Sizes], PointwiseModel], name: str, ground: Ground)
         ground.settings,
         ground.split,
         name,
-        tell=ground.tell,
+        progress=ground.progress,
     )
-    return {name: {m.name: ground.judged(model, m, best) for m, best in zip(wanted, fits, strict=True)}}
+    return {name: {m.name: ground.evaluated(model, m, best) for m, best in zip(wanted, fits, strict=True)}}
 
 
 def alone(make: Callable[[Sizes, PointwiseMarket], PointwiseModel], name: str, ground: Ground) -> Results:
@@ -45,8 +45,10 @@ def alone(make: Callable[[Sizes, PointwiseMarket], PointwiseModel], name: str, g
         with seeded_torch(ground.split, name, market.name):
             model = make(Sizes(len(market.split.users), ground.sizes.items, 1), wanted)
         purpose = f"{name} {market.name}"
-        (best,) = fit(model, [market], [validation(market)], ground.settings, ground.split, purpose, tell=ground.tell)
-        results[market.name] = ground.judged(model, market, best)
+        (best,) = fit(
+            model, [market], [validation(market)], ground.settings, ground.split, purpose, progress=ground.progress
+        )
+        results[market.name] = ground.evaluated(model, market, best)
     return {name: results}
 
 
@@ -90,15 +92,15 @@ def _two_stages(
     trained: Sequence[PointwiseMarket],
     wanted: Sequence[PointwiseMarket],
 ) -> tuple[dict[str, Figures], dict[str, Figures]]:
-    judges = [validation(market) for market in wanted]
+    evaluations = [validation(market) for market in wanted]
     rows = model.positives_at_once
     before, after = {}, {}
-    fits = fit(model, trained, judges, ground.settings, ground.split, name, rows, ground.tell)
-    for market, judge, best in zip(wanted, judges, fits, strict=True):
-        before[market.name] = ground.judged(model, market, best)  # leaves the model in that state
+    fits = fit(model, trained, evaluations, ground.settings, ground.split, name, rows, ground.progress)
+    for market, evaluate, best in zip(wanted, evaluations, fits, strict=True):
+        before[market.name] = ground.evaluated(model, market, best)  # leaves the model in that state
         purpose = f"{name} fine-tuning {market.name}"
-        (tuned,) = fit(model, [market], [judge], ground.settings, ground.split, purpose, rows, ground.tell)
-        after[market.name] = ground.judged(model, market, tuned)
+        (tuned,) = fit(model, [market], [evaluate], ground.settings, ground.split, purpose, rows, ground.progress)
+        after[market.name] = ground.evaluated(model, market, tuned)
     return before, after
 
 
@@ -106,8 +108,8 @@ def forec(ground: Ground) -> Results:
     """Pre-training, meta-learning, forks."""
     with seeded_torch(ground.split, "FOREC"):
         model = Forec(ground.sizes)
-    fits = fit_forec(model, ground.markets, ground.wanted, ground.settings, ground.split, ground.tell)
-    return {"FOREC": {m.name: ground.judged(model, m, best) for m, best in zip(ground.wanted, fits, strict=True)}}
+    fits = fit_forec(model, ground.markets, ground.wanted, ground.settings, ground.split, ground.progress)
+    return {"FOREC": {m.name: ground.evaluated(model, m, best) for m, best in zip(ground.wanted, fits, strict=True)}}
 
 
 def m3rec(ground: Ground) -> Results:
@@ -123,12 +125,12 @@ def m3rec(ground: Ground) -> Results:
     return alone(make, "M3Rec", ground)
 
 
-def floors(ground: Ground) -> Results:
+def baselines(ground: Ground) -> Results:
     """Popularity inside the market, and linear item-item models of its own interactions."""
-    results: Results = {name: {} for name in FLOORS.values()}
+    results: Results = {name: {} for name in BASELINES.values()}
     for market in ground.prepared:
         if market.store.name in ground.targets:
-            scorers = Contenders(ground.recipe, market).scorers(market.test, {})
-            for method, name in FLOORS.items():
+            scorers = Methods(ground.recipe, market).scorers(market.test, {})
+            for method, name in BASELINES.items():
                 results[name][market.store.name] = Figures(all_ranks(scorers[method], market.test))
     return results

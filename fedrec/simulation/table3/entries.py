@@ -13,13 +13,13 @@ from fedrec.models.pointwise.mmoe import Mmoe
 from fedrec.models.pointwise.neumf import NeuMF
 from fedrec.models.pointwise.wide_and_deep import WideAndDeep
 from fedrec.simulation.table3.centralised import (
-    FLOORS,
+    BASELINES,
     acmr,
     acmr_alone,
     acmr_left_out,
     alone,
     among_own,
-    floors,
+    baselines,
     forec,
     m3rec,
     together,
@@ -58,7 +58,7 @@ def _federation(recipe: str, overrides: Sequence[str], methods: Mapping[str, str
 
 
 ENTRIES: dict[str, Entry] = {
-    "floors": Entry(tuple(FLOORS.values()), floors),
+    "baselines": Entry(tuple(BASELINES.values()), baselines),
     "neumf": _for_each("NeuMF", NeuMF),
     "wide-deep": _for_each("Wide&Deep", WideAndDeep),
     "bert4rec": _for_each("Bert4Rec", Bert4Rec),
@@ -76,7 +76,7 @@ ENTRIES: dict[str, Entry] = {
     "acmr-no-market": _acmr("ACMR apart, no market embedding", partial(acmr, knows_market=False)),
     "acmr-single": Entry(("ACMR apart, single market",), partial(acmr_alone, "ACMR apart, single market")),
     "acmr-left-out": Entry(("ACMR apart, target left out",), partial(acmr_left_out, "ACMR apart, target left out")),
-    "floors-own": _among_own(Entry(tuple(FLOORS.values()), floors)),
+    "baselines-own": _among_own(Entry(tuple(BASELINES.values()), baselines)),
     "neumf-own": _among_own(_for_each("NeuMF", NeuMF)),
     "wide-deep-own": _among_own(_for_each("Wide&Deep", WideAndDeep)),
     "bert4rec-own": _among_own(_for_each("Bert4Rec", Bert4Rec)),
@@ -91,7 +91,7 @@ ENTRIES: dict[str, Entry] = {
         {
             "FeCoSR-style": "federated",
             "FeCoSR-style without prior": "federated_without_prior",
-            "FeCoSR-style local twin": "local",
+            "FeCoSR-style local baseline": "local",
         },
     ),
     "codes": _federation(

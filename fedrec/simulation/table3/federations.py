@@ -20,7 +20,7 @@ def federated(recipe: str, overrides: Sequence[str], methods: Mapping[str, str],
     chosen = load_recipe(recipe, [*overrides, "evaluation.protocol=acmr", f"seed={ground.split}"])
     made_of = hashlib.sha256(recipe_json(chosen).encode()).hexdigest()[:8]
     run = ground.unfinished / f"{recipe}-{ground.split}-{made_of}"
-    complete(chosen, ground.folder, run, ground.tell)
+    complete(chosen, ground.folder, run, ground.progress)
     found = {name: load_file(run / "markets" / name / "per_user.safetensors") for name in ground.targets}
     results: Results = {name: {} for name in methods}
     for name, method in methods.items():

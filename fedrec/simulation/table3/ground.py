@@ -1,4 +1,4 @@
-"""What a run of the table stands on: all markets of a folder under one split, and how a finished model is judged."""
+"""What a run of the table stands on: all markets of a folder under one split, and how a finished model is evaluated."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from fedrec.baselines.ease import gram
 from fedrec.data.catalogue import union_vocabulary
 from fedrec.data.store import open_stores
-from fedrec.floors.ease import gram
 from fedrec.models.pointwise.interface import PointwiseModel, Sizes
+from fedrec.progress import Progress, no_progress
 from fedrec.recipe import Recipe, load_recipe
-from fedrec.tell import Tell, silent
 from fedrec.training.pointwise import Fitted, PointwiseMarket, Settings, candidate_ranks
 from fedrec.training.prepared import PreparedMarket
 
@@ -44,13 +44,13 @@ class Ground:
     targets: tuple[str, ...]  # the markets that figures are wanted of; all are trained on
     unfinished: Path  # where runs of federations lie until they are done
     settings: Settings = field(default_factory=Settings)
-    tell: Tell = silent
+    progress: Progress = no_progress
     only: str | None = None  # the one market there is, where the others do not exist
 
     @cached_property
     def recipe(self) -> Recipe:
         """Protocol and seed."""
-        return load_recipe("floors", ["evaluation.protocol=acmr", f"seed={self.split}", *FIXED, _METHODS])
+        return load_recipe("baselines", ["evaluation.protocol=acmr", f"seed={self.split}", *FIXED, _METHODS])
 
     @cached_property
     def prepared(self) -> list[PreparedMarket]:
@@ -84,7 +84,7 @@ class Ground:
         """Item-item counts of every market's train items, over the union."""
         return [gram(market.train.matrix()) for market in self.prepared]
 
-    def judged(self, model: PointwiseModel, market: PointwiseMarket, fitted: Fitted) -> Figures:
+    def evaluated(self, model: PointwiseModel, market: PointwiseMarket, fitted: Fitted) -> Figures:
         """The finished model on the market's test users."""
         model.load_state_dict(fitted.state)
         return Figures(candidate_ranks(model, market, market.split.test), fitted.validation, fitted.epochs)

@@ -9,11 +9,11 @@ from pathlib import Path
 from fedrec.data.store import open_stores
 from fedrec.errors import UserError
 from fedrec.metrics.ranking import ndcg, recall
+from fedrec.progress import Progress, no_progress
 from fedrec.report.table3 import METRICS, Row
 from fedrec.simulation.table3.entries import ENTRIES, Entry
 from fedrec.simulation.table3.ground import Ground, Ranks, Results
 from fedrec.simulation.table3.rows import append_rows, read_rows
-from fedrec.tell import Tell, silent
 from fedrec.threads import single_threaded
 from fedrec.training.pointwise import Settings
 
@@ -25,12 +25,12 @@ def bench(
     splits: Sequence[int],
     rows: Path,
     stamp: str,
-    progress: Tell,
-    tell: Tell = silent,
+    progress: Progress,
+    details: Progress = no_progress,
     settings: Settings | None = None,
 ) -> Iterator[list[Row]]:
     """Make every run that lacks rows in ``rows``; after each, all rows there are. ``stamp`` goes into every new row;
-    ``progress`` hears of every run, ``tell`` of every epoch."""
+    ``progress`` hears of every run, ``details`` of every epoch."""
     names = [store.name for store in open_stores(folder)]
     unknown = sorted(set(markets or ()) - set(names))
     if unknown:
@@ -46,7 +46,7 @@ def bench(
                 progress(f"{name}, split {split}: {', '.join(missing)}")
                 started = time.perf_counter()
                 with single_threaded():
-                    results = entry.run(Ground(folder, split, missing, unfinished, settings or Settings(), tell))
+                    results = entry.run(Ground(folder, split, missing, unfinished, settings or Settings(), details))
                 seconds = time.perf_counter() - started
                 append_rows(rows, _rows(entry, results, split, seconds, stamp, known))
                 shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,0 +1,72 @@
+"""What a ranker's statistics give away to somebody who knows one item of a user.
+
+    python benchmarks/known_item.py DATA_DIR [--counts 1,2,3,5]
+
+The statistics of one market, as they leave it, are read by somebody who knows that a user had item i and nothing else.
+Where as many users have the pair (i, j) as have i, the user had j for sure; the same with when: on one day, within so
+many days. Rows of benchmarks/results/known_item.csv: shares of all (user, known item) of train histories under `family`
+(or `temporal` where there are no families) by which another item is learned for sure, and when it was bought; and how
+many items are learned in the mean. No statistic is joined with another market's, and nobody's guess is counted.
+"""
+
+import argparse
+import itertools
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from results import append_rows, read_rows, say_complete
+
+from fedrec.data.store import open_stores
+from fedrec.exchange.statistics import TOGETHER, Statistics
+from fedrec.recipe import load_recipe
+from fedrec.training.prepared import PreparedMarket
+from fedrec.training.ranker.sources import market_statistics
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--counts", default="1,2,3,5")
+    options = parser.parse_args()
+    if read_rows("known_item"):
+        say_complete("known_item")
+        return
+    stores = open_stores(options.data)
+    protocol = "family" if all(store.families is not None for store in stores) else "temporal"
+    recipe = load_recipe("ranker", [f"evaluation.protocol={protocol}"])
+    for count, store in itertools.product(options.counts.split(","), stores):
+        train = PreparedMarket(store, recipe).train
+        items, timed, learned = given_away(market_statistics(train, int(count)))
+        of_history = train.items  # every interaction is an item that might be known
+        row = {
+            "min_count": count,
+            "market": store.name,
+            "interactions": str(len(of_history)),
+            "item_learned": f"{items[of_history].mean():.4f}",
+            "time_learned": f"{timed[of_history].mean():.4f}",
+            "items_learned": f"{learned[of_history].mean():.3f}",
+        }
+        append_rows("known_item", [row])
+        print(row, flush=True)
+
+
+def given_away(statistics: Statistics) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64]]:
+    """By known item [I]: whether another item is sure, whether a time of one is, and how many items are."""
+    size = statistics.size
+    users = statistics.pairs[TOGETHER].matrix().diagonal()
+    sure = np.zeros((2, size), dtype=bool)
+    learned = np.zeros(size)
+    for kind, counts in statistics.pairs.items():
+        matrix = counts.matrix()
+        for one in (matrix, matrix.T) if counts.directed else (matrix,):
+            cells = one.tocoo()
+            certain = (cells.data == users[cells.row]) & (cells.row != cells.col)
+            sure[int(kind != TOGETHER), cells.row[certain]] = True
+            if kind == TOGETHER:
+                learned += np.bincount(cells.row[certain], minlength=size)
+    return sure[0], sure[1], learned
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""What a market answers to at all: its own data, a recipe that keeps its promises, and what its operator allows.
+
+The coordinator's word is not enough for any of it. The market remembers by itself what a run began with, so that
+neither a hash of its data nor a list of its runs leaves.
+"""
+
+import json
+from typing import Any
+
+from fedrec.clients.node import MarketNode
+from fedrec.components.plugins import NOTEBOOK, OWN
+from fedrec.components.registry import components
+from fedrec.data.market_rows import WITH_FAMILIES
+from fedrec.errors import RunError
+from fedrec.exchange.declaration import HELLO
+from fedrec.files import read_json, write_json
+from fedrec.recipe import Recipe, conflict, kinds_in
+
+
+def refuse_plugins(node: MarketNode, recipe: str) -> None:
+    """Raise :class:`RunError` for a recipe (JSON) that names what this market's operator has not allowed.
+
+    Before the recipe is read, for to read it loads what it names.
+    """
+    values = json.loads(recipe)
+    for noun, name in kinds_in(values if isinstance(values, dict) else {}):
+        known = components(noun).get(name)
+        if known is None:
+            raise RunError(f"{noun} {name!r} is not known to this market; its package is not in the bundle")
+        if known.origin not in {OWN, NOTEBOOK, *node.plugins}:
+            raise RunError(
+                f"{noun} {name!r} is of package {known.origin!r}, which this market's operator has not allowed "
+                "(plugins in the node's configuration)"
+            )
+
+
+def admit(node: MarketNode, recipe: Recipe, action: str) -> None:
+    """Raise :class:`RunError` rather than answer.
+
+    From the first question after hello on, a run has one recipe here, every ``auto`` resolved: what was promised with
+    it, epsilon among others, holds for all that leaves.
+    """
+    began = read_json(node.began_with) if node.began_with.is_file() else {}
+    if not began:
+        write_json(node.recipe, recipe.model_dump(mode="json"))
+        write_json(node.began_with, {"fingerprint": node.store.fingerprint, "recipe": None})
+    elif began["fingerprint"] != node.store.fingerprint:
+        raise RunError("the data of this market have changed since the run began; put them back, or start anew")
+    _allowed(node, recipe)
+    if action != HELLO:
+        _same(node, recipe, began.get("recipe"))
+        _crowded(node, recipe)
+
+
+def _allowed(node: MarketNode, recipe: Recipe) -> None:
+    """What the operator wrote into the node's configuration."""
+    if node.identity is not None and not recipe.masks.enabled:
+        raise RunError("this node has a key and takes part in masked sums alone; set masks.enabled=true")
+    if recipe.text_model not in {None, node.text_model}:
+        raise RunError(
+            f"semantics.model {recipe.text_model!r} is not what this market loads; "
+            "its operator allows it with text-model in the node's configuration"
+        )
+    if recipe.privacy.on and recipe.evaluation.protocol in WITH_FAMILIES and node.store.families_of_users:
+        raise RunError(
+            "the map of families was made of these users' interactions, so one user more may change everybody's; under "
+            "privacy take a map that others made, or set evaluation.protocol=temporal"
+        )
+    if node.max_epsilon is None:
+        return
+    epsilon = recipe.privacy.epsilon
+    if not recipe.privacy.on or epsilon is None or recipe.privacy.reports == "outside":
+        raise RunError(
+            "this node answers private recipes alone: set privacy.epsilon, and privacy.reports to withheld or noised"
+        )
+    if epsilon > node.max_epsilon:
+        raise RunError(f"privacy.epsilon {epsilon:g} is above {node.max_epsilon:g}, all that this node ever spends")
+
+
+def _crowded(node: MarketNode, recipe: Recipe) -> None:
+    """Refuse a recipe that leaves too few users: to train, to choose by, or to be tested.
+
+    What leaves may then be one user's history. A small ``data.user_share``, a cut date or a holdout can do that.
+    """
+    if node.min_users <= 1:
+        return
+    if min(node.prepare(recipe).crowds) < node.min_users:
+        raise RunError(
+            f"this recipe leaves fewer than {node.min_users} users to train, validate or test on, and this node's "
+            "operator lets nothing leave that fewer are behind (min-users)"
+        )
+
+
+def _same(node: MarketNode, recipe: Recipe, began: dict[str, Any] | None) -> None:
+    """The recipe of the run's first question, checked whole there; any other is another run."""
+    now = recipe.model_dump(mode="json")
+    if began is None:
+        if not recipe.is_resolved:
+            raise RunError("the recipe says auto where all markets must do the same; the coordinator resolves it first")
+        found = conflict(recipe)
+        if found is not None:
+            raise RunError(f"the recipe is in conflict with itself: {found}")
+        write_json(node.recipe, now)
+        write_json(node.began_with, {"fingerprint": node.store.fingerprint, "recipe": now})
+    elif now != began:
+        section = next(name for name in sorted({*now, *began}) if now.get(name) != began.get(name))
+        raise RunError(f"the recipe is not the one this run began with: {section} differs; start a new run")

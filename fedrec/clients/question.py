@@ -1,0 +1,40 @@
+"""What stands for a question: by it a market knows one that was asked before, and draws what it drew then."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from fedrec.clients.instruction import Instruction
+from fedrec.clients.node import MarketNode
+from fedrec.privacy.noise import digest
+
+
+def made_of(node: MarketNode, name: str, instruction: Instruction) -> str:
+    """What stands for all that decides how ``name`` trains: the question, the market's data, and what was received."""
+    files = _hash(node.codes(name)) + _hash(node.statistics)
+    return _hashed(asked(node, instruction) + node.store.fingerprint + files)
+
+
+def asked(node: MarketNode, instruction: Instruction) -> str:
+    """What stands for a question: the recipe, what came now and what came before.
+
+    Without what decides nothing of it: masks, engines, and which methods there are besides. And without anything that
+    is made of users, codes among it: by this everybody's chance is drawn, which one user more must not move.
+    """
+    recipe = instruction.recipe.model_dump(mode="json", exclude={"masks", "engine", "ray", "name"})
+    del recipe["evaluation"]["methods"]
+    received = _hash(node.semantics) + _hash(node.vocabulary)
+    return _hashed(json.dumps(recipe, sort_keys=True) + digest(instruction.arrays) + received)
+
+
+def received(node: MarketNode, name: str) -> str:
+    """What stands for the item vectors, the list of items, the codes and the statistics that a model is built on."""
+    return "".join(map(_hash, (node.semantics, node.vocabulary, node.codes(name), node.statistics)))
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes() if path.is_file() else b"").hexdigest()
+
+
+def _hashed(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

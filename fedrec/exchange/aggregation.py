@@ -1,0 +1,48 @@
+"""One step of the recipe's aggregator: the server takes it, and under masks every market takes it again."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fedrec.components.aggregator import Update
+from fedrec.components.registry import find
+from fedrec.components.section import ComponentSettings
+from fedrec.errors import UserError, place_of
+from fedrec.exchange.payload import Array
+
+_AGGREGATOR = "aggregator."
+
+
+def apply_aggregator(
+    settings: ComponentSettings, current: Mapping[str, Array], updates: Sequence[Update], state: Mapping[str, Array]
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """A step of the recipe's aggregator, and its state after it, under names that no other state has.
+
+    Raises :class:`UserError` where what it gives back are no parameters of this model.
+    """
+    aggregator = find("aggregator", settings.kind)(settings)
+    before = {name.removeprefix(_AGGREGATOR): array for name, array in aggregator_state(state).items()}
+    try:
+        result, after = aggregator.apply(current, updates, before or aggregator.init())
+    except Exception as error:  # of code that may be anybody's
+        what = f"{type(error).__name__}: {error} ({place_of(error, inspect.getfile(type(aggregator)))})"
+        raise UserError(f"aggregator {settings.kind!r} failed: {what}") from error
+    for name in sorted({*current, *result}):
+        if name not in result or name not in current:
+            raise UserError(f"aggregator {settings.kind!r}: {name}: missing or unknown in what it returned")
+        array, wanted = result[name], current[name]
+        if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (wanted.shape, wanted.dtype):
+            came = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+            raise UserError(f"aggregator {settings.kind!r}: {name}: {came}, not {wanted.dtype} of shape {wanted.shape}")
+        if not np.isfinite(array).all():
+            raise UserError(f"aggregator {settings.kind!r}: {name}: not finite")
+    for name, value in after.items():
+        if np.asarray(value).dtype.kind not in "biuf":
+            raise UserError(f"aggregator {settings.kind!r}: its state {name!r} is no array of numbers")
+    return dict(result), {_AGGREGATOR + name: np.asarray(array) for name, array in after.items()}
+
+
+def aggregator_state(state: Mapping[str, Array]) -> dict[str, Array]:
+    """That of a server's state which :func:`apply_aggregator` made."""
+    return {name: array for name, array in state.items() if name.startswith(_AGGREGATOR)}

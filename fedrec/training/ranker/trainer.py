@@ -1,0 +1,184 @@
+"""The shared ranker in one market: it learns to find what the market hides from itself."""
+
+import time
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from fedrec.algorithms.ranker import Ranker as RankerAlgorithm
+from fedrec.components.algorithm import algorithm_of
+from fedrec.data.splits import Holdout
+from fedrec.errors import RunError, UserError
+from fedrec.exchange.statistics import Statistics
+from fedrec.metrics.ranking import ndcg
+from fedrec.models.ranker import Ranker
+from fedrec.recipe import Recipe
+from fedrec.training.device import choose_device
+from fedrec.training.evaluation import Scorer
+from fedrec.training.known import Known
+from fedrec.training.loop import EpochResult
+from fedrec.training.prepared import PreparedMarket
+from fedrec.training.ranker.holdouts import pseudo_holdout
+from fedrec.training.ranker.lists import ListBatch, Lists, Moments, TargetLists
+from fedrec.training.ranker.sources import features_of
+from fedrec.training.stages import Finished, LocalTrainer, Pace
+
+_BELOW = 1e6  # how far items that are no candidates stand below those that are
+_SCORED = 50_000  # candidates at a time
+
+
+class RankerTrainer(LocalTrainer[ListBatch]):
+    """``others``: statistics of the other markets, held back as they came; None for a market that is alone."""
+
+    model: Ranker
+    carried = ("moments_",)
+
+    def __init__(self, recipe: Recipe, market: PreparedMarket, others: Statistics | None) -> None:
+        algorithm = algorithm_of(recipe)
+        if not isinstance(algorithm, RankerAlgorithm):
+            raise UserError(f"algorithm.kind {recipe.algorithm.kind!r} ranks no candidates")
+        self.settings = algorithm.settings
+        super().__init__(recipe, market, algorithm.build_over(others is not None))
+        self.model.to(choose_device(recipe.training.device))
+        self.others = others
+        self._learned_now: list[TargetLists] | None = None
+
+    @classmethod
+    def of(cls, recipe: Recipe, market: PreparedMarket, known: Known) -> Self:
+        """On the statistics of all markets, or on the market's own alone."""
+        return cls(recipe, market, known.statistics)
+
+    @cached_property
+    def _hidden(self) -> TargetLists:
+        """Of what the market hides from itself."""
+        hidden = pseudo_holdout(self.market.train, self.recipe.evaluation.holdout == "basket")
+        candidates = features_of(hidden, self.others, self.settings).everyone()
+        return TargetLists(Lists(candidates, Moments.of(candidates.features)), hidden)
+
+    @cached_property
+    def _validation(self) -> TargetLists:
+        holdout = self.market.validation
+        candidates = features_of(holdout, self.others, self.settings).everyone()
+        return TargetLists(Lists(candidates, self._hidden.lists.moments), holdout)
+
+    @property
+    def _learned(self) -> list[TargetLists]:
+        return self._learned_now or [self._hidden]
+
+    @property
+    def weight(self) -> float:
+        """Targets that are learned from; one at least, for a market without any sends what it was sent."""
+        return float(max(1, sum(map(len, self._learned))))
+
+    def finetune(self) -> Finished:
+        """Nothing is adapted. The market's own moments go with the model; rounds have found them."""
+        if not self.model.moments_spread.any():
+            self._keep_moments()
+        return Finished(self.state(), None, 0, 0.0)
+
+    def pretrain_round(
+        self,
+        server_round: int,
+        pace: Pace | None = None,
+        term: Callable[[], Tensor] | None = None,
+        rounds: int | None = None,
+    ) -> EpochResult:
+        """One pass over all targets."""
+        result = super().pretrain_round(server_round, pace, term, rounds)
+        self._keep_moments()
+        return result
+
+    def refit_round(self, server_round: int, rounds: int | None = None) -> tuple[EpochResult, float]:
+        """One pass over all targets and those of validation users."""
+        self._learned_now = [self._hidden, self._validation]
+        try:
+            return self.pretrain_round(server_round, rounds=rounds), self.weight
+        finally:
+            self._learned_now = None
+
+    def train_alone(self, rounds: int | None = None) -> Finished:
+        """As many rounds as validation likes, then as many from the beginning with validation users too."""
+        started, first = time.perf_counter(), self.state()
+        chosen = self.choose_rounds(rounds)
+        self.load(first)
+        for server_round in range(1, chosen.best_index + 1):
+            self.refit_round(server_round, rounds)
+        return Finished(self.finetune().state, chosen.score, 0, time.perf_counter() - started)
+
+    def validation(self) -> float:
+        """NDCG@10 on validation users."""
+        ranks = self._validation.ranks(self._scores(self._validation.lists))
+        return float(ndcg(ranks, 10, self._validation.holdout.rows).mean())
+
+    def scorer(self, holdout: Holdout) -> Scorer:
+        """Scores of candidates; all other items stand below them, the more popular ones first."""
+        maker = features_of(holdout, self.others, self.settings)
+        moments = Moments(self.model.moments_mean.cpu().numpy(), self.model.moments_spread.cpu().numpy())
+        popular = np.log1p(maker.own.popularity)
+        below = (popular / (1 + popular.max(initial=0.0)) - _BELOW).astype(np.float32)
+
+        def score(users: NDArray[np.int64]) -> NDArray[np.float32]:
+            result = np.tile(below, (len(users), 1))
+            for block in maker.blocks(len(users)):
+                lists = Lists(maker.block(users[block]), moments)
+                result[block[lists.candidates.rows], lists.candidates.items] = self._scores(lists)
+            return result
+
+        return score
+
+    def batches(self, generator: np.random.Generator) -> Iterable[ListBatch]:
+        """Every target that is a candidate once, with freshly drawn candidates beside it."""
+        which = np.repeat(np.arange(len(self._learned)), [len(lists) for lists in self._learned])
+        example = np.concatenate([np.arange(len(lists)) for lists in self._learned])
+        order, size = generator.permutation(len(which)), self.recipe.training.batch_size
+        for start in range(0, len(order), size):
+            chosen = order[start : start + size]
+            parts = [example[chosen[which[chosen] == number]] for number in range(len(self._learned))]
+            yield ListBatch.joined(
+                [
+                    lists.batch(examples, self.settings.sampled, generator)
+                    for lists, examples in zip(self._learned, parts, strict=True)
+                    if len(examples)
+                ]
+            )
+
+    def loss(self, batch: ListBatch, soft_targets: bool) -> tuple[Tensor, int]:
+        """Cross-entropy of the target among what was drawn; there are no soft targets."""
+        candidates, users, there = (
+            torch.from_numpy(part).to(self.device) for part in (batch.candidates, batch.users, batch.there)
+        )
+        scores = self.model(candidates, users[:, None].expand(-1, candidates.shape[1], -1))  # [B, K]
+        scores = scores.masked_fill(~there, -torch.inf)
+        first = torch.zeros(len(scores), dtype=torch.int64, device=self.device)
+        return F.cross_entropy(scores, first), len(scores)
+
+    def states(self, batch: ListBatch) -> Tensor:
+        """A ranker of candidates has no states of users."""
+        raise RunError("a ranker of candidates has no states of users")
+
+    def item_vectors(self) -> None:
+        """A ranker of candidates has no vectors of items."""
+
+    def _keep_moments(self) -> None:
+        moments = self._hidden.lists.moments
+        self.model.moments_mean.copy_(torch.from_numpy(moments.mean))
+        self.model.moments_spread.copy_(torch.from_numpy(moments.spread))
+
+    @torch.inference_mode()
+    def _scores(self, lists: Lists) -> NDArray[np.float32]:
+        self.model.eval()
+        candidates = lists.candidates
+        rows, result = candidates.rows, np.empty(len(candidates.items), np.float32)
+        for start in range(0, len(result), _SCORED):
+            place = np.arange(start, min(start + _SCORED, len(result)))
+            inputs, users = (
+                torch.from_numpy(part).to(self.device) for part in (lists.inputs(place), candidates.users[rows[place]])
+            )
+            result[place] = self.model(inputs, users).cpu().numpy()
+        return result
