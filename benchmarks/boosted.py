@@ -12,8 +12,8 @@ many are made again with validation users too. Rows of benchmarks/results/booste
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 from results import append_rows, measured, say_complete
@@ -29,6 +29,9 @@ from fedrec.training.ranker.features import Candidates
 from fedrec.training.ranker.holdouts import pseudo_holdout
 from fedrec.training.ranker.lists import Lists, Moments, TargetLists
 from fedrec.training.ranker.sources import features_of, market_statistics
+
+if TYPE_CHECKING:
+    import lightgbm
 
 TREES = (25, 50, 100, 150, 200, 300)
 PARAMETERS = {
@@ -111,8 +114,10 @@ def measure(parts: Sequence[Part], least: int, seed: int) -> tuple[list[float], 
     return [figure(second, test, best) for _, _, test in parts], best
 
 
-def fit(lists: Sequence[TargetLists], trees: int, least: int, seed: int) -> lightgbm.Booster:
+def fit(lists: Sequence[TargetLists], trees: int, least: int, seed: int) -> "lightgbm.Booster":
     """Trees over the lists that have a target among their candidates."""
+    import lightgbm  # of the extra `boosted`; rows that are there need none
+
     inputs, labels, sizes = [], [], []
     for one in lists:
         candidates = one.lists.candidates
@@ -125,7 +130,7 @@ def fit(lists: Sequence[TargetLists], trees: int, least: int, seed: int) -> ligh
     return lightgbm.train({**PARAMETERS, "min_data_in_leaf": least, "seed": seed}, data, trees)
 
 
-def figure(model: lightgbm.Booster, lists: TargetLists, trees: int) -> float:
+def figure(model: "lightgbm.Booster", lists: TargetLists, trees: int) -> float:
     """NDCG@10 of the lists' users."""
     scores = np.asarray(model.predict(table(lists.lists.candidates), num_iteration=trees), np.float32)
     return float(ndcg(lists.ranks(scores), 10, lists.holdout.rows).mean())
