@@ -42,6 +42,7 @@ class Ranker(Algorithm):
     capabilities = frozenset({Capability.OTHER_MARKETS})
     methods = frozenset({"federated", "local", "local_shared_statistics", "popularity", "itemknn", "ease", "fedease"})
     mixed = False
+    takes_scores = True
 
     @classmethod
     def model(cls) -> "type[Model]":
@@ -59,19 +60,24 @@ class Ranker(Algorithm):
 
     def build(self, items: int) -> "Model":
         """Over the features of a market in the federation."""
-        return self.build_over(self.settings.statistics == "summed")
+        return self.build_over(self.settings.statistics == "summed", self.recipe.scores.on)
 
-    def build_over(self, summed: bool) -> "Model":
-        """Over features of the market's own statistics, and where ``summed`` of all markets' too."""
+    def build_over(self, summed: bool, modelled: bool) -> "Model":
+        """Over features of the market's own statistics, where ``summed`` of all markets' too.
+
+        ``modelled``: the score of another model is one more feature.
+        """
         from fedrec.models.ranker import build_ranker
 
-        features = len(feature_names(summed, self.settings.left_out))
+        features = len(feature_names(summed, self.settings.left_out, modelled))
         return build_ranker(features, self.settings.hidden, self.recipe.model.dropout, self.recipe.seed)
 
     def plan(self) -> tuple[Step, ...]:
         """Once more with validation users when the rounds have chosen how many there are."""
-        federated = (Step.ROUNDS, Step.REFIT, Step.FINETUNE) if "federated" in self.recipe.evaluation.methods else ()
-        return (*federated, Step.BASELINES)
+        if "federated" not in self.recipe.evaluation.methods:
+            return (Step.BASELINES,)
+        scores = (Step.SCORES,) if self.recipe.scores.on else ()
+        return (*scores, Step.ROUNDS, Step.REFIT, Step.FINETUNE, Step.BASELINES)
 
     def objection(self) -> str | None:
         """What the ranker's features do not cover."""

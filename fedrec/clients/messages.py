@@ -7,6 +7,7 @@ node that does not know its own market yet has no ledger: it sends nothing but t
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from flwr.app import Array as FlowerArray
@@ -23,7 +24,7 @@ from fedrec.components.stage import Stage
 from fedrec.errors import LOGGED, RunError
 from fedrec.exchange.groups import NOTHING
 from fedrec.exchange.ledger import CountStage
-from fedrec.exchange.payload import ARRAYS, CONFIG, OPENED, SCALARS, TEXTS, Array, Origin, Payload
+from fedrec.exchange.payload import ARRAYS, CONFIG, OPENED, PART, SCALARS, SCORES, TEXTS, Array, Origin, Payload
 from fedrec.exchange.pipeline import UpdatePipeline
 from fedrec.exchange.update import update_stages
 from fedrec.files import exclusively
@@ -56,12 +57,13 @@ def answer(message: Message, context: Context, task: Task) -> Message:
             _texts(message),
             _arrays(message, OPENED),
         )
-        origin = Origin(node.store.name, instruction.round, action)
+        origin = Origin(node.store.name, instruction.round, action, str(config.get(PART, "")))
         with exclusively(node.folder / ".answering"):  # what is pinned, charged and remembered is read and then written
             admit(node, instruction.recipe, action)
+            part, instruction = _part(node, instruction, str(config.get(PART, "")))
             with single_threaded():
-                payload = task(node, instruction)
-            sent = _pipeline(node, instruction, action).outgoing(payload, origin)
+                payload = task(part, instruction)
+            sent = _pipeline(part, instruction, action).outgoing(payload, origin)
         return Message(_records(sent), reply_to=message)
     except Exception as error:
         reason = safe_reason(error)
@@ -70,6 +72,15 @@ def answer(message: Message, context: Context, task: Task) -> Message:
             CountStage(node.ledger, NOTHING).record(Payload(texts={"error": reason}), failed)
             _log(node, action)
         return Message(Error(CLIENT_ERROR, reason), reply_to=message)
+
+
+def _part(node: MarketNode, instruction: Instruction, part: str) -> tuple[MarketNode, Instruction]:
+    """Where a question belongs to a part of the run: the market's state there, and the part's recipe."""
+    if not part:
+        return node, instruction
+    if part != SCORES or not instruction.recipe.scores.on:
+        raise RunError("the question is of a part that this run's recipe does not have")
+    return node.within(part), replace(instruction, recipe=instruction.recipe.scoring)
 
 
 def _pipeline(node: MarketNode, instruction: Instruction, action: str) -> UpdatePipeline:

@@ -11,10 +11,12 @@ from scipy import sparse
 from fedrec.arrays import load_whole, read_arrays
 from fedrec.baselines.ease import ease_weights
 from fedrec.clients.node import MarketNode
+from fedrec.clients.question import scored_by
 from fedrec.components.algorithm import Need, algorithm_of
 from fedrec.errors import RunError, UserError
 from fedrec.exchange.noised_pairs import PAIRS, RIDGE, read_ridged, symmetric
 from fedrec.exchange.pairs import read_summed
+from fedrec.exchange.payload import SCORES
 from fedrec.exchange.statistics import Statistics, read_statistics
 from fedrec.files import read_json, reading
 from fedrec.models.adaptor import ItemCodes
@@ -22,7 +24,7 @@ from fedrec.recipe import ALONE, TRAINED, EaseSettings, Recipe
 from fedrec.seeds import numpy_generator
 from fedrec.semantics.factory import make_semantics
 from fedrec.training.codes import CodeTable, MarketCodes
-from fedrec.training.known import Known
+from fedrec.training.known import Known, Scores
 from fedrec.training.prior import ItemItem, fit_ease
 from fedrec.training.report import Methods
 from fedrec.training.sequential import SequentialTrainer
@@ -80,7 +82,18 @@ def _known(node: MarketNode, recipe: Recipe, method: str) -> Known:
         keys = node.prepare(recipe).evidence.keys
         with reading(node.semantics):
             vectors = semantics.finish(read_arrays(node.semantics)["semantics"], keys)
-    return Known(vocabulary, vectors, codes, _statistics(node, recipe, method))
+    return Known(vocabulary, vectors, codes, _statistics(node, recipe, method), _scores(node, recipe, method))
+
+
+def _scores(node: MarketNode, recipe: Recipe, method: str) -> Scores | None:
+    """Those of the finished model of section ``scores``: of all markets, or for a baseline, of this one alone."""
+    if not recipe.scores.on:
+        return None
+    part, name = node.within(SCORES), scored_by(node, method).stem
+    trainer = make_trainer(part, recipe.scoring, name)
+    with reading(part.model(name)):
+        load_finished(part, trainer, name)
+    return trainer.scorer
 
 
 def _statistics(node: MarketNode, recipe: Recipe, method: str) -> Statistics | None:

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from logging import getLogger
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from fedrec.data.catalogue import Vocabulary
 from fedrec.data.draws import UserDraws
 from fedrec.data.store import MarketStore, open_store
 from fedrec.errors import UserError
+from fedrec.exchange.payload import SCORES
 from fedrec.files import market_name, run_name
 from fedrec.privacy.noise import kept_secret
 from fedrec.recipe import Recipe, recipe_json
@@ -32,9 +33,8 @@ class _Memory:
         self._run: Path | None = None
         self._things: dict[tuple[Path, tuple[str, ...]], Any] = {}
 
-    def recall(self, folder: Path, key: tuple[str, ...], make: Callable[[], Value]) -> Value:
-        """The thing remembered for a market's folder under ``key``, or a new one."""
-        run = folder.parents[1]
+    def recall(self, folder: Path, run: Path, key: tuple[str, ...], make: Callable[[], Value]) -> Value:
+        """The thing remembered for a market's folder in a run under ``key``, or a new one."""
         if run != self._run:
             self._things.clear()
             self._run = run
@@ -52,7 +52,7 @@ class MarketNode:
     """One market on this host, in one run."""
 
     store: MarketStore
-    folder: Path  # private state and the market's own ledger; never read by anyone else
+    folder: Path  # private state; never read by anyone else
     text_model: str | None = None  # the encoder that this host's operator allows beside the packages' defaults
     identity: Path | None = None  # the market's private node key (OpenSSH), which signs for masked sums
     market_keys: Path | None = None  # folder of all markets' public node keys, NAME.pub
@@ -60,17 +60,27 @@ class MarketNode:
     summed: Path | None = None  # file of what was summed over whom, common to several runs; None: of this run alone
     max_epsilon: float | None = None  # that all runs here may spend together; None: as each recipe says
     plugins: frozenset[str] = frozenset()  # distributions beside fedrec whose components may compute here
+    part: str = ""  # of the run; empty for the run itself
     min_users: int = 1  # who must be behind anything that leaves, whatever a recipe leaves of them
+
+    @property
+    def home(self) -> Path:
+        """The market's folder in the run, whatever part of it this is."""
+        return self.folder.parent if self.part else self.folder
+
+    def within(self, part: str) -> "MarketNode":
+        """The same market in a part of the run, with private state of its own."""
+        return replace(self, folder=self.home / part, part=part)
 
     @property
     def ledger(self) -> Path:
         """Where everything that leaves is written down."""
-        return self.folder / "ledger.jsonl"
+        return self.home / "ledger.jsonl"
 
     @property
     def log(self) -> Path:
         """What went wrong here, in full; never leaves."""
-        return self.folder / "client.log"
+        return self.home / "client.log"
 
     @property
     def semantics(self) -> Path:
@@ -163,7 +173,7 @@ class MarketNode:
 
         def prepare() -> PreparedMarket:
             ranked = Vocabulary(**json.loads(vocabulary)) if vocabulary else None
-            return PreparedMarket(self.store, recipe, ranked, draws)
+            return PreparedMarket(self.store, recipe, ranked, draws, hides_last=self.part == SCORES)
 
         return self.remember("prepared", recipe_json(recipe) + vocabulary + (draws.name if draws else ""), prepare)
 
@@ -173,7 +183,7 @@ class MarketNode:
 
     def remember(self, kind: str, made_of: str, make: Callable[[], Value]) -> Value:
         """What was made of the same things before in this process, for this run; else make it now."""
-        return _MEMORY.recall(self.folder, (kind, self.store.fingerprint, made_of), make)
+        return _MEMORY.recall(self.folder, self.home.parents[1], (kind, self.store.fingerprint, made_of), make)
 
 
 def open_node(context: Context, run: str) -> MarketNode:
@@ -204,7 +214,7 @@ def open_node(context: Context, run: str) -> MarketNode:
     summed = Path(config.get("summed") or Path(config["state-path"]) / f".summed-{name}.jsonl")
     plugins = frozenset(filter(None, map(str.strip, config.get("plugins", "").split(","))))
     return MarketNode(
-        store, folder, config.get("text-model"), identity, others, markets, summed, epsilon, plugins, users
+        store, folder, config.get("text-model"), identity, others, markets, summed, epsilon, plugins, min_users=users
     )
 
 

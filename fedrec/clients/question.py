@@ -6,12 +6,13 @@ from pathlib import Path
 
 from fedrec.clients.instruction import Instruction
 from fedrec.clients.node import MarketNode
+from fedrec.exchange.payload import SCORES
 from fedrec.privacy.noise import digest
 
 
 def made_of(node: MarketNode, name: str, instruction: Instruction) -> str:
     """What stands for all that decides how ``name`` trains: the question, the market's data, and what was received."""
-    files = _hash(node.codes(name)) + _hash(node.statistics)
+    files = _hash(node.codes(name)) + _hash(node.statistics) + _hash(scored_by(node, name))
     return _hashed(asked(node, instruction) + node.store.fingerprint + files)
 
 
@@ -28,8 +29,14 @@ def asked(node: MarketNode, instruction: Instruction) -> str:
 
 
 def received(node: MarketNode, name: str) -> str:
-    """What stands for the item vectors, the list of items, the codes and the statistics that a model is built on."""
-    return "".join(map(_hash, (node.semantics, node.vocabulary, node.codes(name), node.statistics)))
+    """What stands for all that a model is built on: vectors and list of items, codes, statistics, a model's scores."""
+    files = (node.semantics, node.vocabulary, node.codes(name), node.statistics, scored_by(node, name))
+    return "".join(map(_hash, files))
+
+
+def scored_by(node: MarketNode, method: str) -> Path:
+    """The finished model whose scores are a feature of ``method``, where the recipe has one."""
+    return node.within(SCORES).model("federated" if method == "federated" else "local")
 
 
 def _hash(path: Path) -> str:

@@ -30,7 +30,7 @@ from fedrec.exchange.declaration import PRETRAIN
 from fedrec.exchange.keys import read_keys
 from fedrec.exchange.noised_pairs import PAIRS, read_ridged
 from fedrec.exchange.pairs import count_pairs, read_summed
-from fedrec.exchange.payload import Array, Payload
+from fedrec.exchange.payload import SCORES, Array, Payload
 from fedrec.exchange.statistics import read_statistics
 from fedrec.files import write_atomic, write_json
 from fedrec.recipe import Recipe, recipe_json
@@ -234,8 +234,12 @@ def train_local_baseline(node: MarketNode, instruction: Instruction, method: str
     ``randomcodes``: controls of codes.
     """
 
+    recipe = instruction.recipe
+    if recipe.scores.on:
+        train_local_baseline(node.within(SCORES), replace(instruction, recipe=recipe.scoring), "local")
+
     def train() -> Finished:
-        return make_trainer(node, instruction.recipe, method).train_alone(_rounds(instruction))
+        return make_trainer(node, recipe, method).train_alone(_rounds(instruction))
 
     return _once(node, method, instruction, train)
 

@@ -27,6 +27,7 @@ class Step(Enum):
     """What the coordinator can have the markets do, once they have what the algorithm needs."""
 
     CODES = "codes"  # vectors of each market, rounds on the common codebook, every market's codes
+    SCORES = "scores"  # the model of section `scores`, with all that it needs, adapted in every market
     ROUNDS = "rounds"  # the shared parameters of the model
     REFIT = "refit"  # the same from the beginning, as many rounds as were best, with validation users among the learned
     FINETUNE = "finetune"  # every market adapts the shared model
@@ -51,6 +52,9 @@ class Algorithm:
     """What ``evaluation.methods`` may ask it for."""
     mixed: ClassVar[bool] = True
     """Whether a market mixes the model's scores with those of its prior, by weights learned on validation."""
+
+    takes_scores: ClassVar[bool] = False
+    """Whether a model of another algorithm may be trained before, for its scores (section ``scores``)."""
 
     def __init__(self, recipe: "Recipe") -> None:
         self.recipe = recipe

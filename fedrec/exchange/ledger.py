@@ -18,7 +18,9 @@ SCALAR_BYTES = 8
 
 def ledger_entries(payload: Payload, origin: Origin) -> Iterator[dict[str, Any]]:
     """What the ledger says of a payload: names, shapes, types and sizes, never values."""
-    common = {"market": origin.market, "round": origin.round, "action": origin.action}
+    common: dict[str, Any] = {"market": origin.market, "round": origin.round, "action": origin.action}
+    if origin.part:
+        common["part"] = origin.part
     for name, array in sorted(payload.sent.items()):
         entry = {"kind": "array", "name": name, "shape": list(array.shape), "dtype": str(array.dtype)}
         rows = _rows(array, payload.base.get(name))

@@ -17,6 +17,8 @@ Values = TypeVar("Values", bound=Array)
 # Names of the records of a Flower message; both sides use them.
 STATISTICS = "statistics."  # before the names of statistics, among the arrays
 ARRAYS, SCALARS, TEXTS, CONFIG = "arrays", "scalars", "texts", "config"
+PART = "part"  # of a run, in the configuration of a question; absent for the run itself
+SCORES = "scores"  # the part of a run that trains the model of a recipe's section `scores`
 OPENED = "opened"  # of a masked round: the sum that the last one opened
 
 
@@ -81,8 +83,9 @@ class Payload:
 
 @dataclass(frozen=True)
 class Origin:
-    """Which market sends, in which round (0: not a round), in answer to which action."""
+    """Which market sends, in which round (0: not a round), in answer to which action, in which part of the run."""
 
     market: str
     round: int
     action: str
+    part: str = ""

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from typing import Literal, get_args
 
 OWN, SUMMED = "own", "summed"
+MODEL = "model.score"
 WEIGHTED = (
     ("ease", "all"), ("ease", "recent"), ("ease", "position"), ("cosine", "recent"), ("cosine_decayed", "recent"),
     ("conditional", "recent"), ("conditional", "last"), ("following", "recent"), ("following", "position"),
@@ -23,14 +24,15 @@ GROUPS: tuple[Group, ...] = get_args(Group)
 _OF_A_SOURCE = (*(f"{model}.{weight}" for model, weight in WEIGHTED), LARGEST, *COUNTED)
 
 
-def feature_names(summed: bool, left_out: Collection[str] = ()) -> tuple[str, ...]:
-    """In the order of a model's inputs; ``left_out``: of ``GROUPS``.
+def feature_names(summed: bool, left_out: Collection[str] = (), modelled: bool = False) -> tuple[str, ...]:
+    """In the order of a model's inputs; ``left_out``: of ``GROUPS``; ``modelled``: the score of another model too.
 
     >>> feature_names(summed=False, left_out={"ease", "cosine", "conditional", "following", "next", "sales"})
     ('own.same_day.day',)
     """
     kept = [name for name in _OF_A_SOURCE if group_of(name) not in left_out]
-    return tuple(f"{source}.{name}" for source in ((OWN, SUMMED) if summed else (OWN,)) for name in kept)
+    counted = (f"{source}.{name}" for source in ((OWN, SUMMED) if summed else (OWN,)) for name in kept)
+    return (*counted, *((MODEL,) if modelled else ()))
 
 
 def group_of(name: str) -> Group:

@@ -9,7 +9,7 @@ from fedrec.recipe.schema import Recipe
 
 def conflict(recipe: Recipe) -> str | None:
     """The keys in conflict, and the remedy; None where all fit together."""
-    checks = (_codes_and_clicks, _algorithm, _aggregation, _general, _privacy, _market_privacy, _masks, _pacer)
+    checks = (_codes_and_clicks, _algorithm, _scores, _aggregation, _general, _privacy, _market_privacy, _masks, _pacer)
     return next((found for check in checks if (found := check(recipe)) is not None), None)
 
 
@@ -52,6 +52,17 @@ def _algorithm(recipe: Recipe) -> str | None:
                 "(`fedrec components algorithm`)"
             )
     return algorithm.objection()
+
+
+def _scores(recipe: Recipe) -> str | None:
+    if not recipe.scores.on:
+        return None
+    if not algorithm_of(recipe).takes_scores:
+        return f"scores.kind: algorithm.kind {recipe.algorithm.kind!r} takes no scores of another model; set it to none"
+    if recipe.federation.participation < 1:
+        return "federation.participation: a model for scores has rounds of its own, with every market; set it to 1"
+    found = conflict(recipe.scoring)
+    return None if found is None else f"scores.kind {recipe.scores.kind!r}: {found}"
 
 
 def _aggregator(recipe: Recipe) -> type[Aggregator]:

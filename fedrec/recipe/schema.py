@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from fedrec.components.algorithm import Need, Step, Task, algorithm_named, algorithm_of
+from fedrec.components.registry import find
 from fedrec.components.section import Section
 from fedrec.recipe.choices import AggregatorChoice, AlgorithmChoice, EncoderChoice, LossChoice, SemanticsChoice
 from fedrec.recipe.settings import (
@@ -26,6 +27,7 @@ from fedrec.recipe.settings import (
     PriorSettings,
     PrivacySettings,
     RaySettings,
+    ScoresSettings,
     TrainingSettings,
     UpdateSettings,
 )
@@ -47,6 +49,7 @@ class Recipe(Section):
     federation: FederationSettings = FederationSettings()
     aggregator: AggregatorChoice
     finetune: FinetuneSettings = FinetuneSettings()
+    scores: ScoresSettings = ScoresSettings()
     prior: PriorSettings = PriorSettings()
     ease: EaseSettings = EaseSettings()
     itemknn: ItemKNNSettings = ItemKNNSettings()
@@ -151,6 +154,31 @@ class Recipe(Section):
         """Whether the markets' statistics for a ranker are summed."""
         methods = {"federated", "local_shared_statistics"} & set(self.evaluation.methods)
         return Need.STATISTICS in self.needs and self.algorithm.statistics == "summed" and bool(methods)
+
+    @property
+    def scoring(self) -> "Recipe":
+        """The recipe of the model whose scores a ranker takes as a feature; raises :class:`ValueError` for none."""
+        scores = self.scores
+        if not scores.on:
+            raise ValueError("scores.kind: none")
+        training = {"epochs", "batch_size", "learning_rate", "weight_decay"}
+        rounds = {"rounds", "patience"}
+        asked = set(self.evaluation.methods)
+        needed = {"federated": {"federated"}, "local": {"local", "local_shared_statistics"}}
+        methods = [method for method, of in needed.items() if of & asked]
+        return self.model_copy(
+            update={
+                "scores": ScoresSettings(),
+                "algorithm": find("algorithm", scores.kind).Settings(),
+                "model": self.model.model_copy(update={"dropout": scores.dropout}),
+                "training": self.training.model_copy(
+                    update={"schedule": "constant", **{name: getattr(scores, name) for name in training}}
+                ),
+                "federation": self.federation.model_copy(update={name: getattr(scores, name) for name in rounds}),
+                "finetune": self.finetune.model_copy(update={"epochs": scores.finetune_epochs}),
+                "evaluation": self.evaluation.model_copy(update={"methods": methods}),
+            }
+        )
 
     def resolved(self, every_market_has_families: bool, every_market_has_text: bool) -> "Recipe":
         """Every ``auto`` replaced by what the markets allow, so that all of them do the same.

@@ -119,6 +119,29 @@ class FinetuneSettings(Section):
     proximal: float = Field(default=0.0, ge=0, description="Ditto: pull of shared groups to where stage one ended")
 
 
+class ScoresSettings(Section):
+    """A sequential model that is trained before a ranker, without what that learns to find: its scores are a feature.
+
+    Sections ``semantics``, ``encoder``, ``loss``, ``codes`` and ``model`` describe it; what is below is its training,
+    in place of the ranker's.
+    """
+
+    kind: Literal["none", "fecosr", "codes"] = Field(default="none", description="its algorithm; none trains none")
+    rounds: int = Field(default=24, ge=1, le=100000)
+    patience: int = Field(default=5, ge=1, description="rounds without a better validation before stopping")
+    epochs: int = Field(default=1, ge=1, le=100, description="passes over the market's sequences per round")
+    batch_size: int = Field(default=128, ge=1, le=65536)
+    learning_rate: Positive = 2e-3
+    weight_decay: float = Field(default=0.01, ge=0, le=10)
+    dropout: Probability = 0.2
+    finetune_epochs: int = Field(default=20, ge=0, le=1000, description="in each market, on all of the model")
+
+    @property
+    def on(self) -> bool:
+        """Whether there is such a model."""
+        return self.kind != "none"
+
+
 class PriorSettings(Section):
     """The private item-item prior, mixed into the scores with weights learned on validation."""
 

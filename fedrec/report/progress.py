@@ -131,6 +131,11 @@ class _RoundClock:
 
 def describe_event(event: Mapping[str, Any]) -> str:
     """One event in words; empty for those that need none."""
+    text = _in_words(event)
+    return f"{event['part']}: {text}" if text and "part" in event else text
+
+
+def _in_words(event: Mapping[str, Any]) -> str:
     kind = event["event"]
     if kind == "started":
         return (

@@ -102,6 +102,10 @@ class RunFolder:
         """The common codebooks and their encoder, in the same form."""
         return self.shared / "codebook"
 
+    def part(self, name: str) -> "RunFolder":
+        """A part of the run, with a journal, checkpoints and a shared model of its own."""
+        return PartFolder(self.path / name)
+
     def write_recipe(self, recipe: Recipe) -> None:
         """Write the resolved recipe."""
         write_atomic(self.path / "recipe.yaml", dump_yaml(recipe.model_dump(mode="json")).encode())
@@ -226,6 +230,24 @@ class RunFolder:
 def dated(name: str) -> Path:
     """Where a run goes that was given no folder: ``runs/<time>-<name>``."""
     return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+
+
+class PartFolder(RunFolder):
+    """A folder within that of a run: what happens in it is told among the run's events."""
+
+    @property
+    def events(self) -> Path:
+        """Those of the run."""
+        return self.path.parent / "events.jsonl"
+
+    @property
+    def shared(self) -> Path:
+        """Within that of the run, so that who copies the one has the other."""
+        return self.path.parent / "shared" / self.path.name
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Append one event, named as the part's."""
+        super().event(kind, part=self.path.name, **fields)
 
 
 def _lock(stream: TextIO) -> bool:

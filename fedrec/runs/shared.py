@@ -2,8 +2,9 @@
 
 ``model.safetensors`` (shared parameters by name), ``model.json`` (recipe, semantics, shapes, hashes) and, where item
 vectors were made from the markets' counts, ``items.safetensors`` and ``items.json`` (vectors and the public keys they
-belong to), or of a ranker ``statistics.safetensors`` and ``statistics.json`` (summed counts and their keys). All of it
-is made of all markets; but of what one market alone sells, a sum is its own.
+belong to), or of a ranker ``statistics.safetensors`` and ``statistics.json`` (summed counts and their keys), and below
+``scores/`` the same of the model whose scores it takes. All of it is made of all markets; but of what one market alone
+sells, a sum is its own.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from safetensors.numpy import save as save_arrays
 
 from fedrec.arrays import read_arrays
 from fedrec.errors import UserError
-from fedrec.exchange.payload import Array
+from fedrec.exchange.payload import SCORES, Array
 from fedrec.exchange.statistics import Statistics, read_statistics
 from fedrec.files import reading, write_atomic, write_json
 from fedrec.recipe import Recipe, parse_recipe
@@ -31,6 +32,7 @@ SCHEMA = 1
 _PARAMETERS, _VECTORS, _KEYS = "model.safetensors", "items.safetensors", "items.json"
 _COUNTS, _COUNTED = "statistics.safetensors", "statistics.json"
 _DESCRIPTION = "model.json"
+_SCORING = f"{SCORES}/{_DESCRIPTION}"  # of the model whose scores are a feature, with hashes of its own files
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class SharedModel:
     best_round: int
     items: SharedItems | None
     statistics: SharedStatistics | None = None
+    scores: "SharedModel | None" = None  # whose scores this one takes as a feature
 
 
 def write_items(folder: Path, items: SharedItems) -> None:
@@ -111,7 +114,8 @@ def shared_folder(source: Path) -> Path:
 
 def export_files(folder: Path) -> list[Path]:
     """The files of the export in ``folder``."""
-    return [folder / name for name in (*_present(folder), _DESCRIPTION)]
+    own = [folder / name for name in (*_present(folder), _DESCRIPTION)]
+    return own if folder / _SCORING not in own else [*own, *export_files(folder / SCORES)]
 
 
 def read_shared_model(folder: Path) -> SharedModel:
@@ -141,7 +145,8 @@ def read_shared_model(folder: Path) -> SharedModel:
             raise UserError(f"{folder / _PARAMETERS}: other parameters than model.json says; copy the folder again")
         items = read_items(folder) if _KEYS in names else None
         statistics = _read_statistics(folder) if _COUNTED in names else None
-        return SharedModel(recipe, parameters, int(description["best_round"]), items, statistics)
+        scores = read_shared_model(folder / SCORES) if _SCORING in names else None
+        return SharedModel(recipe, parameters, int(description["best_round"]), items, statistics, scores)
     except (OSError, LookupError, TypeError, AttributeError, ValueError, RecursionError, SafetensorError) as error:
         raise UserError(f"{path}: not readable ({error!r:.100}); copy the folder again") from None
 
@@ -165,7 +170,7 @@ def _read_statistics(folder: Path) -> SharedStatistics:
 
 def _present(folder: Path) -> list[str]:
     """The files of an export that lie there."""
-    every = (_PARAMETERS, _VECTORS, _KEYS, _COUNTS, _COUNTED)
+    every = (_PARAMETERS, _VECTORS, _KEYS, _COUNTS, _COUNTED, _SCORING)
     return [name for name in every if (folder / name).is_file()]
 
 

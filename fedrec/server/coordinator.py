@@ -15,7 +15,7 @@ from fedrec.components.algorithm import Need, Step, algorithm_of
 from fedrec.errors import RunError
 from fedrec.exchange.declaration import CODES, COLLABORATIVE, CTR, FINETUNE, LOCAL_BASELINES, PRETRAIN, REFIT, REPORT
 from fedrec.exchange.figures import SHARED, read_figures
-from fedrec.exchange.payload import Array
+from fedrec.exchange.payload import SCORES, Array
 from fedrec.exchange.reply import reason_to_distrust
 from fedrec.privacy.noise import SecretNoise, kept_secret
 from fedrec.privacy.plan import PrivacyPlan, plan_market, plan_markets
@@ -72,6 +72,7 @@ class Coordinator:
         deadline_seconds: float = 120,
         start_from: SharedModel | None = None,
         owner_of: OwnerOf | None = None,
+        part: str = "",
     ) -> None:
         self.grid = grid
         self.run = run
@@ -84,6 +85,7 @@ class Coordinator:
         )
         self.journal = Journal()
         self.plans: dict[str, PrivacyPlan] = {}  # of a private run
+        self.part = part  # of the run, that this leads; empty for the whole of it
 
     def lead(self, expected: list[str], engine: str, dataset: str) -> dict[str, Any]:
         """Run every stage the recipe's methods need; write and return the summary."""
@@ -97,24 +99,8 @@ class Coordinator:
         self._restore()
         self._plan()
         self._add_seconds("setup", started)
+        records = self._train_all()
         recipe = self.federation.recipe
-        if recipe.shares_vocabulary:
-            self._step("vocabulary", "setup", self._share_vocabulary)
-        if recipe.sends_keys:
-            self._step("semantics", "setup", self._share_semantics)
-        if recipe.sums_counts:
-            self._step("gram", "setup", self._share_gram)
-        if recipe.sums_statistics:
-            self._step("statistics", "setup", self._share_statistics)
-        do = {
-            Step.CODES: self._codes,
-            Step.ROUNDS: self._train,
-            Step.REFIT: self._refit,
-            Step.FINETUNE: self._finetune,
-            Step.BASELINES: self._train_alone,
-            Step.CLICKS: self._clicks,
-        }
-        records = [record for step in algorithm_of(recipe).plan() for record in do[step]()]
         results = self._with_noised(self._step(REPORT, "evaluate", lambda: self._ask(REPORT)))
         self.journal.seconds["total"] = sum(self.journal.seconds.values())
         summary = build_summary(
@@ -136,6 +122,44 @@ class Coordinator:
         self.run.event("finished", seconds=self.journal.seconds["total"])
         return summary
 
+    def _train_all(self) -> Records:
+        """All that comes before the report: what passes between the markets, and the algorithm's steps."""
+        recipe = self.federation.recipe
+        if recipe.shares_vocabulary:
+            self._step("vocabulary", "setup", self._share_vocabulary)
+        if recipe.sends_keys:
+            self._step("semantics", "setup", self._share_semantics)
+        if recipe.sums_counts:
+            self._step("gram", "setup", self._share_gram)
+        if recipe.sums_statistics:
+            self._step("statistics", "setup", self._share_statistics)
+        do = {
+            Step.CODES: self._codes,
+            Step.SCORES: self._scores,
+            Step.ROUNDS: self._train,
+            Step.REFIT: self._refit,
+            Step.FINETUNE: self._finetune,
+            Step.BASELINES: self._train_alone,
+            Step.CLICKS: self._clicks,
+        }
+        steps = [step for step in algorithm_of(recipe).plan() if not (self.part and step is Step.BASELINES)]
+        return [record for step in steps for record in do[step]()]
+
+    def _scores(self) -> Records:
+        """The model whose scores are a feature, in a part of the run; its rounds' records."""
+        return self._step(SCORES, "federate", self._train_scores)
+
+    def _train_scores(self) -> Records:
+        start_from = None if self.start_from is None else self.start_from.scores
+        if self.start_from is not None and start_from is None:
+            raise RunError("the shared model brings no model for scores, but its ranker was trained on some")
+        part = Coordinator(self.grid, self.run.part(SCORES), self.federation.recipe, start_from=start_from, part=SCORES)
+        part.federation = self.federation.part(SCORES, self.federation.recipe.scoring)
+        part._restore()
+        records = part._train_all()
+        self.journal.failed += part.journal.failed
+        return records
+
     @property
     def _methods(self) -> set[str]:
         return set(self.federation.recipe.evaluation.methods)
@@ -143,6 +167,11 @@ class Coordinator:
     def _train(self) -> Records:
         """Rounds on the shared model; their records. A model that others have trained has had its rounds."""
         return [] if self.start_from is not None else self._step("pretrain", "federate", self._pretrain)
+
+    @property
+    def _stage(self) -> str:
+        """The name of the rounds on the shared model."""
+        return self.part or "pretrain"
 
     def _finetune(self) -> Records:
         """Every market adapts the shared model; no record."""
@@ -220,7 +249,7 @@ class Coordinator:
         """Take up what an earlier start of this run has finished. Its hello is not counted twice."""
         self.journal = self.run.read_journal()
         self.federation.summed = self.journal.summed
-        stages = (STAGE, "pretrain", "refit")
+        stages = (STAGE, self._stage, "refit")
         if self.journal.steps or any(self.run.last_checkpoint(stage) is not None for stage in stages):
             self.federation.traffic.up, self.federation.traffic.down = self.journal.bytes_up, self.journal.bytes_down
 
@@ -311,11 +340,11 @@ class Coordinator:
         initial = self._first_parameters()
         if recipe.market_privacy.on:
             strategy.noise = self._market_noise(recipe.market_privacy.clip_norm)
-        schedule = Schedule("pretrain", self._rounds(), recipe.federation.patience, validated=recipe.validated)
+        schedule = Schedule(self._stage, self._rounds(), recipe.federation.patience, validated=recipe.validated)
         rounds = run_rounds(self.grid, self.federation, strategy, initial, self.run, schedule)
         best = rounds.watch.best or initial
         write_shared_model(self.run.shared, recipe, best, rounds.best_round)
-        self._pretrained(rounds, "pretrain")
+        self._pretrained(rounds, self._stage)
         return rounds.records
 
     def _first_parameters(self) -> dict[str, Array]:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 
 from flwr.app import ArrayRecord, ConfigRecord, Message
@@ -10,6 +11,7 @@ from flwr.serverapp import Grid
 
 from fedrec.errors import RunError, UserError
 from fedrec.exchange.declaration import CODEBOOK, HELLO, PRETRAIN, REFIT
+from fedrec.exchange.payload import PART
 from fedrec.exchange.reply import reason_to_distrust
 from fedrec.files import market_name
 from fedrec.recipe import Recipe, recipe_json
@@ -58,6 +60,8 @@ class Federation:
         self.traffic = Traffic()
         self.summed: list[str] | None = None  # over whom the last masked sum was opened; others stay out of the next
         self._strangers: set[int] = set()  # nodes that are none of the expected markets
+        self._whole: Recipe | None = None  # of the run, where this is the federation of a part of it
+        self._part = ""
 
     @property
     def markets(self) -> list[str]:
@@ -97,7 +101,15 @@ class Federation:
 
     def config(self, server_round: int = 0) -> ConfigRecord:
         """What every instruction carries."""
-        return ConfigRecord({"run": self.run, "recipe": recipe_json(self.recipe), "round": str(server_round)})
+        part = {PART: self._part} if self._part else {}
+        recipe = recipe_json(self._whole or self.recipe)
+        return ConfigRecord({"run": self.run, "recipe": recipe, "round": str(server_round), **part})
+
+    def part(self, name: str, recipe: Recipe) -> "Federation":
+        """The same markets and the same count of traffic, for a part of the run with a recipe of its own."""
+        part = copy(self)
+        part.recipe, part._whole, part._part = recipe, self.recipe, name
+        return part
 
     def discover(self, expected: list[str], deadline_seconds: float) -> None:
         """Wait until every expected market answers ``hello``.

@@ -1,11 +1,15 @@
 """What a market has of the federation, or of itself in its place, before it trains."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from fedrec.data.splits import Holdout
 from fedrec.exchange.statistics import Statistics
 from fedrec.models.adaptor import ItemCodes
 from fedrec.semantics.base import ItemVectors
+from fedrec.training.evaluation import Scorer
+
+Scores = Callable[[Holdout], Scorer]  # of a finished model, after the histories of a stage
 
 
 @dataclass(frozen=True)
@@ -16,3 +20,4 @@ class Known:
     vectors: ItemVectors | None = None  # of the market's items; None: those that it makes alone
     codes: ItemCodes | None = None
     statistics: Statistics | None = None  # of the other markets
+    scores: Scores | None = None  # of a model that was trained without what a ranker is to find

@@ -17,6 +17,7 @@ from fedrec.data.store import MarketStore
 from fedrec.recipe import Recipe
 from fedrec.semantics.base import ItemEvidence
 from fedrec.training.prior import ItemItem, fit_itemknn, fit_own_ease
+from fedrec.training.ranker.holdouts import pseudo_holdout
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class PreparedMarket:
     recipe: Recipe
     vocabulary: Vocabulary | None = None
     draws: UserDraws | None = None  # of the market's secret, under privacy; default: of the recipe's seed
+    hides_last: bool = False  # whether models are trained without what a ranker is to find (:func:`pseudo_holdout`)
 
     @cached_property
     def split(self) -> Split:
@@ -44,10 +46,17 @@ class PreparedMarket:
         recipe = self.recipe
         return split_ctr(self.store, recipe.splitting, recipe.ctr, recipe.data.user_share, draws=self.draws)
 
-    @property
+    @cached_property
     def train(self) -> Sequences:
         """Histories that models and vectors learn from."""
-        return self.ctr.collaborative if self.recipe.task == "ctr" else self.split.train
+        if self.recipe.task == "ctr":
+            return self.ctr.collaborative
+        return self.pseudo_holdout.known if self.hides_last else self.split.train
+
+    @cached_property
+    def pseudo_holdout(self) -> Holdout:
+        """What a ranker learns to find in the train histories."""
+        return pseudo_holdout(self.split.train, self.recipe.evaluation.holdout == "basket")
 
     @property
     def learners(self) -> list[str]:

@@ -14,8 +14,8 @@ from scipy import sparse
 
 from fedrec.data.sequences import DAY, Sequences
 from fedrec.data.splits import Holdout
-from fedrec.models.ranker_features import COUNTED, LARGEST, OWN, SUMMED, USER_FEATURES, WEIGHTED, feature_names
-from fedrec.training.evaluation import excluded, user_blocks
+from fedrec.models.ranker_features import COUNTED, LARGEST, MODEL, OWN, SUMMED, USER_FEATURES, WEIGHTED, feature_names
+from fedrec.training.evaluation import Scorer, excluded, user_blocks
 from fedrec.training.ranker.item_item import Matrix
 from fedrec.training.ranker.sales import NEVER, Sales
 
@@ -79,11 +79,12 @@ class FeatureMaker:
     summed: Source | None
     per_scorer: int  # candidates that each of the scorers proposes
     left_out: Collection[str] = ()
+    scorer: Scorer | None = None  # of a model whose scores are features too
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of the features, in their order."""
-        return feature_names(self.summed is not None, self.left_out)
+        return feature_names(self.summed is not None, self.left_out, self.scorer is not None)
 
     def blocks(self, users: int) -> list[NDArray[np.int64]]:
         """Places of so many users, in blocks whose scores under all models are held at once."""
@@ -99,9 +100,10 @@ class FeatureMaker:
         weights = history_weights(histories)
         days = histories.last_times // int(DAY)  # [B]
         scores = {name: _scores(source, weights) for name, source in self._sources.items()}
-        chosen = self._candidates(users, days, scores)  # [B, I]
+        modelled = None if self.scorer is None else self.scorer(users)  # [B, I]
+        chosen = self._candidates(users, days, scores, modelled)  # [B, I]
         rows, items = chosen.nonzero()
-        columns: dict[str, NDArray[np.floating]] = {}
+        columns: dict[str, NDArray[np.floating]] = {} if modelled is None else {MODEL: modelled[rows, items]}
         for name, source in self._sources.items():
             for model, weight in WEIGHTED:
                 columns[f"{name}.{model}.{weight}"] = scores[name][model, weight][rows, items]
@@ -121,7 +123,11 @@ class FeatureMaker:
         return {OWN: self.own} if self.summed is None else {OWN: self.own, SUMMED: self.summed}
 
     def _candidates(
-        self, users: NDArray[np.int64], days: NDArray[np.int64], scores: Mapping[str, Mapping[tuple[str, str], Floats]]
+        self,
+        users: NDArray[np.int64],
+        days: NDArray[np.int64],
+        scores: Mapping[str, Mapping[tuple[str, str], Floats]],
+        modelled: Floats | None,
     ) -> NDArray[np.bool_]:
         """The best of every scorer, [B, I]. Popularity breaks ties: less among scores, more among logs of few sales."""
         barred = excluded(self.holdout, users)
@@ -138,6 +144,7 @@ class FeatureMaker:
             scores[every]["next", "position"],
             np.log1p(wide.sales.window(days, 30)) + 10 * _SMALL * np.log1p(wide.popularity).astype(np.float32)[None],
             self.own.sales.window(days, 7) + _SMALL * popular,
+            *([] if modelled is None else [modelled]),
         ]
         chosen = np.zeros(barred.shape, dtype=bool)
         count = min(self.per_scorer, barred.shape[1] - 1)

@@ -6,6 +6,7 @@ from fedrec.algorithms.ranker import RankerSettings
 from fedrec.data.sequences import Sequences
 from fedrec.data.splits import Holdout
 from fedrec.exchange.statistics import Statistics, count_kinds, count_statistics
+from fedrec.training.evaluation import Scorer
 from fedrec.training.ranker.features import FeatureMaker, Source
 from fedrec.training.ranker.holdouts import events_of
 from fedrec.training.ranker.item_item import PairMatrices, item_models
@@ -17,10 +18,13 @@ def market_statistics(train: Sequences, min_count: int) -> Statistics:
     return count_statistics(events_of(train), min_count)
 
 
-def features_of(holdout: Holdout, others: Statistics | None, settings: RankerSettings) -> FeatureMaker:
+def features_of(
+    holdout: Holdout, others: Statistics | None, settings: RankerSettings, scorer: Scorer | None = None
+) -> FeatureMaker:
     """Of a holdout's users: by what their own market knows before, and by the statistics of ``others``.
 
     Those are of other users, so they may count what these markets hide from themselves. None for a market alone.
+    ``scorer``: of a model that has not seen what the holdout hides, where its scores are features.
     """
     events = events_of(holdout.known)
     pairs, popularity = PairMatrices.of(count_kinds(events)), holdout.known.item_counts().astype(np.float64)
@@ -29,4 +33,4 @@ def features_of(holdout: Holdout, others: Statistics | None, settings: RankerSet
         everywhere = popularity + np.bincount(others.monthly.item, others.monthly.count, minlength=len(popularity))
         together = pairs + PairMatrices.of(others.pairs)
         summed = Source(item_models(together), Sales.of(events, others.monthly), everywhere)
-    return FeatureMaker(holdout, own, summed, settings.per_scorer, settings.left_out)
+    return FeatureMaker(holdout, own, summed, settings.per_scorer, settings.left_out, scorer)

@@ -21,10 +21,10 @@ from fedrec.models.ranker import Ranker
 from fedrec.recipe import Recipe
 from fedrec.training.device import choose_device
 from fedrec.training.evaluation import Scorer
-from fedrec.training.known import Known
+from fedrec.training.known import Known, Scores
 from fedrec.training.loop import EpochResult
 from fedrec.training.prepared import PreparedMarket
-from fedrec.training.ranker.holdouts import pseudo_holdout
+from fedrec.training.ranker.features import FeatureMaker
 from fedrec.training.ranker.lists import ListBatch, Lists, Moments, TargetLists
 from fedrec.training.ranker.sources import features_of
 from fedrec.training.stages import Finished, LocalTrainer, Pace
@@ -39,32 +39,35 @@ class RankerTrainer(LocalTrainer[ListBatch]):
     model: Ranker
     carried = ("moments_",)
 
-    def __init__(self, recipe: Recipe, market: PreparedMarket, others: Statistics | None) -> None:
+    def __init__(
+        self, recipe: Recipe, market: PreparedMarket, others: Statistics | None, scores: Scores | None = None
+    ) -> None:
         algorithm = algorithm_of(recipe)
         if not isinstance(algorithm, RankerAlgorithm):
             raise UserError(f"algorithm.kind {recipe.algorithm.kind!r} ranks no candidates")
         self.settings = algorithm.settings
-        super().__init__(recipe, market, algorithm.build_over(others is not None))
+        super().__init__(recipe, market, algorithm.build_over(others is not None, scores is not None))
         self.model.to(choose_device(recipe.training.device))
         self.others = others
+        self.scores = scores
         self._learned_now: list[TargetLists] | None = None
 
     @classmethod
     def of(cls, recipe: Recipe, market: PreparedMarket, known: Known) -> Self:
         """On the statistics of all markets, or on the market's own alone."""
-        return cls(recipe, market, known.statistics)
+        return cls(recipe, market, known.statistics, known.scores)
 
     @cached_property
     def _hidden(self) -> TargetLists:
         """Of what the market hides from itself."""
-        hidden = pseudo_holdout(self.market.train, self.recipe.evaluation.holdout == "basket")
-        candidates = features_of(hidden, self.others, self.settings).everyone()
+        hidden = self.market.pseudo_holdout
+        candidates = self._features(hidden).everyone()
         return TargetLists(Lists(candidates, Moments.of(candidates.features)), hidden)
 
     @cached_property
     def _validation(self) -> TargetLists:
         holdout = self.market.validation
-        candidates = features_of(holdout, self.others, self.settings).everyone()
+        candidates = self._features(holdout).everyone()
         return TargetLists(Lists(candidates, self._hidden.lists.moments), holdout)
 
     @property
@@ -118,7 +121,7 @@ class RankerTrainer(LocalTrainer[ListBatch]):
 
     def scorer(self, holdout: Holdout) -> Scorer:
         """Scores of candidates; all other items stand below them, the more popular ones first."""
-        maker = features_of(holdout, self.others, self.settings)
+        maker = self._features(holdout)
         moments = Moments(self.model.moments_mean.cpu().numpy(), self.model.moments_spread.cpu().numpy())
         popular = np.log1p(maker.own.popularity)
         below = (popular / (1 + popular.max(initial=0.0)) - _BELOW).astype(np.float32)
@@ -164,6 +167,9 @@ class RankerTrainer(LocalTrainer[ListBatch]):
 
     def item_vectors(self) -> None:
         """A ranker of candidates has no vectors of items."""
+
+    def _features(self, holdout: Holdout) -> FeatureMaker:
+        return features_of(holdout, self.others, self.settings, None if self.scores is None else self.scores(holdout))
 
     def _keep_moments(self) -> None:
         moments = self._hidden.lists.moments
