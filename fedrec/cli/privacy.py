@@ -78,7 +78,7 @@ def ledger(
         ]
     recipe = parse_recipe(read_json(private[0]), str(private[0])) if own else load_recipe(str(path / "recipe.yaml"))
     with reading(path / "ledger.jsonl"):
-        lines = collect(read_json_lines(path / "ledger.jsonl"), recipe.algorithm.kind)
+        lines = collect(read_json_lines(path / "ledger.jsonl"), recipe.algorithms)
     page = ledger_page(path.resolve().name, lines, recipe.privacy.on, recipe.masks.enabled)
     write_atomic(path / "ledger.html", page.encode())
     markets, table = by_action(lines)

@@ -5,6 +5,7 @@ from pydantic import Field
 from fedrec.components.algorithm import Need, Step, Task, algorithm_named, algorithm_of
 from fedrec.components.registry import find
 from fedrec.components.section import Section
+from fedrec.exchange.payload import SCORES
 from fedrec.recipe.choices import AggregatorChoice, AlgorithmChoice, EncoderChoice, LossChoice, SemanticsChoice
 from fedrec.recipe.settings import (
     TRAINED,
@@ -154,6 +155,11 @@ class Recipe(Section):
         """Whether the markets' statistics for a ranker are summed."""
         methods = {"federated", "local_shared_statistics"} & set(self.evaluation.methods)
         return Need.STATISTICS in self.needs and self.algorithm.statistics == "summed" and bool(methods)
+
+    @property
+    def algorithms(self) -> dict[str, str]:
+        """What is trained in each part of a run; the run itself has no name."""
+        return {"": self.algorithm.kind, **({SCORES: self.scores.kind} if self.scores.on else {})}
 
     @property
     def scoring(self) -> "Recipe":

@@ -18,6 +18,7 @@ class Line:
     """One thing that left one market, as often as it did."""
 
     market: str
+    part: str  # of the run; empty for the run itself
     action: str
     kind: str
     name: str
@@ -28,12 +29,19 @@ class Line:
     changed: list[int] = field(default_factory=list)  # rows of a table that differ from what the server sent
     rows: int = 0
     provenance: set[str] = field(default_factory=set)
-    algorithm: str = "fecosr"
+    algorithm: str | None = "fecosr"  # None: the run has no such part
 
     @property
     def declared(self) -> bool:
         """Whether the declaration of its action names it."""
+        if self.algorithm is None:
+            return False
         return self.name == ERROR or is_declared(self.action, self.kind, self.name, self.algorithm)
+
+    @property
+    def asked(self) -> str:
+        """What it was an answer to, named by its part."""
+        return f"{self.part}: {self.action}" if self.part else self.action
 
     @property
     def partial(self) -> bool:
@@ -42,14 +50,15 @@ class Line:
 
 
 _MAX_BYTES = 2**60
+_PLAIN = {"": "fecosr"}
 
 
-def collect(entries: Iterable[Entry], algorithm: str = "fecosr") -> list[Line]:
-    """Lines by market, action and name, in order; ``algorithm``: the name of what the run's recipe trains."""
-    lines: dict[tuple[str, str, str, str], Line] = {}
+def collect(entries: Iterable[Entry], algorithms: Mapping[str, str] = _PLAIN) -> list[Line]:
+    """Lines by market, part of the run, action and name, in order; ``algorithms``: what every part's recipe trains."""
+    lines: dict[tuple[str, str, str, str, str], Line] = {}
     for entry in entries:
-        key = (entry["market"], entry["action"], entry["kind"], entry["name"])
-        line = lines.setdefault(key, Line(*key, algorithm=algorithm))
+        key = (entry["market"], entry.get("part", ""), entry["action"], entry["kind"], entry["name"])
+        line = lines.setdefault(key, Line(*key, algorithm=algorithms.get(key[1])))
         if not all(isinstance(part, str) for part in key) or not 0 <= entry["bytes"] < _MAX_BYTES:
             raise ValueError("an entry of another form")
         line.times += 1
@@ -85,14 +94,14 @@ def flags(lines: Iterable[Line], private: bool) -> list[str]:
     found = []
     partial: dict[str, list[str]] = {}
     for line in lines:
-        where = f"{line.market}: {line.action} {line.name}"
+        where = f"{line.market}: {line.asked} {line.name}"
         if not line.declared:
             found.append(f"{where} is not declared to leave a market")
         if line.name == ERROR:
             found.append(f"{where}: {line.times} failed answers (their reasons are in events.jsonl)")
         if line.partial:
             changed = f"{line.market} {min(line.changed)} of {line.rows}"
-            partial.setdefault(f"{line.action} {line.name}", []).append(changed)
+            partial.setdefault(f"{line.asked} {line.name}", []).append(changed)
         if private and line.kind == "array" and line.provenance & {"", "outside epsilon"}:
             found.append(f"{where} left a private run without noise")
     return found + [
@@ -103,14 +112,14 @@ def flags(lines: Iterable[Line], private: bool) -> list[str]:
 
 
 def by_action(lines: Iterable[Line]) -> tuple[list[str], list[tuple[str, dict[str, int]]]]:
-    """Bytes per action and market."""
+    """Bytes per action, named by its part of the run, and market."""
     lines = list(lines)
     markets = sorted({line.market for line in lines})
-    actions = sorted({line.action for line in lines})
+    actions = sorted({line.asked for line in lines})
     table = [
         (
             action,
-            {market: sum(x.bytes for x in lines if (x.action, x.market) == (action, market)) for market in markets},
+            {market: sum(x.bytes for x in lines if (x.asked, x.market) == (action, market)) for market in markets},
         )
         for action in actions
     ]

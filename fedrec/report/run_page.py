@@ -244,7 +244,7 @@ def _ledger(run: RunFolder, recipe: Recipe) -> dict[str, Any]:
     if not path.is_file():
         return {"ledger": None, "flags": []}
     with reading(path):
-        lines = collect(read_json_lines(path), recipe.algorithm.kind)
+        lines = collect(read_json_lines(path), recipe.algorithms)
     markets, table = by_action(lines)
     rows = [[action, *(size(found[market]) for market in markets)] for action, found in table]
     caption = "Bytes by question and market, from the egress ledger"

@@ -19,6 +19,7 @@ from fedrec.errors import RunError, UserError
 from fedrec.exchange.payload import PART, SCORES
 from fedrec.files import read_json_lines
 from fedrec.recipe import Recipe, load_recipe
+from fedrec.report.ledger import collect, flags
 from fedrec.runs.shared import read_shared_model
 from fedrec.runs.summary import comparable
 from fedrec.simulation.adapt import prepare_adaptation
@@ -80,6 +81,9 @@ def test_the_model_is_trained_before_the_ranker_in_a_part_of_the_run(finished: P
     ranker = {line["name"] for line in trained if "part" not in line}
     assert ranker == {"hidden.bias", "hidden.weight", "linear.weight", "output.weight"}
     assert any(name.startswith("encoder.") for name in encoder)
+    found = collect(lines, load_recipe(str(finished / "recipe.yaml")).algorithms)
+    assert not [flag for flag in flags(found, private=False) if "not declared" in flag]
+    assert [flag for flag in flags(collect(lines, {"": "ranker"}), private=False) if "not declared" in flag]
     assert not encoder & ranker
 
 
