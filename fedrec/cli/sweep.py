@@ -99,6 +99,28 @@ def sweep_privacy(
     print_lines(Console(markup=False), [f"in words and pictures: {page}", f"every figure: {out}/tradeoff.csv"])
 
 
+@app.command("contributions")
+def sweep_contributions(
+    recipe: RecipeName,
+    data: Annotated[Path, typer.Option(help="data folder")],
+    out: Out,
+    seeds: Annotated[int, typer.Option(min=1, help="runs of each, with seeds from 0")] = 1,
+    jobs: Jobs = 1,
+    overrides: Set = None,
+) -> None:
+    """Run a recipe with all markets and without each of them: what every market gets of the others, and gives them."""
+    go_offline()  # before Flower is imported
+    from fedrec.report.contributions import sentences, table
+    from fedrec.simulation.contributions import sweep_contributions as run_sweep
+
+    with status_line() as (progress, details):
+        effects = run_sweep(recipe, seeds, overrides or [], data, out, progress, details, jobs)
+    console = Console(markup=False)
+    header, rows = table(effects)
+    print_table(console, "NDCG@10 that each market (a column) loses without another (a line)", header, rows)
+    print_lines(console, [*sentences(effects), f"in words and pictures: {out / 'index.html'}"])
+
+
 def _last(found: "Iterator[list[Tried]]") -> "list[Tried]":
     tried: list[Tried] = []
     for tried in found:  # noqa: B007  files are written at each

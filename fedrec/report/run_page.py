@@ -10,6 +10,7 @@ from typing import Any
 
 from fedrec.files import read_json, read_json_lines, reading, write_atomic
 from fedrec.recipe import HEADLINES, Recipe, load_recipe
+from fedrec.report.contributions import Effect, contributions_figure, read_table
 from fedrec.report.figures import Figure, write_figures
 from fedrec.report.html import page, size
 from fedrec.report.ledger import by_action, collect, flags
@@ -65,7 +66,8 @@ def write_run_page(run: RunFolder, seen: Seen | None = None) -> Path:
     metric = headline_metric(summary)
     seen = seen or Seen()
     with reading(run.events):
-        figures, subtitle = _figures(summary, events, metric, seen), _subtitle(summary, events)
+        figures = _figures(summary, events, metric, seen, read_table(run.path))
+        subtitle = _subtitle(summary, events)
     write_figures(run.path / FIGURES, [figure for figure in figures.values() if figure is not None])
     text = page(
         "run",
@@ -98,7 +100,11 @@ def write_run_page(run: RunFolder, seen: Seen | None = None) -> Path:
 
 
 def _figures(
-    summary: Mapping[str, Any], events: Sequence[Mapping[str, Any]], metric: str, seen: Seen
+    summary: Mapping[str, Any],
+    events: Sequence[Mapping[str, Any]],
+    metric: str,
+    seen: Seen,
+    effects: Sequence[Effect],
 ) -> dict[str, Figure | None]:
     rounds, markets = summary["rounds"], list(summary["markets"])
     validated = {
@@ -118,6 +124,7 @@ def _figures(
     return {
         "results": results_figure(summary, metric) if summary["mean"] else None,
         "gain": gain_figure(summary, metric, headline, other) if headline else None,
+        "contributions": contributions_figure(effects) if effects else None,
         "convergence": convergence_figure(told, best),
         "rounds": rounds_figure(rounds),
         "attendance": attendance_figure(rounds, markets) if rounds else None,

@@ -38,6 +38,9 @@ ELSEWHERE = {
     "fedrec sweep privacy fecosr --data DIR --out SWEEP --epsilon inf,8,2": (
         "integration/test_audit.py::test_a_sweep_goes_on_where_it_stopped"
     ),
+    "fedrec sweep contributions fecosr --data DIR --out JOIN": (
+        "integration/test_contributions.py::test_every_figure_is_a_mean_of_paired_differences"
+    ),
     "fedrec run fecosr --engine deploy --connection DIR/coordinator": (
         "deployment/test_run.py::test_the_summary_is_that_of_one_process"
     ),
