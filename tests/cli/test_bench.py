@@ -131,3 +131,8 @@ def test_the_list_says_what_each_entry_gives(data: Path, capsys: pytest.CaptureF
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(ENTRIES)
     assert "baselines       popularity, item-kNN, EASE" in lines
+
+
+def test_a_name_of_the_version_before_is_read_and_said(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.warns(FutureWarning, match="--models floors is called baselines now"):
+        assert "--data: name a folder" in complaint(capsys, "--models", "floors")
