@@ -70,7 +70,9 @@ def test_plans():
     assert algorithm_of(recipe("fecosr", "evaluation.methods=[local]")).plan() == (Step.BASELINES,)
     assert algorithm_of(recipe("codes")).plan() == (Step.CODES, Step.ROUNDS, Step.FINETUNE, Step.BASELINES)
     assert algorithm_of(recipe("fedmm")).plan() == (Step.CODES, Step.CLICKS)
-    assert algorithm_of(recipe("ranker")).plan() == (Step.ROUNDS, Step.REFIT, Step.FINETUNE, Step.BASELINES)
+    trained = (Step.ROUNDS, Step.REFIT, Step.FINETUNE, Step.BASELINES)
+    assert algorithm_of(recipe("ranker")).plan() == (Step.SCORES, *trained)
+    assert algorithm_of(load_recipe("ranker", ["scores.kind=none"])).plan() == trained
 
 
 def test_what_an_algorithm_needs_says_what_leaves():

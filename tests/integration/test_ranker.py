@@ -35,6 +35,7 @@ SMALL = (
     "algorithm.hidden=8",
     "federation.rounds=4",
     "ease.lambdas=[10]",
+    "scores.kind=none",
     "evaluation.resamples=20",
     "evaluation.methods=[federated, local, popularity, ease]",
 )

@@ -32,11 +32,10 @@ from tests.integration.harness import Stopped, Stopping, WatchedApp
 SMALL = (
     "algorithm.hidden=8",
     "federation.rounds=3",
-    "scores.kind=fecosr",
     "scores.rounds=2",
     "scores.finetune_epochs=1",
     "model.dimension=16",
-    "encoder.layers=1",
+    "encoder={kind: transformer, layers: 1}",
     "semantics.kind=cooccurrence",
     "semantics.dimension=16",
     "evaluation.resamples=20",
@@ -214,13 +213,13 @@ def test_a_question_of_a_part_that_the_recipe_does_not_have_is_refused(synthetic
     [
         ("fecosr", "scores.kind=fecosr", "takes no scores"),
         ("ranker", "scores.kind=acmr", "scores.kind"),
-        ("ranker", "encoder.heads=5", "scores.kind 'fecosr': .*heads"),
+        ("ranker", "encoder={kind: transformer, heads: 5}", "scores.kind 'fecosr': .*heads"),
         ("ranker", "federation.participation=0.5", "participation"),
     ],
 )
 def test_what_does_not_fit_is_refused(recipe: str, setting: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        load_recipe(recipe, ["scores.kind=fecosr"] * (recipe == "ranker") + [setting])
+        load_recipe(recipe, [setting])
 
 
 def test_what_leaves_is_named_by_its_part(synthetic: Path, tmp_path: Path) -> None:

@@ -37,7 +37,9 @@ DAY = 86400
 
 
 def recipe(*overrides: str) -> Recipe:
-    return load_recipe("ranker", ["evaluation.protocol=temporal", "federation.rounds=3", *overrides])
+    return load_recipe(
+        "ranker", ["evaluation.protocol=temporal", "federation.rounds=3", "scores.kind=none", *overrides]
+    )
 
 
 def prepared(folder: Path, *overrides: str) -> PreparedMarket:
