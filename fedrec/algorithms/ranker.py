@@ -44,6 +44,11 @@ class Ranker(Algorithm):
     mixed = False
     takes_scores = True
 
+    @property
+    def min_count(self) -> int | None:
+        """Of the recipe; None where markets keep their statistics."""
+        return self.settings.min_count if self.settings.statistics == "summed" else None
+
     @classmethod
     def model(cls) -> "type[Model]":
         """Everything is shared."""
@@ -60,7 +65,7 @@ class Ranker(Algorithm):
 
     def build(self, items: int) -> "Model":
         """Over the features of a market in the federation."""
-        return self.build_over(self.settings.statistics == "summed", self.recipe.scores.on)
+        return self.build_over(self.min_count is not None, self.recipe.scores.on)
 
     def build_over(self, summed: bool, modelled: bool) -> "Model":
         """Over features of the market's own statistics, where ``summed`` of all markets' too.

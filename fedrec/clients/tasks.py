@@ -24,6 +24,7 @@ from fedrec.clients.pacer import pacer_of
 from fedrec.clients.privacy import noised_pairs, private_steps
 from fedrec.clients.question import asked, made_of, received
 from fedrec.clients.seal import seal
+from fedrec.components.algorithm import algorithm_of
 from fedrec.data.catalogue import own_vocabulary
 from fedrec.errors import RunError
 from fedrec.exchange.declaration import PRETRAIN
@@ -98,10 +99,11 @@ def gram(node: MarketNode, instruction: Instruction) -> Payload:
 
 def statistics(node: MarketNode, instruction: Instruction) -> Payload:
     """Item keys and counts of users: of item pairs by what lies between the two, of items by month."""
-    if not instruction.recipe.sums_statistics:
+    min_count = algorithm_of(instruction.recipe).min_count
+    if min_count is None or not instruction.recipe.sums_statistics:
         raise RunError("this recipe sums no statistics; none are sent")
     market = node.prepare(instruction.recipe)
-    counts = market_statistics(market.train, instruction.recipe.algorithm.min_count)
+    counts = market_statistics(market.train, min_count)
     return Payload(counts.arrays(), texts={"items": market.items})
 
 

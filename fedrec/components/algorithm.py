@@ -64,6 +64,11 @@ class Algorithm:
         """Its own section."""
         return self.recipe.algorithm
 
+    @property
+    def min_count(self) -> int | None:
+        """How many users are behind every count of :attr:`Need.STATISTICS` at least; None where none leave a market."""
+        return None
+
     @classmethod
     def model(cls) -> "type[FederatedModel]":
         """The class of the federated model; its ``groups`` say what is shared."""

@@ -152,9 +152,9 @@ class Recipe(Section):
 
     @property
     def sums_statistics(self) -> bool:
-        """Whether the markets' statistics for a ranker are summed."""
+        """Whether the markets' statistics of histories are summed."""
         methods = {"federated", "local_shared_statistics"} & set(self.evaluation.methods)
-        return Need.STATISTICS in self.needs and self.algorithm.statistics == "summed" and bool(methods)
+        return Need.STATISTICS in self.needs and algorithm_of(self).min_count is not None and bool(methods)
 
     @property
     def algorithms(self) -> dict[str, str]:

@@ -313,7 +313,7 @@ class Coordinator:
                 raise RunError("the shared model brings no statistics, but its ranker was trained on them")
             figures = install_statistics(self.federation, self.start_from.statistics)
         else:
-            shared = share_statistics(self.federation, self.federation.recipe.algorithm.min_count)
+            shared = share_statistics(self.federation, algorithm_of(self.federation.recipe).min_count or 1)
             write_statistics(self.run.shared, shared)
             figures = {"items": len(shared.keys), "pairs": shared.statistics.known_pairs}
         self.run.event("statistics", **figures)
