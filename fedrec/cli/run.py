@@ -35,7 +35,11 @@ Track = Annotated[str | None, typer.Option(help="tensorboard, mlflow, wandb: tho
 
 def run(
     recipe: Annotated[
-        str | None, typer.Argument(help="a shipped recipe (see `fedrec recipes`) or a YAML file; default: fecosr")
+        str | None,
+        typer.Argument(
+            help="a shipped recipe (see `fedrec recipes`) or a YAML file; default: ranker where --data names markets, "
+            "else fecosr"
+        ),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="data folder; default: five synthetic markets")] = None,
     out: Out = None,
@@ -81,7 +85,8 @@ def run(
             raise UserError(f"{option} {value}: {key} is given with --set too; leave one out")
     changes += [f"engine.kind={engine}"] if engine is not None else []
     changes += [f"seed={seed}"] if seed is not None else []
-    resolved = load_recipe(recipe or "fecosr", quickened(changes) if quick else changes)
+    best = "fecosr" if data is None else "ranker"  # best on real markets: docs/results/ranker.md
+    resolved = load_recipe(recipe or best, quickened(changes) if quick else changes)
     if (resolved.engine.kind == "deploy") != (connection is not None):
         raise UserError("--connection: names the SuperLink of --engine deploy; give both, or neither")
     if connection is not None:

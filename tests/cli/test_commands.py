@@ -22,7 +22,7 @@ from fedrec.data.importers import run_import
 from fedrec.data.importers.options import ImportOptions
 from fedrec.data.store import open_store, write_store
 from fedrec.errors import UserError
-from fedrec.recipe import load_recipe
+from fedrec.recipe import Recipe, load_recipe
 from fedrec.report.tables import print_lines, print_table
 from fedrec.runs.shared import read_shared_model
 from fedrec.simulation.adapt import prepare_adaptation
@@ -405,3 +405,22 @@ def test_nothing_else_is_used_in_place_of_what_was_evaluated(finished: Path, tmp
     assert "codes-federated.safetensors: not what the run left" in fedrec(*ask, code=2)
     (folder / "codes-federated.safetensors").unlink()
     assert fedrec(*ask) == good
+
+
+def test_a_run_without_a_recipe_takes_the_best_on_data_and_the_demo_on_none(
+    synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+
+    class EnoughError(Exception):
+        """What was asked is known."""
+
+    def prepare(recipe: Recipe, *_: object, **__: object) -> None:
+        taken.append(recipe.name)
+        raise EnoughError
+
+    monkeypatch.setattr("fedrec.simulation.run.prepare_simulation", prepare)
+    for words in (["--data", str(synthetic)], [], ["--quick"], ["fecosr", "--data", str(synthetic)]):
+        with pytest.raises(EnoughError):
+            app(["run", *words, "--out", str(tmp_path / "run")], standalone_mode=False)
+    assert taken == ["ranker", "fecosr", "fecosr", "fecosr"]

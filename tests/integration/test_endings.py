@@ -25,7 +25,8 @@ def settings(overrides: list[str]) -> list[str]:
 
 def started(synthetic: Path, tmp_path: Path) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
     """A run with two worker processes, in its rounds; and those processes."""
-    command = [*FEDREC, "run", "--data", str(synthetic), "--out", "run", *settings([*ENDLESS, "engine.workers=2"])]
+    command = [*FEDREC, "run", "fecosr", "--data", str(synthetic), "--out", "run"]
+    command += settings([*ENDLESS, "engine.workers=2"])
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     events = tmp_path / "run" / "events.jsonl"
     until = time.monotonic() + 240
@@ -64,7 +65,7 @@ def test_a_terminal_without_the_characters_ends_a_good_run_well(synthetic: Path,
     """ASCII alone: what cannot be shown is shown as a question mark."""
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
     overrides = quickly("federation.rounds=1", "evaluation.methods=[federated, local, popularity]")
-    command = [*FEDREC, "run", "--data", str(synthetic), "--out", "run", *settings(overrides)]
+    command = [*FEDREC, "run", "fecosr", "--data", str(synthetic), "--out", "run", *settings(overrides)]
     for arguments, code in ((command, 0), ([*FEDREC, "run", "--out", "café", "--set", "seed=é"], 2)):
         result = subprocess.run(arguments, cwd=tmp_path, capture_output=True, env=environment, check=False)
         assert result.returncode == code, result.stderr

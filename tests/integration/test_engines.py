@@ -96,7 +96,7 @@ def test_a_process_that_cannot_start_is_named(synthetic: Path, tmp_path: Path) -
 def test_an_interruption_ends_the_run(engine: str, synthetic: Path, tmp_path: Path) -> None:
     """Ctrl-C in the rounds: exit code 130, one line, no process left, and the run can be resumed."""
     settings = quickly("federation.rounds=500", "federation.patience=500", "evaluation.methods=[federated]", engine)
-    command = [sys.executable, "-m", "fedrec.cli.main", "run", "--data", str(synthetic), "--out", "run"]
+    command = [sys.executable, "-m", "fedrec.cli.main", "run", "fecosr", "--data", str(synthetic), "--out", "run"]
     command += [part for override in settings for part in ("--set", override)]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True

@@ -196,7 +196,18 @@ def test_the_demo_of_the_command_line(tmp_path: Path) -> None:
 def test_a_failed_run_exits_1_and_says_why(synthetic: Path, tmp_path: Path) -> None:
     """A bound no update can keep: every reply is rejected in every round."""
     settings = [part for override in [*QUICK, "federation.norm_bound=1e-9"] for part in ("--set", override)]
-    command = [sys.executable, "-m", "fedrec.cli.main", "run", "--data", str(synthetic), "--out", "run", *settings]
+    command = [
+        sys.executable,
+        "-m",
+        "fedrec.cli.main",
+        "run",
+        "fecosr",
+        "--data",
+        str(synthetic),
+        "--out",
+        "run",
+        *settings,
+    ]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert "below quorum 3 times in a row" in result.stderr
