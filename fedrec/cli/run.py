@@ -85,8 +85,10 @@ def run(
             raise UserError(f"{option} {value}: {key} is given with --set too; leave one out")
     changes += [f"engine.kind={engine}"] if engine is not None else []
     changes += [f"seed={seed}"] if seed is not None else []
-    best = "fecosr" if data is None else "ranker"  # best on real markets: docs/results/ranker.md
-    resolved = load_recipe(recipe or best, quickened(changes) if quick else changes)
+    best = "fecosr" if data is None else "ranker"  # on real markets: docs/results/ranker.md
+    resolved = load_recipe(recipe or best, changes)
+    if quick:
+        resolved = quickened(resolved, changes)
     if (resolved.engine.kind == "deploy") != (connection is not None):
         raise UserError("--connection: names the SuperLink of --engine deploy; give both, or neither")
     if connection is not None:

@@ -102,6 +102,8 @@ def _same(node: MarketNode, recipe: Recipe, began: dict[str, Any] | None) -> Non
             raise RunError(f"the recipe is in conflict with itself: {found}")
         write_json(node.recipe, now)
         write_json(node.began_with, {"fingerprint": node.store.fingerprint, "recipe": now})
-    elif now != began:
-        section = next(name for name in sorted({*now, *began}) if now.get(name) != began.get(name))
+        return
+    before = Recipe.model_validate(began).model_dump(mode="json")  # sections that came since have their defaults
+    if now != before:
+        section = next(name for name in sorted({*now, *before}) if now.get(name) != before.get(name))
         raise RunError(f"the recipe is not the one this run began with: {section} differs; start a new run")

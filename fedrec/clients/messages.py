@@ -22,6 +22,7 @@ from fedrec.clients.node import MarketNode, open_node
 from fedrec.clients.privacy import guard_stage
 from fedrec.components.stage import Stage
 from fedrec.errors import LOGGED, RunError
+from fedrec.exchange.declaration import REPORT
 from fedrec.exchange.groups import NOTHING
 from fedrec.exchange.ledger import CountStage
 from fedrec.exchange.payload import ARRAYS, CONFIG, OPENED, PART, SCALARS, SCORES, TEXTS, Array, Origin, Payload
@@ -45,7 +46,7 @@ def answer(message: Message, context: Context, task: Task) -> Message:
     the full story stays in the market's log.
     """
     action = message.metadata.message_type
-    node = None
+    node, part = None, ""
     try:
         config = message.content.config_records[CONFIG]
         node = open_node(context, str(config["run"]))
@@ -57,30 +58,32 @@ def answer(message: Message, context: Context, task: Task) -> Message:
             _texts(message),
             _arrays(message, OPENED),
         )
-        origin = Origin(node.store.name, instruction.round, action, str(config.get(PART, "")))
+        part = _part(instruction.recipe, action, str(config.get(PART, "")))
+        origin = Origin(node.store.name, instruction.round, action, part)
         with exclusively(node.folder / ".answering"):  # what is pinned, charged and remembered is read and then written
             admit(node, instruction.recipe, action)
-            part, instruction = _part(node, instruction, str(config.get(PART, "")))
+            if part:
+                node, instruction = node.within(part), replace(instruction, recipe=instruction.recipe.scoring)
             with single_threaded():
-                payload = task(part, instruction)
-            sent = _pipeline(part, instruction, action).outgoing(payload, origin)
+                payload = task(node, instruction)
+            sent = _pipeline(node, instruction, action).outgoing(payload, origin)
         return Message(_records(sent), reply_to=message)
     except Exception as error:
         reason = safe_reason(error)
         if node is not None:
-            failed = Origin(node.store.name, _group(message), action)
+            failed = Origin(node.store.name, _group(message), action, part)
             CountStage(node.ledger, NOTHING).record(Payload(texts={"error": reason}), failed)
             _log(node, action)
         return Message(Error(CLIENT_ERROR, reason), reply_to=message)
 
 
-def _part(node: MarketNode, instruction: Instruction, part: str) -> tuple[MarketNode, Instruction]:
-    """Where a question belongs to a part of the run: the market's state there, and the part's recipe."""
-    if not part:
-        return node, instruction
-    if part != SCORES or not instruction.recipe.scores.on:
+def _part(recipe: Recipe, action: str, part: str) -> str:
+    """The part of the run that a question belongs to; empty for the run itself."""
+    if part and (part != SCORES or not recipe.scores.on):
         raise RunError("the question is of a part that this run's recipe does not have")
-    return node.within(part), replace(instruction, recipe=instruction.recipe.scoring)
+    if part and action == REPORT:
+        raise RunError("a part of a run is not evaluated; the test is for what the run ends with")
+    return part
 
 
 def _pipeline(node: MarketNode, instruction: Instruction, action: str) -> UpdatePipeline:

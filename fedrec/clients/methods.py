@@ -91,8 +91,9 @@ def _scores(node: MarketNode, recipe: Recipe, method: str) -> Scores | None:
         return None
     part, name = node.within(SCORES), scored_by(node, method).stem
     trainer = make_trainer(part, recipe.scoring, name)
-    with reading(part.model(name)):
-        load_finished(part, trainer, name)
+    if not part.model(name).is_file():
+        raise RunError("the model whose scores are a feature is not finished in this market")
+    load_finished(part, trainer, name)
     return trainer.scorer
 
 

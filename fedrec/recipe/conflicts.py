@@ -60,8 +60,19 @@ def _scores(recipe: Recipe) -> str | None:
     if not algorithm_of(recipe).takes_scores:
         return f"scores.kind: algorithm.kind {recipe.algorithm.kind!r} takes no scores of another model; set it to none"
     if recipe.federation.participation < 1:
-        return "federation.participation: a model for scores has rounds of its own, with every market; set it to 1"
-    found = conflict(recipe.scoring)
+        return (
+            "federation.participation: a model for scores has rounds of its own, with every market; set it to 1, or "
+            "scores.kind to none"
+        )
+    scoring = recipe.scoring
+    if "federated" not in recipe.evaluation.methods and (scoring.uses_codes or scoring.shares_vocabulary):
+        return (
+            f"scores.kind {recipe.scores.kind!r} needs codes or a list of items that a federation makes; add federated "
+            "to evaluation.methods, or set scores.kind to none"
+        )
+    if scoring.uses_codes and not recipe.codes.share_keys and recipe.releases_pairs:
+        return "codes.share_keys false, but keys leave for statistics of pairs; share them, or set scores.kind=fecosr"
+    found = conflict(scoring)
     return None if found is None else f"scores.kind {recipe.scores.kind!r}: {found}"
 
 

@@ -145,7 +145,7 @@ def contributions_figure(effects: Sequence[Effect]) -> Figure:
         rows,
         draw,
         height=1.2 + 2 * _ROW * len(markets),
-        note="Paired per user, 95 % bootstrap intervals over users and seeds.",
+        note="Paired per user, 95 % bootstrap intervals over users, and over seeds where there are several.",
     )
 
 
@@ -154,7 +154,6 @@ def _verb(effect: Effect, above: str, below: str) -> str:
 
 
 def _figure(effect: Effect) -> str:
+    low, high = (-effect.high, -effect.low) if effect.mean < 0 else (effect.low, effect.high)
     doubt = "" if effect.certain else ", which may be chance"
-    low, high = sorted((abs(effect.low), abs(effect.high))) if effect.certain else (effect.low, effect.high)
-    interval = f"{low:.4f} to {high:.4f}" if effect.certain else f"{low:+.4f} to {high:+.4f}"
-    return f"{abs(effect.mean):.4f} NDCG@10 ({interval}{doubt})"
+    return f"{abs(effect.mean):.4f} NDCG@10 ({low:+.4f} to {high:+.4f}{doubt})"

@@ -437,7 +437,8 @@ class Coordinator:
                 except ValueError as error:
                     problems[market] = str(error)
         for market, reason in problems.items():
-            self.journal.failed.append({"market": market, "action": action, "reason": reason})
+            named = f"{self.part}: {action}" if self.part else action
+            self.journal.failed.append({"market": market, "action": named, "reason": reason})
             self.run.event("failed", action=action, market=market, reason=reason)
         if not results:
             market, reason = next(iter(problems.items()))

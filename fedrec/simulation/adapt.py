@@ -24,17 +24,19 @@ def prepare_adaptation(source: Path, data: Path, out: Path, overrides: Sequence[
     """
     folder = shared_folder(source)
     model = read_shared_model(folder)
-    kind = model.recipe.algorithm.kind
-    if not goes_with(kind, Capability.OTHER_MARKETS):
-        raise UserError(
-            f"{source}: the model of algorithm.kind {kind!r} knows the items of its own federation alone; adapt needs "
-            "one that goes with other markets, such as fecosr (`fedrec components algorithm`)"
-        )
+    for kind in model.recipe.algorithms.values():
+        if not goes_with(kind, Capability.OTHER_MARKETS):
+            raise UserError(
+                f"{source}: the model of algorithm {kind!r} knows the items of its own federation alone; adapt needs "
+                "one that goes with other markets, such as fecosr (`fedrec components algorithm`)"
+            )
     recipe = adaptation_recipe(model, overrides)
     made_with = ("seed", "algorithm", "model", "encoder", "semantics", "loss")
     for key in made_with:  # the seed decides projections of texts and unknown items
         if getattr(recipe, key) != getattr(model.recipe, key):
             raise UserError(f"--set {key}: the shared model of {source} was made with other values; leave them")
+    if recipe.scores.kind != model.recipe.scores.kind:
+        raise UserError(f"--set scores.kind: the ranker of {source} was trained on other scores; leave it")
     if model.statistics is not None:  # counted on the train rows of the federation's own protocol
         for key in ("protocol", "cut_date", "holdout", "ties"):
             old, new = (getattr(one.evaluation, key) for one in (model.recipe, recipe))

@@ -108,8 +108,9 @@ def run(
         if isinstance(overrides, Mapping)
         else list(overrides)
     )
-    changes = quickened(changes) if quick else changes
     resolved = override_recipe(recipe, {}, changes) if isinstance(recipe, Recipe) else load_recipe(str(recipe), changes)
+    if quick:
+        resolved = quickened(resolved, changes)
     if resolved.engine.kind == "deploy":
         raise UserError("engine.kind deploy: markets on their own hosts are led by `fedrec run --engine deploy`")
     folder = Path(out) if out is not None else dated(f"{resolved.name}-{resolved.seed}")

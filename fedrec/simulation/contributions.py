@@ -7,19 +7,19 @@ import numpy as np
 
 from fedrec.arrays import read_arrays
 from fedrec.clients.node import MarketNode
-from fedrec.data.store import open_stores
+from fedrec.data.store import MarketStore, open_stores
 from fedrec.errors import UserError
 from fedrec.files import reading
 from fedrec.metrics.significance import bootstrap_means_over_seeds
 from fedrec.progress import Progress, no_progress
 from fedrec.recipe import Recipe, load_recipe
-from fedrec.report.contributions import Effect, write_contributions, write_table
+from fedrec.report.contributions import MEAN, Effect, write_contributions, write_table
 from fedrec.seeds import numpy_generator
 from fedrec.simulation.run_page import write_page
 from fedrec.simulation.sweep import Point, sweep
 
-ALL = "all"
 _METRIC = "ndcg@10"
+_USERS = "users"
 PerUser = dict[str, dict[str, np.ndarray]]  # market -> method -> [U]
 
 
@@ -44,18 +44,21 @@ def sweep_contributions(
     stores = {store.name: store for store in open_stores(data)}
     markets = recipe.data.markets or sorted(stores)
     _check(recipe, markets)
-    points = {ALL: Point(ALL, ("evaluation.methods=[federated, local]",))}
+    same = _resolved(recipe, [stores[market] for market in markets])
+    points: dict[str | None, Point] = {None: Point("all", (*same, "evaluation.methods=[federated, local]"))}
     for market in markets:
         rest = ", ".join(f'"{name}"' for name in markets if name != market)
-        points[market] = Point(f"without-{market}", (f"data.markets=[{rest}]", "evaluation.methods=[federated]"))
-    found: dict[str, list[PerUser]] = {name: [] for name in points}
+        changes = (*same, f"data.markets=[{rest}]", "evaluation.methods=[federated]")
+        points[market] = Point(f"without-{market}", changes)
+    found: dict[str | None, list[PerUser]] = {name: [] for name in points}
     names, whole = {point: name for name, point in points.items()}, []
     for done in sweep(reference, list(points.values()), seeds, overrides, data, out, progress, details, jobs):
         name = names[done.point]
         there = [market for market in markets if market != name]
         nodes = {market: MarketNode(stores[market], done.run.markets / market) for market in there}
-        found[name].append({market: _per_user(node.per_user) for market, node in nodes.items()})
-        if name == ALL:
+        wanted = ("federated", "local") if name is None else ("federated",)
+        found[name].append({market: _per_user(node.per_user, wanted) for market, node in nodes.items()})
+        if name is None:
             whole.append(done.run.path)
     effects = _effects(recipe, found, markets)
     write_contributions(out, recipe.name, seeds, effects)
@@ -63,6 +66,19 @@ def sweep_contributions(
         write_table(run, effects)
         write_page(run)
     return effects
+
+
+def _resolved(recipe: Recipe, stores: Sequence[MarketStore]) -> tuple[str, ...]:
+    """What ``auto`` comes to with all markets: without one of them it may come to something else."""
+    found = recipe.resolved(
+        all(store.families is not None for store in stores), all(store.has_text for store in stores)
+    )
+    chosen = {
+        "evaluation.protocol": (recipe.evaluation.protocol, found.evaluation.protocol),
+        "semantics.kind": (recipe.semantics.kind, found.semantics.kind),
+        "codes.alignment": (recipe.codes.alignment, found.codes.alignment),
+    }
+    return tuple(f"{key}={now}" for key, (before, now) in chosen.items() if before != now)
 
 
 def _check(recipe: Recipe, markets: Sequence[str]) -> None:
@@ -76,29 +92,34 @@ def _check(recipe: Recipe, markets: Sequence[str]) -> None:
             "evaluation: what is ranked depends on who takes part, so figures with and without a market say nothing; "
             "take a protocol other than acmr, and evaluation.catalogue=known"
         )
+    if MEAN in markets:
+        raise UserError(
+            f"data.markets: {MEAN!r} is what the mean over markets is called here; name the market otherwise"
+        )
     if len(markets) < 3:
         raise UserError(f"{len(markets)} markets: without one of them there is no federation; take three at least")
 
 
-def _per_user(path: Path) -> dict[str, np.ndarray]:
+def _per_user(path: Path, methods: Sequence[str]) -> dict[str, np.ndarray]:
     with reading(path):
         arrays = read_arrays(path)
-        return {name: arrays[f"{name}.{_METRIC}"] for name in ("federated", "local") if f"{name}.{_METRIC}" in arrays}
+    missing = [name for name in methods if f"{name}.{_METRIC}" not in arrays]
+    if missing:
+        raise UserError(f"{path}: no figures of {missing[0]}, which failed there; remove the run and sweep again")
+    return {_USERS: arrays[_USERS], **{name: arrays[f"{name}.{_METRIC}"] for name in methods}}
 
 
-def _effects(recipe: Recipe, found: dict[str, list[PerUser]], markets: Sequence[str]) -> list[Effect]:
+def _effects(recipe: Recipe, found: dict[str | None, list[PerUser]], markets: Sequence[str]) -> list[Effect]:
     effects = []
     for without in [None, *markets]:
         touched = [market for market in markets if market != without]
         differences = {}
         for market in touched:
-            whole = [run[market]["federated"] for run in found[ALL]]
-            other = (
-                [run[market]["local"] for run in found[ALL]]
-                if without is None
-                else [run[market]["federated"] for run in found[without]]
-            )
-            differences[market] = np.stack(whole) - np.stack(other)  # [S, U]
+            less = "local" if without is None else "federated"
+            pairs = [(one[market], other[market]) for one, other in zip(found[None], found[without], strict=True)]
+            if not all(np.array_equal(one[_USERS], other[_USERS]) for one, other in pairs):
+                raise UserError(f"market {market!r}: other users are tested without {without!r}; nothing can be told")
+            differences[market] = np.stack([one["federated"] - other[less] for one, other in pairs])  # [S, U]
         generator = numpy_generator(recipe.seed, without or "", "contributions")
         intervals = bootstrap_means_over_seeds(differences, recipe.evaluation.resamples, generator)
         effects += [Effect(without, market, *interval) for market, interval in intervals.items()]

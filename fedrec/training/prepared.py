@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from fedrec.components.algorithm import Need
 from fedrec.data.catalogue import Vocabulary, own_vocabulary
 from fedrec.data.columns import Columns
 from fedrec.data.ctr import CtrSplit, split_ctr
@@ -70,7 +71,10 @@ class PreparedMarket:
             parts = (self.ctr.learn, self.ctr.validation, self.ctr.test)
             learn, validation, test = (len(np.unique(part.users)) for part in parts)
             return min(learn, int(np.count_nonzero(self.ctr.collaborative.lengths))), validation, test
-        return len(self.split.train), len(self.split.validation), len(self.split.test)
+        learn = len(self.split.train)
+        if Need.STATISTICS in self.recipe.needs:
+            learn = min(learn, len(self.pseudo_holdout))
+        return learn, len(self.split.validation), len(self.split.test)
 
     @property
     def items(self) -> list[str]:

@@ -338,7 +338,7 @@ def test_a_closed_stream_loses_words_and_nothing_else(closed: str, synthetic: Pa
     """A file that is opened next must not take the number of standard error, nor be unreadable without it."""
     out = tmp_path / "again"
     program = "import sys; from fedrec.cli.main import main; sys.argv[0] = 'fedrec'; main()"
-    words = [sys.executable, "-c", program, "run", "-q", "--data", str(synthetic), "--out", str(out)]
+    words = [sys.executable, "-c", program, "run", "fecosr", "-q", "--data", str(synthetic), "--out", str(out)]
     for setting in (*QUICK, "evaluation.methods=[popularity]"):
         words += ["--set", setting]
     line = shlex.join(words)

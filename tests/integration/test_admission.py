@@ -94,6 +94,20 @@ def market(synthetic: Path, tmp_path: Path) -> Market:
     return Market(synthetic, tmp_path)
 
 
+def test_a_run_that_began_before_a_section_came_goes_on(market: Market) -> None:
+    """What it does not say has its default."""
+    assert market.ask(HELLO, plain()).error is None
+    assert market.ask(CATALOGUE, plain()).error is None
+    path = market.state / "run" / "markets" / "alfa" / "began.json"
+    began = json.loads(path.read_text())
+    del began["recipe"]["scores"]
+    path.write_text(json.dumps(began))
+    assert market.ask(CATALOGUE, plain()).error is None
+    answer = market.ask(CATALOGUE, plain("loss.lam=0"))
+    assert answer.error is not None
+    assert "loss differs" in answer.error
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -10,12 +10,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from fedrec.cli.main import app as app_of_commands
 from fedrec.clients.app import app as client_app
 from fedrec.clients.methods import make_trainer
 from fedrec.clients.node import MarketNode
+from fedrec.data.importers import run_import
+from fedrec.data.importers.options import ImportOptions
 from fedrec.data.store import open_store
 from fedrec.data.synth import write_synthetic_markets
 from fedrec.errors import RunError, UserError
+from fedrec.exchange.declaration import REPORT
 from fedrec.exchange.payload import PART, SCORES
 from fedrec.files import read_json_lines
 from fedrec.recipe import Recipe, load_recipe
@@ -25,7 +29,9 @@ from fedrec.runs.summary import comparable
 from fedrec.simulation.adapt import prepare_adaptation
 from fedrec.simulation.recommend import Recommender
 from fedrec.simulation.run import prepare_simulation, resume_simulation
+from fedrec.training.prepared import PreparedMarket
 from fedrec.training.ranker.trainer import RankerTrainer
+from fedrec.training.sequential import SequentialTrainer
 from tests.conftest import TINY
 from tests.integration.harness import Stopped, Stopping, WatchedApp
 
@@ -185,6 +191,11 @@ def test_newcomers_adapt_the_model_and_take_its_scores(finished: Path, tmp_path:
     assert all(np.array_equal(ranker[name], value) for name, value in shared.parameters.items())
 
 
+def test_newcomers_take_the_scores_that_the_ranker_knows(finished: Path, synthetic: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"scores\.kind: the ranker of .* was trained on other scores"):
+        prepare_adaptation(finished / "shared", synthetic, tmp_path / "run", ["scores.kind=none"])
+
+
 def test_an_export_without_the_scores_model_is_refused(finished: Path, tmp_path: Path) -> None:
     shared = shutil.copytree(finished / "shared", tmp_path / "shared")
     shutil.rmtree(shared / "scores")
@@ -208,6 +219,83 @@ def test_a_question_of_a_part_that_the_recipe_does_not_have_is_refused(synthetic
     ask("../../elsewhere")
 
 
+def test_a_part_is_not_evaluated(synthetic: Path, tmp_path: Path) -> None:
+    """The test is read for what the run ends with, whatever the coordinator asks."""
+
+    def app(message: Any, context: Any) -> Any:
+        if message.metadata.message_type == REPORT:
+            message.content.config_records["config"][PART] = SCORES
+        return client_app(message, context)
+
+    with pytest.raises(RunError, match="a part of a run is not evaluated"):
+        prepare_simulation(small(), synthetic, tmp_path / "run").start(client_app=app)
+
+
+def test_what_fails_in_the_part_is_named_by_it(
+    synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The market's rounds on the ranker fail then, in words."""
+    finetune = SequentialTrainer.finetune
+
+    def failing(trainer: SequentialTrainer) -> Any:
+        if trainer.name == "charlie":
+            raise RunError("no memory left")
+        return finetune(trainer)
+
+    monkeypatch.setattr(SequentialTrainer, "finetune", failing)
+    summary = prepare_simulation(small("evaluation.methods=[federated]"), synthetic, tmp_path / "run").start()
+    assert {"market": "charlie", "action": "scores: train.finetune", "reason": "error 1000: no memory left"} in summary[
+        "failed"
+    ]
+    (line,) = [
+        line
+        for line in read_json_lines(tmp_path / "run" / "markets" / "charlie" / "ledger.jsonl")
+        if line["name"] == "error" and line.get("part") == SCORES
+    ]
+    assert line["action"] == "train.finetune"
+    reasons = {one["reason"] for record in summary["rounds"] for one in record["rejected"]}
+    assert "error 1000: the model whose scores are a feature is not finished in this market" in reasons
+
+
+def test_a_market_trains_its_own_model_once_for_all_baselines(
+    synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, trained = SequentialTrainer.train_alone, []
+
+    def counting(trainer: SequentialTrainer, *given: Any) -> Any:
+        trained.append(trainer.name)
+        return alone(trainer, *given)
+
+    monkeypatch.setattr(SequentialTrainer, "train_alone", counting)
+    methods = "evaluation.methods=[federated, local, local_shared_statistics]"
+    prepare_simulation(small(methods), synthetic, tmp_path / "run").start()
+    assert sorted(trained) == ["alfa", "bravo", "charlie"]
+
+
+def test_few_users_with_something_to_hide_are_few_users(tmp_path: Path) -> None:
+    """Whose train history is one item is not learned from."""
+    rows = [("u0", "a", 1), ("u0", "b", 2), ("u0", "c", 3)]  # one is tested, one chooses, one is left
+    rows += [(f"u{user}", item, user + place) for user in (1, 2) for place, item in enumerate("abcd")]
+    text = "".join(f"{user},{item},2020-01-{day:02d}\n" for user, item, day in rows)
+    (tmp_path / "rows.csv").write_text("who,what,when\n" + text)
+    columns = {"user": "who", "item": "what", "time": "when"}
+    run_import("csv", tmp_path / "rows.csv", tmp_path / "data", ImportOptions(columns, market="one"))
+    store = open_store(tmp_path / "data" / "one")
+    crowds = {
+        name: PreparedMarket(store, load_recipe(name, ["evaluation.protocol=temporal"])).crowds[0]
+        for name in ("fecosr", "ranker")
+    }
+    assert crowds == {"fecosr": 3, "ranker": 2}
+
+
+def test_it_runs_quickly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the ranker does not do, fine-tuning, is not begun."""
+    monkeypatch.chdir(tmp_path)
+    app_of_commands(["run", "ranker", "--quick", "--out", "run"], standalone_mode=False)
+    stages = [record["stage"] for record in summary_of(tmp_path / "run")["rounds"]]
+    assert stages[:4] == ["scores"] * 2 + ["pretrain"] * 2
+
+
 @pytest.mark.parametrize(
     ("recipe", "setting", "said"),
     [
@@ -215,11 +303,14 @@ def test_a_question_of_a_part_that_the_recipe_does_not_have_is_refused(synthetic
         ("ranker", "scores.kind=acmr", "scores.kind"),
         ("ranker", "encoder={kind: transformer, heads: 5}", "scores.kind 'fecosr': .*heads"),
         ("ranker", "federation.participation=0.5", "participation"),
+        ("ranker", "evaluation={methods: [local], catalogue: union}", "add federated"),
+        ("ranker", "evaluation.methods=[local]~scores.kind=codes", "add federated"),
+        ("ranker", "codes.share_keys=false~scores.kind=codes", "codes.share_keys false"),
     ],
 )
 def test_what_does_not_fit_is_refused(recipe: str, setting: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        load_recipe(recipe, [setting])
+        load_recipe(recipe, setting.split("~"))
 
 
 def test_what_leaves_is_named_by_its_part(synthetic: Path, tmp_path: Path) -> None:
