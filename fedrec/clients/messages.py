@@ -22,7 +22,7 @@ from fedrec.clients.node import MarketNode, open_node
 from fedrec.clients.privacy import guard_stage
 from fedrec.components.stage import Stage
 from fedrec.errors import LOGGED, RunError
-from fedrec.exchange.declaration import REPORT
+from fedrec.exchange.declaration import CATALOGUE, GRAM, REPORT, STATISTICS
 from fedrec.exchange.groups import NOTHING
 from fedrec.exchange.ledger import CountStage
 from fedrec.exchange.payload import ARRAYS, CONFIG, OPENED, PART, SCALARS, SCORES, TEXTS, Array, Origin, Payload
@@ -83,6 +83,8 @@ def _part(recipe: Recipe, action: str, part: str) -> str:
         raise RunError("the question is of a part that this run's recipe does not have")
     if part and action == REPORT:
         raise RunError("a part of a run is not evaluated; the test is for what the run ends with")
+    if part and action in {CATALOGUE, GRAM, STATISTICS} and recipe.releases_pairs:
+        raise RunError("pairs are counted once in a run; a second count could be subtracted from the first")
     return part
 
 

@@ -45,6 +45,11 @@ class PairCounts:
         kept = replace(self, first=self.first[inside], second=self.second[inside], count=self.count[inside])
         return kept.placed(position, len(items))
 
+    def of_two(self) -> "PairCounts":
+        """Without those of an item with itself."""
+        keep = self.first != self.second
+        return replace(self, first=self.first[keep], second=self.second[keep], count=self.count[keep])
+
     def held_back(self, min_count: int) -> "PairCounts":
         """Without the pairs of fewer users."""
         keep = self.count >= min_count

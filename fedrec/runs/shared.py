@@ -144,7 +144,7 @@ def read_shared_model(folder: Path) -> SharedModel:
         if shapes != description["parameters"]:
             raise UserError(f"{folder / _PARAMETERS}: other parameters than model.json says; copy the folder again")
         items = read_items(folder) if _KEYS in names else None
-        statistics = _read_statistics(folder) if _COUNTED in names else None
+        statistics = read_shared_statistics(folder) if _COUNTED in names else None
         scores = read_shared_model(folder / SCORES) if _SCORING in names else None
         return SharedModel(recipe, parameters, int(description["best_round"]), items, statistics, scores)
     except (OSError, LookupError, TypeError, AttributeError, ValueError, RecursionError, SafetensorError) as error:
@@ -161,7 +161,8 @@ def read_items(folder: Path) -> SharedItems:
     return SharedItems(keys, vectors)
 
 
-def _read_statistics(folder: Path) -> SharedStatistics:
+def read_shared_statistics(folder: Path) -> SharedStatistics:
+    """The summed statistics of a federation; raises :class:`ValueError` where they are not such."""
     keys = json.loads((folder / _COUNTED).read_text(encoding="utf-8"))
     if not all(isinstance(key, str) for key in keys):
         raise ValueError("keys that are no texts")

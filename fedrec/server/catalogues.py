@@ -17,7 +17,7 @@ from fedrec.exchange.keys import read_keys
 from fedrec.exchange.noised_pairs import PAIRS, RIDGE, largest_noised, noise_edge, read_triangle, symmetric, triangle_of
 from fedrec.exchange.pairs import PairCounts, SummedCounts, pairs_of, read_pairs, sum_pairs
 from fedrec.exchange.payload import Array, Payload
-from fedrec.exchange.statistics import read_statistics, sum_statistics
+from fedrec.exchange.statistics import TOGETHER, read_statistics, sum_statistics
 from fedrec.masking.following import decoded
 from fedrec.recipe import FedEaseSettings
 from fedrec.runs.shared import SharedItems, SharedStatistics
@@ -98,10 +98,22 @@ def share_semantics(
     return SharedSemantics(union.items, vectors, pairs, aligned)
 
 
+def share_counted_semantics(
+    federation: Federation, semantics: CooccurrenceSemantics, counted: SharedStatistics
+) -> SharedSemantics:
+    """As :func:`share_semantics`, of pairs that were counted and summed before: no market counts them again.
+
+    A second count over other rows could be subtracted from the first, and the difference is of single users.
+    """
+    counts = counted.statistics.pairs[TOGETHER].of_two()
+    items = SharedItems(counted.keys, semantics.vectors(counts))
+    install_semantics(federation, items)
+    return SharedSemantics(items.keys, items.vectors, len(counts.count))
+
+
 def install_semantics(federation: Federation, items: SharedItems) -> dict[str, int]:
-    """Give markets that were not there the vectors of their items that the federation knows; others get zeros."""
-    answers = federation.require(VOCABULARY)
-    vectors = {market: items.of(keys) for market, keys in _own_keys(federation, answers).items()}
+    """Give the markets the vectors of their items that the federation knows; others get zeros."""
+    vectors = {market: items.of(keys) for market, keys in _ranked(federation).items()}
     federation.require(INSTALL, {market: array_record({"semantics": rows}) for market, rows in vectors.items()})
     known = sum(int(np.count_nonzero(rows.any(axis=1))) for rows in vectors.values())
     return {"items": sum(map(len, vectors.values())), "known_items": known, "pairs": 0}
@@ -153,12 +165,18 @@ def share_statistics(federation: Federation, min_count: int) -> SharedStatistics
 
 def install_statistics(federation: Federation, shared: SharedStatistics) -> dict[str, int]:
     """Give markets that were not there what the federation says of their items; returns what is worth an event."""
-    catalogues = _own_keys(federation, federation.require(VOCABULARY))
-    if federation.recipe.ranks_union:  # every market's catalogue is that of all
-        catalogues = dict.fromkeys(federation.markets, Union.of(catalogues).items)
+    catalogues = _ranked(federation)
     parts = {market: shared.of(keys) for market, keys in catalogues.items()}
     federation.require(INSTALL, {market: array_record(part.arrays()) for market, part in parts.items()})
     return {"items": sum(map(len, catalogues.values())), "pairs": sum(part.known_pairs for part in parts.values())}
+
+
+def _ranked(federation: Federation) -> dict[str, list[str]]:
+    """The keys that every market ranks, by their answers to VOCABULARY."""
+    catalogues = _own_keys(federation, federation.require(VOCABULARY))
+    if federation.recipe.ranks_union:  # every market's catalogue is that of all
+        catalogues = dict.fromkeys(federation.markets, Union.of(catalogues).items)
+    return catalogues
 
 
 def _sum_masked(federation: Federation, action: str, noised: bool) -> tuple[Union, NDArray[np.float64]]:
@@ -166,10 +184,7 @@ def _sum_masked(federation: Federation, action: str, noised: bool) -> tuple[Unio
 
     Item keys are exchanged before, because masked numbers must mean the same everywhere. All markets must take part.
     """
-    told = federation.require(VOCABULARY)
-    union = Union.of(_own_keys(federation, told))
-    if federation.recipe.ranks_union:  # every market's catalogue is that of all
-        union = Union.of(dict.fromkeys(federation.markets, union.items))
+    union = Union.of(_ranked(federation))
     _refuse_too_dense(union)
     under = MaskedSum.open(federation, action, 0, federation.markets, {}, union.items)
     if under.members != federation.markets:

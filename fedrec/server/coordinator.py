@@ -25,8 +25,10 @@ from fedrec.runs.journal import Journal
 from fedrec.runs.shared import (
     SharedItems,
     SharedModel,
+    SharedStatistics,
     read_items,
     read_shared_model,
+    read_shared_statistics,
     write_items,
     write_shared_model,
     write_statistics,
@@ -38,6 +40,7 @@ from fedrec.semantics.factory import make_semantics
 from fedrec.server.catalogues import (
     install_semantics,
     install_statistics,
+    share_counted_semantics,
     share_gram,
     share_semantics,
     share_statistics,
@@ -86,6 +89,7 @@ class Coordinator:
         self.journal = Journal()
         self.plans: dict[str, PrivacyPlan] = {}  # of a private run
         self.part = part  # of the run, that this leads; empty for the whole of it
+        self.counted: SharedStatistics | None = None  # of all markets, where a part makes item vectors of them
 
     def lead(self, expected: list[str], engine: str, dataset: str) -> dict[str, Any]:
         """Run every stage the recipe's methods need; write and return the summary."""
@@ -155,6 +159,8 @@ class Coordinator:
             raise RunError("the shared model brings no model for scores, but its ranker was trained on some")
         part = Coordinator(self.grid, self.run.part(SCORES), self.federation.recipe, start_from=start_from, part=SCORES)
         part.federation = self.federation.part(SCORES, self.federation.recipe.scoring)
+        if self.federation.recipe.sums_statistics and start_from is None:
+            part.counted = read_shared_statistics(self.run.shared)
         part._restore()
         records = part._train_all()
         self.journal.failed += part.journal.failed
@@ -282,7 +288,10 @@ class Coordinator:
         if not isinstance(semantics, CooccurrenceSemantics):
             raise RunError(f"semantics {recipe.semantics.kind!r} are not made of counts")
         onto = None if self.warm_start is None else self.warm_start.items
-        shared = share_semantics(self.federation, semantics, self._noise(), onto)
+        if self.counted is not None:
+            shared = share_counted_semantics(self.federation, semantics, self.counted)
+        else:
+            shared = share_semantics(self.federation, semantics, self._noise(), onto)
         write_items(self.run.shared, SharedItems(shared.items, shared.vectors))
         known = int(np.count_nonzero(shared.vectors.any(axis=1)))
         figures = {"items": len(shared.items), "known_items": known, "pairs": shared.pairs}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flwr.app import ConfigRecord
 from safetensors.numpy import load_file
 
 from fedrec.cli.main import app as app_of_commands
@@ -22,18 +23,21 @@ from fedrec.errors import RunError, UserError
 from fedrec.exchange.declaration import REPORT
 from fedrec.exchange.payload import PART, SCORES
 from fedrec.files import read_json_lines
-from fedrec.recipe import Recipe, load_recipe
+from fedrec.recipe import Recipe, load_recipe, recipe_json
 from fedrec.report.ledger import collect, flags
 from fedrec.runs.shared import read_shared_model
 from fedrec.runs.summary import comparable
 from fedrec.simulation.adapt import prepare_adaptation
+from fedrec.simulation.inline import FIRST_NODE, InlineGrid
+from fedrec.simulation.nodes import NodeConfig
 from fedrec.simulation.recommend import Recommender
 from fedrec.simulation.run import prepare_simulation, resume_simulation
+from fedrec.strategies.records import Answer, instruction, read_answer
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.ranker.trainer import RankerTrainer
 from fedrec.training.sequential import SequentialTrainer
 from tests.conftest import TINY
-from tests.integration.harness import Stopped, Stopping, WatchedApp
+from tests.integration.harness import Stopped, Stopping
 
 SMALL = (
     "algorithm.hidden=8",
@@ -303,6 +307,11 @@ def test_it_runs_quickly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ("ranker", "scores.kind=acmr", "scores.kind"),
         ("ranker", "encoder={kind: transformer, heads: 5}", "scores.kind 'fecosr': .*heads"),
         ("ranker", "federation.participation=0.5", "participation"),
+        (
+            "ranker",
+            "semantics.kind=cooccurrence~evaluation.methods=[federated, fedease]~algorithm.statistics=own",
+            "their difference is of single users",
+        ),
         ("ranker", "evaluation={methods: [local], catalogue: union}", "add federated"),
         ("ranker", "evaluation.methods=[local]~scores.kind=codes", "add federated"),
         ("ranker", "codes.share_keys=false~scores.kind=codes", "codes.share_keys false"),
@@ -313,12 +322,32 @@ def test_what_does_not_fit_is_refused(recipe: str, setting: str, said: str) -> N
         load_recipe(recipe, setting.split("~"))
 
 
-def test_what_leaves_is_named_by_its_part(synthetic: Path, tmp_path: Path) -> None:
-    """Statistics once, item pairs for the model's vectors once, and nothing of validation users' histories."""
-    app = WatchedApp()
-    prepare_simulation(small("evaluation.methods=[federated]"), synthetic, tmp_path / "run").start(client_app=app)
+@pytest.mark.parametrize(
+    ("statistics", "counted_in"), [("summed", ("query.statistics", "")), ("own", ("query.catalogue", SCORES))]
+)
+def test_pairs_are_counted_once(statistics: str, counted_in: tuple[str, str], synthetic: Path, tmp_path: Path) -> None:
+    """Item vectors of the part are made of the run's own sums where it has some: two counts could be subtracted."""
+    recipe = small("evaluation.methods=[federated]", f"algorithm.statistics={statistics}")
+    prepare_simulation(recipe, synthetic, tmp_path / "run").start()
     lines = read_json_lines(tmp_path / "run" / "ledger.jsonl")
-    asked = {(line.get("part", ""), line["action"]) for line in lines}
-    assert {part for part, action in asked if action == "query.catalogue"} == {SCORES}
-    assert {part for part, action in asked if action == "query.statistics"} == {""}
-    assert {part for part, action in asked if action == "train.finetune"} == {"", SCORES}
+    counts = {(line["action"], line.get("part", "")) for line in lines if line["name"].endswith("count")}
+    assert counts == {counted_in}
+
+
+@pytest.mark.parametrize("action", ["query.catalogue", "query.gram", "query.statistics"])
+def test_a_market_counts_no_pairs_for_a_part_again(action: str, synthetic: Path, tmp_path: Path) -> None:
+    """Whatever the coordinator asks."""
+    node = NodeConfig({"market": "alfa", "data-path": str(synthetic / "alfa"), "state-path": str(tmp_path)}, 1)
+    grid = InlineGrid(client_app, [node])
+
+    def ask(action: str, part: str) -> Answer:
+        recipe = small("evaluation.protocol=temporal", "codes.alignment=gram")
+        config = ConfigRecord({"run": "run", "recipe": recipe_json(recipe), "round": "1", PART: part})
+        (reply,) = grid.send_and_receive([instruction(FIRST_NODE, action, 1, config)])
+        return read_answer(reply, "alfa")
+
+    assert ask("query.statistics", "").error is None
+    answer = ask(action, SCORES)
+    assert answer.error is not None
+    assert "counted once" in answer.error
+    assert not answer.payload.arrays
