@@ -162,6 +162,12 @@ class Recipe(Section):
         return {"": self.algorithm.kind, **({SCORES: self.scores.kind} if self.scores.on else {})}
 
     @property
+    def item_semantics(self) -> str | None:
+        """The kind of vectors that items are known by, of the model or of the one whose scores it takes; or None."""
+        known = Need.ITEM_VECTORS in self.needs or (self.scores.on and Need.ITEM_VECTORS in self.scoring.needs)
+        return self.semantics.kind if known else None
+
+    @property
     def scoring(self) -> "Recipe":
         """The recipe of the model whose scores a ranker takes as a feature; raises :class:`ValueError` for none."""
         scores = self.scores

@@ -100,9 +100,10 @@ def _nothing_won(summary: Summary) -> str:
     """Said before anything else where the federation's rounds brought nothing."""
     if not kept_untrained(summary):
         return ""
+    rounds = sum(one["stage"] not in {"scores", "refit"} for one in summary["rounds"])
     return (
         f"Nothing was won by averaging: validation kept {first_model(summary)}, not one of the "
-        f"{len(summary['rounds'])} rounds'; what follows compares what each market learned by itself. "
+        f"{rounds} rounds'; what follows compares what each market learned by itself. "
     )
 
 

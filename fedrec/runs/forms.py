@@ -170,7 +170,9 @@ class Manifest(_Form):
 class Steps(_Form):
     """What is finished: of rounds their records."""
 
+    scores: list[Round] = []
     pretrain: list[Round] = []
+    refit: list[Round] = []
     codebook: list[Round] = []
 
     @model_validator(mode="after")

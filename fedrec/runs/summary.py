@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fedrec.components.algorithm import Need
 from fedrec.exchange.figures import SHARED
 from fedrec.recipe import Recipe
 
@@ -54,7 +53,7 @@ def build_summary(
         "dataset": dataset,
         "device": "+".join(sorted({str(member["device"]) for member in members.values()})),
         "protocol": recipe.evaluation.protocol,
-        "semantics": recipe.semantics.kind if Need.ITEM_VECTORS in recipe.needs else None,
+        "semantics": recipe.item_semantics,
         "markets": markets,
         "failed": [dict(entry) for entry in failed],
         "mean": _means(market["results"] for market in markets.values()),

@@ -11,7 +11,7 @@ import numpy as np
 from flwr.app import ArrayRecord
 from flwr.serverapp import Grid
 
-from fedrec.components.algorithm import Need, Step, algorithm_of
+from fedrec.components.algorithm import Step, algorithm_of
 from fedrec.errors import RunError
 from fedrec.exchange.declaration import CODES, COLLABORATIVE, CTR, FINETUNE, LOCAL_BASELINES, PRETRAIN, REFIT, REPORT
 from fedrec.exchange.figures import SHARED, read_figures
@@ -237,7 +237,7 @@ class Coordinator:
             "started",
             markets=self.federation.markets,
             protocol=recipe.evaluation.protocol,
-            semantics=recipe.semantics.kind if Need.ITEM_VECTORS in recipe.needs else "none, items by key",
+            semantics=recipe.item_semantics or "none, items by key",
         )
 
     def _plan(self) -> None:
