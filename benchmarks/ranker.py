@@ -32,6 +32,7 @@ from fedrec.metrics.significance import bootstrap_means_over_seeds
 
 NAME = ("protocol", "variant", "seed")
 ALONE = "scores.kind=none"
+SCORED = "evaluation.methods=[federated, local, popularity, ease, fedease]"
 ALL = "evaluation.methods=[federated, local, local_shared_statistics, popularity, itemknn, ease, fedease]"
 FEDERATED = "evaluation.methods=[federated]"
 Variants = Mapping[str, tuple[str, ...]]  # recipe, and what is set in it
@@ -66,7 +67,7 @@ STUDIES = {
     "scores": Study(
         "ranker_scores",
         {
-            "scores": ("ranker", "evaluation.methods=[federated, local, popularity, ease, fedease]"),
+            "scores": ("ranker", SCORED, "scores.kind=fecosr", "scores.pairs=again"),
             "ranker": ("ranker", FEDERATED, ALONE),
             "fecosr": ("fecosr", FEDERATED),
         },

@@ -83,8 +83,9 @@ def _part(recipe: Recipe, action: str, part: str) -> str:
         raise RunError("the question is of a part that this run's recipe does not have")
     if part and action == REPORT:
         raise RunError("a part of a run is not evaluated; the test is for what the run ends with")
-    if part and action in {CATALOGUE, GRAM, STATISTICS} and recipe.releases_pairs:
-        raise RunError("pairs are counted once in a run; a second count could be subtracted from the first")
+    counts = action in {CATALOGUE, GRAM, STATISTICS} and recipe.releases_pairs
+    if part and counts and recipe.scores.pairs == "once":
+        raise RunError("scores.pairs once: a second count of pairs could be subtracted from the first")
     return part
 
 

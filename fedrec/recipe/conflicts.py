@@ -72,10 +72,10 @@ def _scores(recipe: Recipe) -> str | None:
         )
     if scoring.uses_codes and not recipe.codes.share_keys and recipe.releases_pairs:
         return "codes.share_keys false, but keys leave for statistics of pairs; share them, or set scores.kind=fecosr"
-    if scoring.sends_keys and recipe.sums_counts and not recipe.sums_statistics:
+    if scoring.sends_keys and recipe.sums_counts and not recipe.sums_statistics and recipe.scores.pairs == "once":
         return (
             "fedease sums pairs of all train rows, and the model for scores those of all but the last ones: their "
-            "difference is of single users; remove fedease from evaluation.methods, or set algorithm.statistics=summed"
+            "difference is of single users; remove fedease from evaluation.methods, or set scores.pairs=again"
         )
     found = conflict(scoring)
     return None if found is None else f"scores.kind {recipe.scores.kind!r}: {found}"

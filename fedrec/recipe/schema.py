@@ -69,7 +69,7 @@ class Recipe(Section):
     @property
     def is_resolved(self) -> bool:
         """Whether no ``auto`` is left in it that depends on what the markets have."""
-        return "auto" not in (self.evaluation.protocol, self.semantics.kind, self.codes.alignment)
+        return "auto" not in (self.evaluation.protocol, self.semantics.kind, self.codes.alignment, self.scores.kind)
 
     @property
     def task(self) -> Task:
@@ -197,7 +197,8 @@ class Recipe(Section):
 
         Protocol: ``family`` where every market has a family map, else ``temporal``; click-through has its own.
         Semantics: ``hashing`` where items have text, else ``cooccurrence``. Alignment of codes: ``layered`` where items
-        have text, else ``gram``, whose semantics are ``cooccurrence`` whatever the items have.
+        have text, else ``gram``, whose semantics are ``cooccurrence`` whatever the items have. Scores: of ``fecosr``
+        where its item vectors need no counts, else none.
         """
         protocol, kind, alignment = self.evaluation.protocol, self.semantics.kind, self.codes.alignment
         if protocol == "auto":
@@ -207,8 +208,12 @@ class Recipe(Section):
         if kind == "auto":
             text = every_market_has_text and not (self.uses_codes and alignment == "gram")
             kind = "hashing" if text else "cooccurrence"
+        scores = self.scores.kind
+        if scores == "auto":
+            scores = "none" if find("semantics", kind).exchanges else "fecosr"
         return self.model_copy(
             update={
+                "scores": self.scores.model_copy(update={"kind": scores}),
                 "evaluation": self.evaluation.model_copy(update={"protocol": protocol}),
                 "semantics": self.semantics.model_copy(update={"kind": kind}),
                 "codes": self.codes.model_copy(update={"alignment": alignment}),

@@ -126,7 +126,14 @@ class ScoresSettings(Section):
     in place of the ranker's.
     """
 
-    kind: Literal["none", "fecosr", "codes"] = Field(default="none", description="its algorithm; none trains none")
+    kind: Literal["auto", "none", "fecosr", "codes"] = Field(
+        default="none", description="its algorithm; none trains none; auto: fecosr where items have texts, else none"
+    )
+    pairs: Literal["once", "again"] = Field(
+        default="once",
+        description="where items have no texts: vectors of the pairs that were summed for the ranker, or of pairs that "
+        "are counted again without what the ranker is to find; the difference of both may be of one user",
+    )
     rounds: int = Field(default=24, ge=1, le=100000)
     patience: int = Field(default=5, ge=1, description="rounds without a better validation before stopping")
     epochs: int = Field(default=1, ge=1, le=100, description="passes over the market's sequences per round")
@@ -138,8 +145,8 @@ class ScoresSettings(Section):
 
     @property
     def on(self) -> bool:
-        """Whether there is such a model."""
-        return self.kind != "none"
+        """Whether there is such a model; ``auto`` must be resolved."""
+        return self.kind not in {"none", "auto"}
 
 
 class PriorSettings(Section):

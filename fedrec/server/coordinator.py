@@ -159,7 +159,8 @@ class Coordinator:
             raise RunError("the shared model brings no model for scores, but its ranker was trained on some")
         part = Coordinator(self.grid, self.run.part(SCORES), self.federation.recipe, start_from=start_from, part=SCORES)
         part.federation = self.federation.part(SCORES, self.federation.recipe.scoring)
-        if self.federation.recipe.sums_statistics and start_from is None:
+        recipe = self.federation.recipe
+        if recipe.sums_statistics and recipe.scores.pairs == "once" and start_from is None:
             part.counted = read_shared_statistics(self.run.shared)
         part._restore()
         records = part._train_all()

@@ -77,6 +77,7 @@ def _resolved(recipe: Recipe, stores: Sequence[MarketStore]) -> tuple[str, ...]:
         "evaluation.protocol": (recipe.evaluation.protocol, found.evaluation.protocol),
         "semantics.kind": (recipe.semantics.kind, found.semantics.kind),
         "codes.alignment": (recipe.codes.alignment, found.codes.alignment),
+        "scores.kind": (recipe.scores.kind, found.scores.kind),
     }
     return tuple(f"{key}={now}" for key, (before, now) in chosen.items() if before != now)
 

@@ -71,7 +71,7 @@ def test_plans():
     assert algorithm_of(recipe("codes")).plan() == (Step.CODES, Step.ROUNDS, Step.FINETUNE, Step.BASELINES)
     assert algorithm_of(recipe("fedmm")).plan() == (Step.CODES, Step.CLICKS)
     trained = (Step.ROUNDS, Step.REFIT, Step.FINETUNE, Step.BASELINES)
-    assert algorithm_of(recipe("ranker")).plan() == (Step.SCORES, *trained)
+    assert algorithm_of(load_recipe("ranker", ["scores.kind=fecosr"])).plan() == (Step.SCORES, *trained)
     assert algorithm_of(load_recipe("ranker", ["scores.kind=none"])).plan() == trained
 
 

@@ -40,6 +40,7 @@ from tests.conftest import TINY
 from tests.integration.harness import Stopped, Stopping
 
 SMALL = (
+    "scores.kind=fecosr",
     "algorithm.hidden=8",
     "federation.rounds=3",
     "scores.rounds=2",
@@ -319,19 +320,26 @@ def test_it_runs_quickly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_what_does_not_fit_is_refused(recipe: str, setting: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        load_recipe(recipe, setting.split("~"))
+        load_recipe(recipe, ["scores.kind=fecosr"] * ("scores.kind" not in setting) + setting.split("~"))
 
 
 @pytest.mark.parametrize(
-    ("statistics", "counted_in"), [("summed", ("query.statistics", "")), ("own", ("query.catalogue", SCORES))]
+    ("settings", "counted_in"),
+    [
+        ("algorithm.statistics=summed", {("query.statistics", "")}),
+        ("algorithm.statistics=own", {("query.catalogue", SCORES)}),
+        ("scores.pairs=again", {("query.statistics", ""), ("query.catalogue", SCORES)}),
+    ],
 )
-def test_pairs_are_counted_once(statistics: str, counted_in: tuple[str, str], synthetic: Path, tmp_path: Path) -> None:
+def test_pairs_are_counted_once(
+    settings: str, counted_in: set[tuple[str, str]], synthetic: Path, tmp_path: Path
+) -> None:
     """Item vectors of the part are made of the run's own sums where it has some: two counts could be subtracted."""
-    recipe = small("evaluation.methods=[federated]", f"algorithm.statistics={statistics}")
+    recipe = small("evaluation.methods=[federated]", settings)
     prepare_simulation(recipe, synthetic, tmp_path / "run").start()
     lines = read_json_lines(tmp_path / "run" / "ledger.jsonl")
     counts = {(line["action"], line.get("part", "")) for line in lines if line["name"].endswith("count")}
-    assert counts == {counted_in}
+    assert counts == counted_in
 
 
 @pytest.mark.parametrize("action", ["query.catalogue", "query.gram", "query.statistics"])
@@ -349,5 +357,14 @@ def test_a_market_counts_no_pairs_for_a_part_again(action: str, synthetic: Path,
     assert ask("query.statistics", "").error is None
     answer = ask(action, SCORES)
     assert answer.error is not None
-    assert "counted once" in answer.error
+    assert "a second count of pairs" in answer.error
     assert not answer.payload.arrays
+
+
+@pytest.mark.parametrize(("text", "kind"), [(True, "fecosr"), (False, "none")])
+def test_auto_trains_a_model_where_it_needs_no_counts(text: bool, kind: str) -> None:
+    recipe = load_recipe("ranker")
+    assert not recipe.is_resolved
+    found = recipe.resolved(every_market_has_families=False, every_market_has_text=text)
+    assert (found.is_resolved, found.scores.kind) == (True, kind)
+    assert load_recipe("ranker", ["semantics.kind=cooccurrence"]).resolved(False, text).scores.kind == "none"
