@@ -124,6 +124,8 @@ def remarks(summary: Summary, metric: str) -> list[str]:
             )
     if "codebook" in summary["kept_first"] and not kept_untrained(summary):
         found.append("The rounds of the codebook won nothing: validation kept the first one.")
+    if "scores" in summary["kept_first"]:
+        found.append("The rounds of the model for scores won nothing: validation kept the untrained one.")
     if summary["decided_by"] is not None:
         found.append(
             f"One market decided which round's model was kept: without the validation figures of "

@@ -165,6 +165,7 @@ class Coordinator:
         part._restore()
         records = part._train_all()
         self.journal.failed += part.journal.failed
+        self.journal.chosen["kept_first"] = part.journal.chosen.get("kept_first", [])
         return records
 
     @property

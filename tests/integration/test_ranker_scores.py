@@ -25,6 +25,7 @@ from fedrec.exchange.payload import PART, SCORES
 from fedrec.files import read_json_lines
 from fedrec.recipe import Recipe, load_recipe, recipe_json
 from fedrec.report.ledger import collect, flags
+from fedrec.report.words import remarks
 from fedrec.runs.shared import read_shared_model
 from fedrec.runs.summary import comparable
 from fedrec.simulation.adapt import prepare_adaptation
@@ -260,6 +261,15 @@ def test_what_fails_in_the_part_is_named_by_it(
     assert line["action"] == "train.finetune"
     reasons = {one["reason"] for record in summary["rounds"] for one in record["rejected"]}
     assert "error 1000: the model whose scores are a feature is not finished in this market" in reasons
+
+
+def test_a_model_for_scores_that_stayed_untrained_is_told_of(
+    synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SequentialTrainer, "validation", lambda trainer: 0.5)
+    summary = prepare_simulation(small("evaluation.methods=[federated]"), synthetic, tmp_path / "run").start()
+    assert summary["kept_first"] == ["scores"]
+    assert any("model for scores won nothing" in remark for remark in remarks(summary, "ndcg@10"))
 
 
 def test_a_market_trains_its_own_model_once_for_all_baselines(
