@@ -22,6 +22,11 @@ pytestmark = pytest.mark.deploy
 
 RECIPES = {
     "fecosr": [*QUICK, "semantics.kind=cooccurrence", "evaluation.methods=[federated, local, popularity, fedease]"],
+    "ranker": [
+        *("algorithm.hidden=8", "federation.rounds=3", "scores.rounds=2", "scores.finetune_epochs=1"),
+        *("model.dimension=16", "semantics.dimension=16", "ease.lambdas=[10]", "evaluation.resamples=50"),
+        "evaluation.methods=[federated, local, popularity]",
+    ],
     "fedmm": ["codes.rounds=2", "collaborative.epochs=2", "ctr.epochs=2", "evaluation.resamples=50"],
 }
 MARKET = "bravo"
