@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from commands import BOOSTED, KNOWN_ITEM, RANKER
+from commands import BOOSTED, KNOWN_ITEM, RANKER, RANKER_SCORES
 from results import Row
 
 from fedrec.report.table3 import MARKETS
@@ -16,22 +16,34 @@ def results(protocol: str) -> str:
     """NDCG@10 of the ranker and its baselines per market, FeCoSR-style beside them where it was measured."""
     rows = select("ranker", protocol=protocol, variant="ranker")
     lines = [["", *MARKETS, "**mean**"], *result_lines(rows, _LINES)]
-    other = _of("fecosr", protocol)
-    if other:
-        (line,) = result_lines(other, ("federated",))
-        lines.insert(-1, ["FeCoSR-style, federated", *line[1:]])
+    if _of("ranker", "fecosr", protocol):
+        lines.insert(-1, _line("ranker", "fecosr", protocol, "FeCoSR-style, federated"))
     return markdown(lines)
 
 
-def differences(protocol: str) -> str:
+def scored() -> str:
+    """The same with another model's scores as a feature, the ranker without them and FeCoSR-style beside it."""
+    rows = select("ranker_scores", protocol="family", variant="scores")
+    lines = [["", *MARKETS, "**mean**"], *result_lines(rows, _LINES)]
+    for variant, words in (("fecosr", "FeCoSR-style, federated"), ("ranker", "without scores, federated")):
+        lines.insert(-1, _line("ranker_scores", variant, "family", words))
+    return markdown(lines)
+
+
+def scored_differences() -> str:
+    """Of those, for the mean without IN too, whose few users make the other one wide."""
+    return differences("ranker_scores", "family", ("mean", "mean without in"))
+
+
+def differences(table: str, protocol: str, means: Sequence[str] = ("mean",)) -> str:
     """Mean differences per market and for the mean of markets, with 95 % intervals over users and seeds."""
-    rows = select("ranker_intervals", protocol=protocol)
+    rows = select(f"{table}_intervals", protocol=protocol)
     found = by(rows, "market", "method", "other")
     pairs = list(dict.fromkeys((row["method"], row["other"]) for row in rows))
-    lines = [["", *MARKETS, "**mean**"]]
+    lines = [["", *MARKETS, *(f"**{name}**" for name in means)]]
     for pair in pairs:
-        cells = [with_interval(found[market, *pair]) for market in (*MARKETS, "mean")]
-        lines.append([" − ".join(map(_name, pair)), *cells])
+        cells = [with_interval(found[market, *pair]) for market in (*MARKETS, *means)]
+        lines.append([" − ".join(_name(one, table) for one in pair), *cells])
     return markdown(lines)
 
 
@@ -56,22 +68,32 @@ def known_item() -> str:
     return markdown(lines)
 
 
-def _of(variant: str, protocol: str) -> Sequence[Row]:
+def _of(table: str, variant: str, protocol: str) -> Sequence[Row]:
     """Rows of a variant, if there are any."""
-    return [row for row in select("ranker") if (row["variant"], row["protocol"]) == (variant, protocol)]
+    return [row for row in select(table) if (row["variant"], row["protocol"]) == (variant, protocol)]
 
 
-def _name(text: str) -> str:
+def _line(table: str, variant: str, protocol: str, words: str) -> list[str]:
+    (line,) = result_lines(_of(table, variant, protocol), ("federated",))
+    return [words, *line[1:]]
+
+
+def _name(text: str, table: str) -> str:
+    """Of a variant's method; a ranker without scores is called so where others have them."""
     variant, method = text.split(": ")
-    return f"FeCoSR-style {label(method)}" if variant == "fecosr" else label(method)
+    if variant == "fecosr":
+        return f"FeCoSR-style {label(method)}"
+    return f"{label(method)} without scores" if (table, variant) == ("ranker_scores", "ranker") else label(method)
 
 
 _PAGE = "docs/results/ranker.md"
 TABLES = (
     Table("ranker-family", _PAGE, lambda: results("family"), (RANKER,)),
-    Table("ranker-family-differences", _PAGE, lambda: differences("family"), (RANKER,)),
+    Table("ranker-family-differences", _PAGE, lambda: differences("ranker", "family"), (RANKER,)),
+    Table("ranker-scores", _PAGE, scored, (RANKER_SCORES,)),
+    Table("ranker-scores-differences", _PAGE, scored_differences, (RANKER_SCORES,)),
     Table("ranker-temporal", _PAGE, lambda: results("temporal"), (RANKER,)),
-    Table("ranker-temporal-differences", _PAGE, lambda: differences("temporal"), (RANKER,)),
+    Table("ranker-temporal-differences", _PAGE, lambda: differences("ranker", "temporal"), (RANKER,)),
     Table("ranker-boosted", _PAGE, boosted, (BOOSTED,)),
     Table("ranker-known-item", _PAGE, known_item, (KNOWN_ITEM,)),
 )

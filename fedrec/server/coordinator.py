@@ -154,12 +154,12 @@ class Coordinator:
         return self._step(SCORES, "federate", self._train_scores)
 
     def _train_scores(self) -> Records:
+        recipe = self.federation.recipe
         start_from = None if self.start_from is None else self.start_from.scores
         if self.start_from is not None and start_from is None:
             raise RunError("the shared model brings no model for scores, but its ranker was trained on some")
-        part = Coordinator(self.grid, self.run.part(SCORES), self.federation.recipe, start_from=start_from, part=SCORES)
-        part.federation = self.federation.part(SCORES, self.federation.recipe.scoring)
-        recipe = self.federation.recipe
+        part = Coordinator(self.grid, self.run.part(SCORES), recipe.scoring, start_from=start_from, part=SCORES)
+        part.federation = self.federation.part(SCORES, recipe.scoring)
         if recipe.sums_statistics and recipe.scores.pairs == "once" and start_from is None:
             part.counted = read_shared_statistics(self.run.shared)
         part._restore()
