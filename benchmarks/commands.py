@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-SIDE_BY_SIDE = {"grid.py", "codes.py", "compression.py", "corrections.py", "ranker.py"}  # scripts that take --jobs
+# scripts that take --jobs
+SIDE_BY_SIDE = {"grid.py", "codes.py", "compression.py", "corrections.py", "ranker.py", "aggregators.py"}
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,9 @@ _ONE_SEED = "--seeds 0 --lams 0.3"
 
 BASELINES = Command("baselines.py XMARKET", ("baselines",))
 RANKER = Command("ranker.py XMARKET", ("ranker", "ranker_intervals", "ranker_users"))
+RANKER_SCORES = Command(
+    "ranker.py XMARKET --study scores", ("ranker_scores", "ranker_scores_intervals", "ranker_scores_users")
+)
 BOOSTED = Command("boosted.py XMARKET", ("boosted",))
 KNOWN_ITEM = Command("known_item.py XMARKET", ("known_item",))
 METHODS = _grid(
@@ -87,6 +91,18 @@ METHODS = _grid(
     "--set 'evaluation.methods=[federated, local, pooled, popularity, itemknn, ease, fedease]'",
     *_ALL_ROWS,
 )
+_THREE = "'evaluation.methods=[federated, local, pooled]'"
+GRU4REC = _grid(
+    "xmarket_gru4rec",
+    f"XMARKET --variant gru4rec --protocols family --lams 0.3 --set encoder.kind=gru4rec --set {_THREE}",
+    *_ALL_ROWS,
+)
+BERT4REC = _grid(
+    "xmarket_bert4rec",
+    f"XMARKET --variant bert4rec --protocols family --lams 0.3 --set encoder.kind=bert4rec --set {_THREE}",
+    *_ALL_ROWS,
+)
+AGGREGATORS = Command("aggregators.py XMARKET", ("aggregators",))
 LOSSES = _grid("xmarket", "XMARKET", *_ALL_ROWS)
 ACMR = _grid(
     "xmarket_acmr",
