@@ -90,9 +90,9 @@ def _scores(node: MarketNode, recipe: Recipe, method: str) -> Scores | None:
     if not recipe.scores.on:
         return None
     part, name = node.within(SCORES), scored_by(node, method).stem
-    trainer = make_trainer(part, recipe.scoring, name)
     if not part.model(name).is_file():
         raise RunError("the model whose scores are a feature is not finished in this market")
+    trainer = make_trainer(part, recipe.scoring, name)
     load_finished(part, trainer, name)
     return trainer.scorer
 

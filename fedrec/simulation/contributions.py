@@ -41,10 +41,10 @@ def sweep_contributions(
     the same items in all runs, so differences are paired; intervals are over users and seeds.
     """
     recipe = load_recipe(reference, overrides)
-    stores = {store.name: store for store in open_stores(data)}
-    markets = recipe.data.markets or sorted(stores)
+    stores = {store.name: store for store in open_stores(data, recipe.data.markets)}
+    markets = sorted(stores)
     _check(recipe, markets)
-    same = _resolved(recipe, [stores[market] for market in markets])
+    same = _resolved(recipe, list(stores.values()))
     points: dict[str | None, Point] = {None: Point("all", (*same, "evaluation.methods=[federated, local]"))}
     for market in markets:
         rest = ", ".join(f'"{name}"' for name in markets if name != market)

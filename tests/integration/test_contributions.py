@@ -76,7 +76,7 @@ def test_it_is_told_in_a_page_and_in_the_report_of_the_whole(swept: Path) -> Non
     ("recipe", "override", "said"),
     [
         ("fecosr", "data.markets=[alfa, bravo]", "2 markets: without one"),
-        ("fecosr", "data.markets=[alfa, bravo, mean]", "'mean' is"),
+        ("fecosr", "data.markets=[alfa, bravo, nowhere]", "data.markets: nowhere not in"),
         ("fecosr", "evaluation.catalogue=union", "evaluation: what is ranked"),
         ("fecosr", "evaluation.methods=[local]", "add federated"),
         ("fedmm", "seed=0", "sequential"),
@@ -101,6 +101,14 @@ def test_what_auto_comes_to_is_that_of_all_markets(synthetic: Path, tmp_path: Pa
     }
     assert len(kinds) == 4
     assert set(kinds.values()) == {"cooccurrence"}
+
+
+def test_a_market_that_is_called_as_the_mean_is_refused(synthetic: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(synthetic, tmp_path / "data")
+    store = open_store(data / "charlie")
+    write_store(data / "mean", "mean", store.interactions, source="a test", time_resolution=store.time_resolution)
+    with pytest.raises(UserError, match="'mean' is"):
+        sweep_contributions("fecosr", 1, [], data, tmp_path / "out", print)
 
 
 def test_a_model_that_failed_is_named(swept: Path, tmp_path: Path) -> None:
