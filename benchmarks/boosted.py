@@ -96,7 +96,7 @@ def lists_of(market: PreparedMarket, others: Statistics | None) -> Part:
     """Candidates of the three holdouts of a market."""
 
     def lists(holdout: Holdout) -> TargetLists:
-        candidates = features_of(holdout, others, market.recipe.algorithm).everyone()
+        candidates = features_of(holdout, others, market.recipe.algorithm, market.recipe.ease).everyone()
         return TargetLists(Lists(candidates, Moments.of(candidates.features)), holdout)
 
     hidden = pseudo_holdout(market.train, market.recipe.evaluation.holdout == "basket")

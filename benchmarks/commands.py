@@ -83,6 +83,11 @@ RANKER = Command("ranker.py XMARKET", ("ranker", "ranker_intervals", "ranker_use
 RANKER_SCORES = Command(
     "ranker.py XMARKET --study scores", ("ranker_scores", "ranker_scores_intervals", "ranker_scores_users")
 )
+RANKER_PARTS = Command("ranker.py XMARKET --study parts", ("ranker_parts",))
+RANKER_PRIVATE = Command(
+    "ranker.py XMARKET --study private", ("ranker_private", "ranker_private_intervals", "ranker_private_users")
+)
+RANKER_AUDIT = Command("ranker_audit.py XMARKET --counts 1,2", ("ranker_audit",))
 BOOSTED = Command("boosted.py XMARKET", ("boosted",))
 KNOWN_ITEM = Command("known_item.py XMARKET", ("known_item",))
 METHODS = _grid(
@@ -102,7 +107,14 @@ BERT4REC = _grid(
     f"XMARKET --variant bert4rec --protocols family --lams 0.3 --set encoder.kind=bert4rec --set {_THREE}",
     *_ALL_ROWS,
 )
+NEUMF = _grid(
+    "xmarket_neumf",
+    f"XMARKET --recipe neumf --variant neumf --protocols family --lams 0.3 --set {_THREE}",
+    *_ALL_ROWS,
+)
 AGGREGATORS = Command("aggregators.py XMARKET", ("aggregators",))
+NEURAL_HELPERS = Command("neural_helpers.py XMARKET", ("neural_helpers",))
+SPARSE_EASE = Command("catalogue.py forms XMARKET", ("sparse_ease",))
 LOSSES = _grid("xmarket", "XMARKET", *_ALL_ROWS)
 ACMR = _grid(
     "xmarket_acmr",
@@ -119,6 +131,13 @@ GLOBAL_TIME = _grid(
     "xmarket_global",
     "XMARKET --variant global --protocols global-time --lams 0.3 --set evaluation.cut_date=2018-10-01 "
     "--set 'evaluation.methods=[federated, local, popularity, itemknn, ease, fedease]'",
+    *_ALL_ROWS,
+)
+RANKER_GLOBAL = _grid(
+    "xmarket_ranker_global",
+    "XMARKET --recipe ranker --variant ranker_global --protocols global-time --lams 0.3 "
+    "--set evaluation.cut_date=2018-10-01 --set scores.kind=none "
+    "--set 'evaluation.methods=[federated, local, popularity, ease, fedease]'",
     *_ALL_ROWS,
 )
 TIES = _grid("xmarket_ties", f"XMARKET --variant ties {_ONE_SEED} --set evaluation.ties=random", "_gains")
@@ -152,6 +171,12 @@ RETAIL_BASKET = _grid(
     "RETAIL --data retail --variant basket --protocols temporal --set evaluation.holdout=basket",
     *_ALL_ROWS,
 )
+RETAIL_RANKER = _grid(
+    "retail_ranker",
+    "RETAIL --data retail --variant ranker --recipe ranker --protocols temporal --lams 0.3 "
+    "--set evaluation.holdout=basket --set 'evaluation.methods=[federated, local, popularity, ease]'",
+    *_ALL_ROWS,
+)
 TABLE3 = Command("table3.py XMARKET", ("table3/rows",))
 PACER_FECOSR = Command(
     "pacer.py XMARKET --recipe fecosr --seeds 3 --variants nothing,share,share-align,loss "
@@ -169,7 +194,11 @@ CODES_BACKBONES = _codes(
     "--seeds 0 --markets jp,in,de --alignments gram,semantic,procrustes,none "
     "--backbones widedeep,deepfm,dcnv2,din --tasks sampled,ratings",
 )
-NEWCOMERS = Command("newcomers.py XMARKET", ("newcomers",))
+_SHARES = "--shares 0.01,0.02,0.05,0.1,0.2,0.5,1.0"
+NEWCOMERS = Command(f"newcomers.py XMARKET {_SHARES}", ("newcomers",))
+NEWCOMERS_RANKER = Command(f"newcomers.py XMARKET --recipe ranker {_SHARES}", ("newcomers_xmarket_ranker",))
+_SOME = "--shares 0.02,0.1,0.5"
+NEWCOMERS_CODES = Command(f"newcomers.py XMARKET --recipe codes --inside {_SOME}", ("newcomers_xmarket_codes",))
 WARM_START = Command("warm_start.py XMARKET", ("warm_start",))
 CORRECTIONS = Command("corrections.py XMARKET", ("corrections",))
 RIDGE = Command("ridge.py XMARKET", ("ridge",))

@@ -13,12 +13,10 @@ import argparse
 import itertools
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from results import append_rows, read_rows, say_complete
 
+from fedrec.attacks.known_item import given_away
 from fedrec.data.store import open_stores
-from fedrec.exchange.statistics import TOGETHER, Statistics
 from fedrec.recipe import load_recipe
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.ranker.sources import market_statistics
@@ -37,35 +35,18 @@ def main() -> None:
     recipe = load_recipe("ranker", [f"evaluation.protocol={protocol}"])
     for count, store in itertools.product(options.counts.split(","), stores):
         train = PreparedMarket(store, recipe).train
-        items, timed, learned = given_away(market_statistics(train, int(count)))
+        away = given_away(market_statistics(train, int(count)))
         of_history = train.items  # every interaction is an item that might be known
         row = {
             "min_count": count,
             "market": store.name,
             "interactions": str(len(of_history)),
-            "item_learned": f"{items[of_history].mean():.4f}",
-            "time_learned": f"{timed[of_history].mean():.4f}",
-            "items_learned": f"{learned[of_history].mean():.3f}",
+            "item_learned": f"{away.item[of_history].mean():.4f}",
+            "time_learned": f"{away.time[of_history].mean():.4f}",
+            "items_learned": f"{away.items[of_history].mean():.3f}",
         }
         append_rows("known_item", [row])
         print(row, flush=True)
-
-
-def given_away(statistics: Statistics) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64]]:
-    """By known item [I]: whether another item is sure, whether a time of one is, and how many items are."""
-    size = statistics.size
-    users = statistics.pairs[TOGETHER].matrix().diagonal()
-    sure = np.zeros((2, size), dtype=bool)
-    learned = np.zeros(size)
-    for kind, counts in statistics.pairs.items():
-        matrix = counts.matrix()
-        for one in (matrix, matrix.T) if counts.directed else (matrix,):
-            cells = one.tocoo()
-            certain = (cells.data == users[cells.row]) & (cells.row != cells.col)
-            sure[int(kind != TOGETHER), cells.row[certain]] = True
-            if kind == TOGETHER:
-                learned += np.bincount(cells.row[certain], minlength=size)
-    return sure[0], sure[1], learned
 
 
 if __name__ == "__main__":

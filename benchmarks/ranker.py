@@ -3,12 +3,13 @@
     python benchmarks/ranker.py XMARKET_DIR [--protocols family,temporal] [--seeds 0,1,2] [--jobs 2]
     python benchmarks/ranker.py XMARKET_DIR --study scores [--seeds 0,1,2]
     python benchmarks/ranker.py XMARKET_DIR --study parts [--seeds 0]
+    python benchmarks/ranker.py XMARKET_DIR --study private [--seeds 0,1,2]
 
-Each run is one `fedrec run`. Rows of benchmarks/results/ranker.csv (of the other two, under `family`: ranker_scores.csv
-and ranker_parts.csv): NDCG@10 per variant, market and method, with the run's seconds and megabytes up. When all seeds
-of a protocol are there, ..._intervals.csv gets differences with intervals over users and seeds, per market, for the
-mean of markets, and for the mean without IN, whose 156 users make it wide. Values per user are kept in ..._users.csv
-until then. A run that has its rows is skipped.
+Each run is one `fedrec run`. Rows of benchmarks/results/ranker.csv (of the others, under `family`: ranker_scores.csv,
+ranker_parts.csv, ranker_private.csv): NDCG@10 per variant, market and method, with the run's seconds and megabytes up.
+When all seeds of a protocol are there, ..._intervals.csv gets differences with intervals over users and seeds, per
+market, for the mean of markets, and for the mean without IN, whose 156 users make it wide. Values per user are kept in
+..._users.csv until then. A run that has its rows is skipped.
 """
 
 import argparse
@@ -35,6 +36,7 @@ ALONE = "scores.kind=none"
 SCORED = "evaluation.methods=[federated, local, popularity, ease, fedease]"
 ALL = "evaluation.methods=[federated, local, local_shared_statistics, popularity, itemknn, ease, fedease]"
 FEDERATED = "evaluation.methods=[federated]"
+PRIVATE = "evaluation.methods=[federated, local, popularity]"
 Variants = Mapping[str, tuple[str, ...]]  # recipe, and what is set in it
 Method = tuple[str, str]  # variant, method
 
@@ -85,6 +87,7 @@ STUDIES = {
         {
             "the ranker": ("ranker", FEDERATED, ALONE),
             "exact sums": ("ranker", FEDERATED, ALONE, "algorithm.min_count=1"),
+            "masked sums": ("ranker", FEDERATED, ALONE, "masks.enabled=true"),
             "at least five users": ("ranker", FEDERATED, ALONE, "algorithm.min_count=5"),
             "shared weights alone": ("ranker", FEDERATED, ALONE, "algorithm.statistics=own"),
             "without EASE": ("ranker", FEDERATED, ALONE, "algorithm.left_out=[ease]"),
@@ -96,6 +99,14 @@ STUDIES = {
         seeds="0",
     ),
 }
+STUDIES["private"] = Study(
+    "ranker_private",
+    {
+        f"epsilon {epsilon}": ("ranker", PRIVATE, ALONE, f"privacy.epsilon={epsilon}", "privacy.reports=outside")
+        for epsilon in ("8", "2")
+    },
+    tuple(((f"epsilon {epsilon}", "federated"), (f"epsilon {epsilon}", "local")) for epsilon in ("8", "2")),
+)
 RESAMPLES = 2000
 Key = tuple[str, str, str]  # protocol, variant, seed
 

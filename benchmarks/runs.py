@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 
+class Refused(SystemExit):
+    """A command of ``fedrec`` that ended with an error; unhandled, it ends the script."""
+
+
 def finish(folder: Path, *words: Any) -> dict[str, Any]:
     """Summary of the run in ``folder``: found there, resumed where it was interrupted, or made by these words.
 
@@ -29,7 +33,7 @@ def fedrec(*words: Any, quiet: bool = True) -> None:
     command = [sys.executable, "-m", "fedrec.cli.main", *map(str, words)]
     code = subprocess.run(command, check=False, stdout=subprocess.DEVNULL if quiet else None).returncode
     if code:
-        raise SystemExit(f"fedrec {' '.join(command[3:])}: exit {code}")
+        raise Refused(f"fedrec {' '.join(command[3:])}: exit {code}")
 
 
 def settings(overrides: Iterable[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """Many tiny markets: seconds a round and peak memory, engine by engine.
 
-    python benchmarks/scale.py [--markets 10,100,1000] [--engines inline,ray]
+    python benchmarks/scale.py [--markets 10,100,1000] [--engines "inline;inline, 2 workers;ray"]
 
 Synthetic markets of 20 users and about 60 items each, a small model, text semantics, four rounds; only the rounds after
 the first are timed. Rows of benchmarks/results/scale.csv; what is there already is skipped.
@@ -33,12 +33,12 @@ SETTINGS = [
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--markets", default="10,100,1000")
-    parser.add_argument("--engines", default="inline,ray")
+    parser.add_argument("--engines", default="inline;inline, 2 workers;ray")
     options = parser.parse_args()
     done = measured("scale", "engine", "markets")
     complete = True
     for count in options.markets.split(","):
-        engines = [engine for engine in options.engines.split(",") if (engine, count) not in done]
+        engines = [engine for engine in options.engines.split(";") if (engine, count) not in done]
         if not engines:
             continue
         complete = False

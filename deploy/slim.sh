@@ -21,7 +21,7 @@ for name in '''torch torch.optim torch.func torch.nn.functional flwr.clientapp f
         flwr.supernode.cli.flower_supernode flwr.supernode.main flwr.supernode.runtime.run_clientapp flwr.supercore.control
         flwr.cli.install flwr.cli.build sqlalchemy alembic uvicorn fastapi httpx polars numpy scipy.stats scipy.sparse
         scipy.linalg scipy.optimize sklearn.cluster sklearn.decomposition sklearn.metrics sklearn.feature_extraction.text
-        pydantic yaml safetensors.torch safetensors.numpy threadpoolctl typer rich.console rich.table dp_accounting.pld
+        pydantic yaml safetensors.torch safetensors.numpy faiss threadpoolctl typer rich.console rich.table dp_accounting.pld
         dp_accounting.rdp cryptography.hazmat.primitives.serialization cryptography.x509 jinja2
         matplotlib.pyplot'''.split():
     importlib.import_module(name)

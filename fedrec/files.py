@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,14 @@ def _finite(text: str) -> float:
 
 
 def append_json_line(path: Path, value: Mapping[str, Any], mode: int = 0o644, durable: bool = False) -> None:
-    """Append one JSON object as one line, in one call. A line that was torn before is ended first.
+    """Append one JSON object as one line; see :func:`append_json_lines`."""
+    append_json_lines(path, [value], mode, durable)
+
+
+def append_json_lines(
+    path: Path, values: Iterable[Mapping[str, Any]], mode: int = 0o644, durable: bool = False
+) -> None:
+    """Append JSON objects, a line each, in one call. A line that was torn before is ended first.
 
     ``mode``: of a new file. ``durable``: on disk before this returns.
     """
@@ -109,7 +116,7 @@ def append_json_line(path: Path, value: Mapping[str, Any], mode: int = 0o644, du
         if stream.tell():
             stream.seek(-1, os.SEEK_END)
             start = b"" if stream.read(1) == b"\n" else b"\n"
-        stream.write(start + json.dumps(value, allow_nan=False).encode() + b"\n")
+        stream.write(start + b"".join(json.dumps(value, allow_nan=False).encode() + b"\n" for value in values))
         if durable:
             stream.flush()
             os.fsync(stream.fileno())

@@ -34,5 +34,8 @@ def seeded_torch(seed: int, *names: str | int) -> Iterator[None]:
     Dropout and parameter initialisation take no generator of their own, so the global one is forked.
     """
     with torch.random.fork_rng(range(torch.cuda.device_count())):
-        torch.manual_seed(derive_seed(seed, *names))
+        derived = derive_seed(seed, *names)
+        torch.default_generator.manual_seed(derived)  # torch.manual_seed looks for every kind of device, each time
+        if torch.cuda.is_available():
+            torch.cuda.manual_seed_all(derived)
         yield

@@ -1,16 +1,22 @@
 """Fixtures shared by all tests."""
 
 import os
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
 
 torch.set_num_threads(1)
+if os.environ.get("FEDREC_SAME_EXAMPLES"):  # of property tests, which look at others every time elsewhere
+    settings.register_profile("same", derandomize=True)
+    settings.load_profile("same")
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="fedrec-tests-")  # no test finds what another run solved
 
 TINY = SynthSettings(markets=("alfa", "bravo", "charlie"), users=60, items=80, topics=8, skew=0.7, seed=3)
 

@@ -1,16 +1,17 @@
-"""docs/results/models.md: other encoders in the same federation, and other aggregators."""
+"""docs/results/models.md: other models in the same federation, and other aggregators."""
 
-from commands import AGGREGATORS, BERT4REC, GRU4REC, METHODS
+from commands import AGGREGATORS, BERT4REC, GRU4REC, METHODS, NEUMF, NEURAL_HELPERS
 from results import Row
 
 from fedrec.report.table3 import MARKETS
-from tables.figures import HEADLINE, label, markdown, mean, per_seed_means, result_lines, select, with_spread
+from tables.figures import HEADLINE, label, markdown, mean, per_seed_means, result_lines, rows_of, select, with_spread
 from tables.table import Table
 
-ENCODERS = {
+MODELS = {
     "transformer": "xmarket_methods",
     "GRU4Rec": "xmarket_gru4rec",
     "BERT4Rec": "xmarket_bert4rec",
+    "NeuMF": "xmarket_neumf",
 }  # name -> rows
 PARTS = ("local_without_prior", "local", "federated_without_prior", "federated", "pooled")
 
@@ -18,7 +19,7 @@ PARTS = ("local_without_prior", "local", "federated_without_prior", "federated",
 def models() -> str:
     """NDCG@10 of the federated model, finished, per market."""
     lines = [["", *MARKETS, "**mean**"]]
-    for name, table in ENCODERS.items():
+    for name, table in MODELS.items():
         (line,) = result_lines(_family(table), ("federated",))
         lines.append([name, *line[1:]])
     return markdown(lines)
@@ -27,7 +28,7 @@ def models() -> str:
 def parts() -> str:
     """Means over markets with their spread over seeds, and the gain."""
     lines = [["", *map(label, PARTS), "federated − local"]]
-    for name, table in ENCODERS.items():
+    for name, table in MODELS.items():
         rows = _family(table)
         measured = {row["method"] for row in rows}
         means = {part: per_seed_means(rows, part) for part in PARTS if part in measured}
@@ -54,6 +55,16 @@ def aggregators() -> str:
     return markdown(lines)
 
 
+def neural_helpers() -> str:
+    """Means over markets of FeCoSR-style with one thing changed, and the validation that would choose it."""
+    columns = ("federated_without_prior", "federated", "local_without_prior", "local")
+    lines = [["", "validation", "round kept", *map(label, columns), "seconds"]]
+    for row in rows_of("neural_helpers"):
+        figures = [f"{float(row[name]):.4f}" for name in columns]
+        lines.append([row["helper"], f"{float(row['validation']):.4f}", row["best_round"], *figures, row["seconds"]])
+    return markdown(lines)
+
+
 def _family(table: str) -> list[Row]:
     return select(table, protocol="family", lam=HEADLINE)
 
@@ -68,7 +79,8 @@ def _aggregator(name: str) -> str:
 
 _PAGE = "docs/results/models.md"
 TABLES = (
-    Table("models", _PAGE, models, (METHODS, GRU4REC, BERT4REC)),
-    Table("models-parts", _PAGE, parts, (METHODS, GRU4REC, BERT4REC)),
+    Table("models", _PAGE, models, (METHODS, GRU4REC, BERT4REC, NEUMF)),
+    Table("models-parts", _PAGE, parts, (METHODS, GRU4REC, BERT4REC, NEUMF)),
     Table("aggregators", _PAGE, aggregators, (AGGREGATORS,)),
+    Table("neural-helpers", _PAGE, neural_helpers, (NEURAL_HELPERS,)),
 )

@@ -1,12 +1,20 @@
 """docs/results/newcomers.md: markets that come later, markets that begin, and rows that come later."""
 
-from commands import METHODS, NEWCOMERS, WARM_START
+from commands import METHODS, NEWCOMERS, NEWCOMERS_CODES, NEWCOMERS_RANKER, WARM_START
+from results import Row
 
-from tables.figures import HEADLINE, markdown, mean, rows_of, select, values, with_spread
+from tables.figures import HEADLINE, by, markdown, mean, rows_of, select, values, with_interval, with_spread
 from tables.table import Table
 
 WARM_FIGURES = ("first_validation", "federated", "local", "gain")
 SHOWN = ("popularity", "ease", "local", "federated")
+KNOWN = ("0.05", "0.2", "1.0")
+SHARES = {f"{float(share):.0%}": share for share in ("0.01", "0.02", "0.05", "0.1", "0.2", "0.5", "1.0")}
+SIZES = {
+    "ranker": "newcomers_xmarket_ranker",
+    "FeCoSR-style": "newcomers",
+    "codes, inside from the start": "newcomers_xmarket_codes",
+}
 
 
 def newcomers() -> str:
@@ -15,7 +23,7 @@ def newcomers() -> str:
     rows = rows_of("newcomers")
     for market in sorted({row["market"] for row in rows}):
         own = [row for row in rows if row["market"] == market]
-        for share in sorted({row["share"] for row in own}, key=float):
+        for share in KNOWN:
             same = [row for row in own if row["share"] == share]
             figures = [with_spread([float(row[name]) for row in same]) for name in SHOWN]
             gain = mean([float(row["gain_mean"]) for row in same])
@@ -25,6 +33,25 @@ def newcomers() -> str:
         gain = mean(values(inside, market, "federated")) - mean(values(inside, market, "local"))
         lines.append([market, "100%, federated", *figures, f"{gain:+.4f}"])
     return markdown(lines)
+
+
+def market_size() -> str:
+    """What a market that begins gains from a federation it never was in, by recipe and share of its users known."""
+    lines = [["recipe", "market", "figure", *SHARES]]
+    for recipe, table in SIZES.items():
+        rows = by(rows_of(table), "market", "share")
+        for market in dict.fromkeys(market for market, _ in rows):
+            own = [rows.get((market, share)) for share in SHARES.values()]
+            for name, words in (("popularity", "popularity"), ("local", "local"), ("federated", "federated")):
+                lines.append(
+                    [recipe, market, words, *("" if row is None else f"{float(row[name]):.4f}" for row in own)]
+                )
+            lines.append([recipe, market, "federated − local", *map(_gain, own)])
+    return markdown(lines)
+
+
+def _gain(row: Row | None) -> str:
+    return "" if row is None else with_interval({part: row[f"gain_{part}"] for part in ("mean", "low", "high")})
 
 
 def warm_start() -> str:
@@ -42,5 +69,6 @@ def warm_start() -> str:
 
 TABLES = (
     Table("newcomers", "docs/results/newcomers.md", newcomers, (NEWCOMERS, METHODS)),
+    Table("market-size", "docs/results/newcomers.md", market_size, (NEWCOMERS, NEWCOMERS_RANKER, NEWCOMERS_CODES)),
     Table("warm-start", "docs/results/newcomers.md", warm_start, (WARM_START,)),
 )

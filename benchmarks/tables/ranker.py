@@ -2,11 +2,21 @@
 
 from collections.abc import Sequence
 
-from commands import BOOSTED, KNOWN_ITEM, RANKER, RANKER_SCORES
+from commands import (
+    BOOSTED,
+    KNOWN_ITEM,
+    RANKER,
+    RANKER_AUDIT,
+    RANKER_GLOBAL,
+    RANKER_PARTS,
+    RANKER_PRIVATE,
+    RANKER_SCORES,
+)
 from results import Row
 
 from fedrec.report.table3 import MARKETS
 from tables.figures import by, label, markdown, mean, result_lines, select, with_interval
+from tables.figures import differences as grid_differences
 from tables.table import Table
 
 _LINES = ("popularity", "itemknn", "ease", "fedease", "local", "local_shared_statistics", "federated")
@@ -47,6 +57,17 @@ def differences(table: str, protocol: str, means: Sequence[str] = ("mean",)) -> 
     return markdown(lines)
 
 
+def one_date() -> str:
+    """The ranker where one date cuts all histories."""
+    rows = select("xmarket_ranker_global", protocol="global-time")
+    return markdown([["", *MARKETS, "**mean**"], *result_lines(rows, _LINES)])
+
+
+def one_date_differences() -> str:
+    """Of it, with intervals."""
+    return grid_differences("xmarket_ranker_global", "global-time")
+
+
 def boosted() -> str:
     """NDCG@10 of boosted trees per market, and how many trees there were."""
     lines = [["", *MARKETS, "**mean**", "trees"]]
@@ -68,6 +89,59 @@ def known_item() -> str:
     return markdown(lines)
 
 
+def parts() -> str:
+    """The federated ranker without each of its parts, one seed: NDCG@10 per market, and what left all markets."""
+    rows = select("ranker_parts", protocol="family", method="federated", seed="0")
+    lines = [["", *MARKETS, "**mean**", "MB up"]]
+    for variant in dict.fromkeys(row["variant"] for row in rows):
+        own = by([row for row in rows if row["variant"] == variant], "market")
+        figures = [float(own[(market,)]["ndcg@10"]) for market in MARKETS]
+        megabytes = own[(MARKETS[0],)]["megabytes_up"]
+        lines.append([variant, *(f"{one:.4f}" for one in figures), f"{mean(figures):.4f}", megabytes])
+    return markdown(lines)
+
+
+def private() -> str:
+    """The ranker under noise: NDCG@10 per market of what learns from the others' noised pairs, and of what does not."""
+    rows = select("ranker_private", protocol="family")
+    lines = [["", *MARKETS, "**mean**"]]
+    for variant in dict.fromkeys(row["variant"] for row in rows):
+        own = [row for row in rows if row["variant"] == variant]
+        methods = ("federated",) if len(lines) > 1 else ("popularity", "local", "federated")
+        for line in result_lines(own, methods):
+            lines.append([f"federated, {variant}" if line[0] == "federated" else line[0], *line[1:]])
+    return markdown(lines)
+
+
+def private_differences() -> str:
+    """Of those, with intervals."""
+    return differences("ranker_private", "family", ("mean", "mean without in"))
+
+
+def audited() -> str:
+    """What every observer learns, by the least count that leaves: means over markets."""
+    rows = select("ranker_audit")
+    counts = sorted({row["min_count"] for row in rows}, key=int)
+    shown = [
+        ("membership of a user", "statistics", "auc"),
+        ("membership of a user", "loss of a ranker before and after", "auc"),
+        ("one known item", "statistics", "another item"),
+        ("one known item", "statistics", "month"),
+    ]
+    lines = [["attack", "by", "figure", "seen by", *(f"at least {count}" for count in counts)]]
+    for attack, made_of, figure in shown:
+        for observer in ("server, each upload", "server, sums", "peer market"):
+            chosen = [
+                row
+                for row in rows
+                if (row["attack"], row["by"], row["figure"], row["observer"]) == (attack, made_of, figure, observer)
+                and not row["control"]
+            ]
+            cells = [mean([float(row["value"]) for row in chosen if row["min_count"] == count]) for count in counts]
+            lines.append([attack, made_of, figure, observer, *(f"{cell:.3f}" for cell in cells)])
+    return markdown(lines)
+
+
 def _of(table: str, variant: str, protocol: str) -> Sequence[Row]:
     """Rows of a variant, if there are any."""
     return [row for row in select(table) if (row["variant"], row["protocol"]) == (variant, protocol)]
@@ -83,6 +157,8 @@ def _name(text: str, table: str) -> str:
     variant, method = text.split(": ")
     if variant == "fecosr":
         return f"FeCoSR-style {label(method)}"
+    if table == "ranker_private" and method == "federated":
+        return f"{label(method)}, {variant}"
     return f"{label(method)} without scores" if (table, variant) == ("ranker_scores", "ranker") else label(method)
 
 
@@ -94,6 +170,12 @@ TABLES = (
     Table("ranker-scores-differences", _PAGE, scored_differences, (RANKER_SCORES,)),
     Table("ranker-temporal", _PAGE, lambda: results("temporal"), (RANKER,)),
     Table("ranker-temporal-differences", _PAGE, lambda: differences("ranker", "temporal"), (RANKER,)),
+    Table("ranker-global", _PAGE, one_date, (RANKER_GLOBAL,)),
+    Table("ranker-global-differences", _PAGE, one_date_differences, (RANKER_GLOBAL,)),
+    Table("ranker-parts", _PAGE, parts, (RANKER_PARTS,)),
+    Table("ranker-private", _PAGE, private, (RANKER_PRIVATE,)),
+    Table("ranker-private-differences", _PAGE, private_differences, (RANKER_PRIVATE,)),
     Table("ranker-boosted", _PAGE, boosted, (BOOSTED,)),
     Table("ranker-known-item", _PAGE, known_item, (KNOWN_ITEM,)),
+    Table("ranker-audit", _PAGE, audited, (RANKER_AUDIT,)),
 )

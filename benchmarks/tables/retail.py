@@ -1,6 +1,6 @@
 """docs/results/retail.md: markets whose items are described, UCI Online Retail."""
 
-from commands import RETAIL_BASKET, RETAIL_ITEM
+from commands import RETAIL_BASKET, RETAIL_ITEM, RETAIL_RANKER
 
 from tables.figures import differences, markdown, result_lines, select
 from tables.table import Table
@@ -32,10 +32,23 @@ def retail_differences(variant: str) -> str:
     return "\n".join([*header, *(f"| {words}: {line[2:]}" for words, lines in tables.items() for line in lines[2:])])
 
 
+def ranker() -> str:
+    """The next basket by the shared ranker, with the score of a FeCoSR-style model."""
+    rows = select("retail_ranker", protocol="temporal")
+    return markdown([["", *MARKETS, "**mean**"], *result_lines(rows, (*BASELINES, "local", "federated"), MARKETS)])
+
+
+def ranker_differences() -> str:
+    """Federated minus local and EASE."""
+    return differences("retail_ranker", "temporal", (("federated", "local"), ("federated", "ease")), MARKETS)
+
+
 _PAGE = "docs/results/retail.md"
 TABLES = (
     Table("retail-item", _PAGE, lambda: retail("item"), (RETAIL_ITEM,)),
     Table("retail-item-differences", _PAGE, lambda: retail_differences("item"), (RETAIL_ITEM,)),
     Table("retail-basket", _PAGE, lambda: retail("basket"), (RETAIL_BASKET,)),
     Table("retail-basket-differences", _PAGE, lambda: retail_differences("basket"), (RETAIL_BASKET,)),
+    Table("retail-ranker", _PAGE, ranker, (RETAIL_RANKER,)),
+    Table("retail-ranker-differences", _PAGE, ranker_differences, (RETAIL_RANKER,)),
 )

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from fedrec.components.algorithm import Algorithm, Need
 from fedrec.components.section import ComponentSettings
+from fedrec.errors import UserError
 
 if TYPE_CHECKING:
     from fedrec.models.pointwise.interface import FederatedPointwise, Sizes
@@ -44,23 +45,37 @@ class PointwiseAlgorithm(Algorithm):
 
     def build(self, items: int, users: int = 0) -> "FederatedPointwise":
         """For a market of so many users. Shared parameters depend on the seed and the vocabulary alone."""
+        if not (users and self.model().needs_user):
+            return self._make(items)
+        model = self._make(items, users)  # vectors of users are drawn too, and move what is drawn after them
+        model.load_state_dict(self._make(items).shared_state(), strict=False)
+        return model
+
+    def _make(self, items: int, users: int = 0) -> "FederatedPointwise":
         from fedrec.models.pointwise.interface import Sizes
         from fedrec.seeds import seeded_torch
 
         settings = self.recipe.model
+        sizes = Sizes(users, items, 1, settings.dimension, self._hidden(), settings.dropout, settings.maximum_length)
+        with seeded_torch(self.recipe.seed, "model"):
+            return self.make(sizes)
 
-        def make(users: int) -> "FederatedPointwise":
-            sizes = Sizes(
-                users, items, 1, settings.dimension, self._hidden(), settings.dropout, settings.maximum_length
-            )
-            with seeded_torch(self.recipe.seed, "model"):
-                return self.make(sizes)
-
-        if not (users and self.model().needs_user):
-            return make(0)
-        model = make(users)  # vectors of users are drawn too, and move what is drawn after them
-        model.load_state_dict(make(0).shared_state(), strict=False)
-        return model
+    def require(self) -> None:
+        """Groups that cover every parameter once, and no shared one that depends on how many users a market has."""
+        kind = self.recipe.algorithm.kind
+        try:
+            shapes = [
+                {name: tuple(value.shape) for name, value in self._make(3, users).shared_state().items()}
+                for users in (2, 5)
+            ]
+        except ValueError as error:
+            raise UserError(f"algorithm.kind {kind!r}: {error}") from error
+        for name, shape in shapes[0].items():
+            if shapes[1][name] != shape:
+                raise UserError(
+                    f"algorithm.kind {kind!r}: parameter {name!r} is shared, and its shape depends on how many users a "
+                    "market has; declare it private"
+                )
 
     def objection(self) -> str | None:
         """What needs a vector of every user, or a user without a candidate."""

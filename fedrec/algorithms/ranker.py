@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from fedrec.models.ranker import Ranker as Model
 
 
+_LISTED = 5  # candidates of a user for each that a scorer proposes: nine scorers agree on many
+
+
 class RankerSettings(ComponentSettings):
     """Of the ranker."""
 
@@ -39,7 +42,7 @@ class Ranker(Algorithm):
 
     Settings = RankerSettings
     needs = frozenset({Need.STATISTICS})
-    capabilities = frozenset({Capability.OTHER_MARKETS})
+    capabilities = frozenset({Capability.OTHER_MARKETS, Capability.AUDIT, Capability.USER_PRIVACY})
     methods = frozenset({"federated", "local", "local_shared_statistics", "popularity", "itemknn", "ease", "fedease"})
     mixed = False
     takes_scores = True
@@ -48,6 +51,13 @@ class Ranker(Algorithm):
     def min_count(self) -> int | None:
         """Of the recipe; None where markets keep their statistics."""
         return self.settings.min_count if self.settings.statistics == "summed" else None
+
+    @property
+    def bytes_per_user(self) -> float:
+        """Features of the candidates of a user, of what is learned and of validation."""
+        settings = self.settings
+        names = feature_names(settings.statistics == "summed", settings.left_out, self.recipe.scores.on)
+        return float(4 * len(names) * _LISTED * settings.per_scorer * 2)
 
     @classmethod
     def model(cls) -> "type[Model]":
@@ -78,9 +88,15 @@ class Ranker(Algorithm):
         return build_ranker(features, self.settings.hidden, self.recipe.model.dropout, self.recipe.seed)
 
     def plan(self) -> tuple[Step, ...]:
-        """Once more with validation users when the rounds have chosen how many there are."""
+        """Once more with validation users when the rounds have chosen how many there are.
+
+        Under privacy nothing travels but the noised statistics, and every market trains a ranker of its own on them:
+        features are made of everyone's rows, so in a round one user would move every user's gradient.
+        """
         if "federated" not in self.recipe.evaluation.methods:
             return (Step.BASELINES,)
+        if self.recipe.privacy.on:
+            return (Step.FINETUNE, Step.BASELINES)
         scores = (Step.SCORES,) if self.recipe.scores.on else ()
         return (*scores, Step.ROUNDS, Step.REFIT, Step.FINETUNE, Step.BASELINES)
 
@@ -95,8 +111,8 @@ class Ranker(Algorithm):
             return "finetune.epochs: algorithm.kind 'ranker' adapts nothing in the markets; set it to 0"
         if recipe.prior.federated:
             return "prior.federated: algorithm.kind 'ranker' mixes in no prior; set it to false"
-        if recipe.masks.enabled:
-            return "masks.enabled: the statistics of algorithm.kind 'ranker' do not travel under masks; set it to false"
+        if recipe.privacy.on and self.settings.statistics == "own" and "federated" in recipe.evaluation.methods:
+            return "algorithm.statistics own: under privacy statistics are all that a ranker's markets share; sum them"
         if recipe.pacer.on:
             return "pacer: algorithm.kind 'ranker' has no local term; set pacer.scales=nothing and pacer.alignment=0"
         return None

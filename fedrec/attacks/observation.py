@@ -31,6 +31,8 @@ class Observation:
     pairs: dict[str, Payload] = field(default_factory=dict)  # by market: item keys and pairs, counted or noised
     vectors: dict[str, Array] = field(default_factory=dict)  # by market: the item vectors it was sent, [I, e]
     counts: dict[str, Arrays] = field(default_factory=dict)  # by market: what it was sent of the pairs of all
+    statistics: dict[str, Payload] = field(default_factory=dict)  # by market: item keys and a ranker's statistics
+    others: dict[str, Arrays] = field(default_factory=dict)  # by market: what it was sent of the others' statistics
     final: Arrays = field(default_factory=dict)  # the shared model in the end
 
     def of(self, stage: str) -> list[Round]:

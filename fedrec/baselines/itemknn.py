@@ -1,11 +1,10 @@
 """Item-kNN: items are similar when the same users have both (Deshpande & Karypis, TOIS 2004), cosine with shrinkage."""
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 
-def itemknn_weights(counts: sparse.csr_matrix, neighbours: int, shrink: float) -> NDArray[np.float64]:
+def itemknn_weights(counts: sparse.csr_matrix, neighbours: int, shrink: float) -> sparse.csr_matrix:
     """Similarities [I, I] from item-item counts X'X: n_ij / (sqrt(n_i n_j) + shrink), zero diagonal.
 
     Column j keeps the ``neighbours`` items most similar to j (ties at the border: the smaller index). Scores of a
@@ -20,6 +19,4 @@ def itemknn_weights(counts: sparse.csr_matrix, neighbours: int, shrink: float) -
     row, column, similarity = row[order], column[order], similarity[order]
     first = np.searchsorted(column, column)  # where each entry's own column begins
     keep = np.arange(len(column)) - first < neighbours
-    weights = np.zeros(counts.shape)
-    weights[row[keep], column[keep]] = similarity[keep]
-    return weights
+    return sparse.csr_matrix((similarity[keep], (row[keep], column[keep])), shape=counts.shape)

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from fedrec.deployment.layout import SUPERLINK_PORT
 from fedrec.errors import RunError
+from fedrec.memory_plan import free_memory
 from fedrec.offline import go_offline
 from fedrec.report.tables import print_lines
 
@@ -55,7 +56,8 @@ def _checks() -> Iterator[Check]:
     for package in ("fedrec", "flwr", "ray", "torch", "numpy", "polars"):
         yield _package(package)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    yield Check("cores", "ok" if cores > 1 else "note", f"{cores}; engine.workers up to that many help")
+    help_where = f"{cores}; engine.workers up to that many help where a round takes seconds"
+    yield Check("cores", "ok" if cores > 1 else "note", help_where)
     yield _memory()
     free = shutil.disk_usage(Path.cwd()).free / _GB
     yield Check("disk here", "ok" if free >= _MIN_DISK else "problem", f"{free:.1f} GB free in {Path.cwd()}")
@@ -80,13 +82,10 @@ def _package(name: str) -> Check:
 
 
 def _memory() -> Check:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
+    free = free_memory()
+    if free is None:
         return Check("memory", "note", "not told by this system")
-    kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    free = kilobytes * 1024 / _GB
-    return Check("memory", "ok" if free >= _MIN_MEMORY else "problem", f"{free:.1f} GB available")
+    return Check("memory", "ok" if free >= _MIN_MEMORY * _GB else "problem", f"{free / _GB:.1f} GB available")
 
 
 def _gpu() -> Check:

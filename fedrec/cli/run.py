@@ -11,6 +11,7 @@ from rich.console import Console
 from fedrec.cli.options import Set
 from fedrec.cli.report import ledger_place, print_results
 from fedrec.errors import FedrecError, RunError, UserError
+from fedrec.memory_plan import FORMS
 from fedrec.offline import go_offline
 from fedrec.progress import ignore
 from fedrec.recipe import Recipe, load_recipe
@@ -53,9 +54,13 @@ def run(
         Path | None, typer.Option(help="a finished run, or a copy of its shared/, whose model the rounds begin with")
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="two rounds of a small model on three tiny markets: does it run at all?")
+        bool,
+        typer.Option("--quick", help="two rounds of a small model: does it run at all? Without --data on tiny markets"),
     ] = False,
-    resume: Annotated[Path | None, typer.Option(help="run folder of an interrupted run; needs nothing else")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="run folder of an interrupted run; may --set ease.dense_items and ease.neighbours, no more"),
+    ] = None,
     log: Log = "plain",
     quiet: Quiet = False,
     track: Track = None,
@@ -66,13 +71,21 @@ def run(
 
     shown = _ProgressOptions(log, quiet, track)
     if resume is not None:
-        given = {"RECIPE": recipe, "--data": data, "--out": out, "--engine": engine, "--seed": seed, "--set": overrides}
+        given: dict[str, object] = {"RECIPE": recipe, "--data": data, "--out": out, "--engine": engine, "--seed": seed}
         given |= {"--connection": connection, "--warm-start": warm_start, "--quick": quick or None}
-        extra = [name for name, value in given.items() if value not in (None, [])]
+        extra = [name for name, value in given.items() if value is not None]
         if extra:
             raise UserError(f"--resume {resume}: goes on with that run as it is; leave out {', '.join(extra)}")
+        refused = [one for one in overrides or [] if one.partition("=")[0].strip() not in FORMS]
+        if refused:
+            raise UserError(
+                f"--resume {resume}: goes on with that run as it is; --set {refused[0]!r} may change no more than "
+                f"{' and '.join(sorted(FORMS))}"
+            )
         if RunFolder.open(resume).read_manifest()["deployment"] is None:
-            _lead(resume_simulation(resume), shown)
+            _lead(resume_simulation(resume, overrides or []), shown)
+        elif overrides:
+            raise UserError(f"--resume {resume}: a deployed run goes on as it is; leave out --set")
         else:
             go_offline()
             from fedrec.deployment.run import resume_deployment

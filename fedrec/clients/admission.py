@@ -5,16 +5,47 @@ neither a hash of its data nor a list of its runs leaves.
 """
 
 import json
+from functools import lru_cache
 from typing import Any
 
+from fedrec.clients.behind import refuse_small_differences
 from fedrec.clients.node import MarketNode
+from fedrec.components.algorithm import Step, algorithm_of
 from fedrec.components.plugins import NOTEBOOK, OWN
 from fedrec.components.registry import components
 from fedrec.data.market_rows import WITH_FAMILIES
 from fedrec.errors import RunError
-from fedrec.exchange.declaration import HELLO
+from fedrec.exchange.declaration import (
+    CODEBOOK,
+    CODES,
+    COLLABORATIVE,
+    CTR,
+    FINETUNE,
+    HELLO,
+    LOCAL_BASELINES,
+    PRETRAIN,
+    REFIT,
+    REPORT,
+    VALIDATE,
+    VALIDATE_CODEBOOK,
+)
 from fedrec.files import read_json, write_json
+from fedrec.memory_plan import FORMS, why_bound
 from fedrec.recipe import Recipe, conflict, kinds_in
+from fedrec.runs.manifest import changes
+
+STEPS = {  # of a recipe's plan that a question belongs to; questions of set-up and of the report belong to none
+    PRETRAIN: Step.ROUNDS,
+    VALIDATE: Step.ROUNDS,
+    REFIT: Step.REFIT,
+    FINETUNE: Step.FINETUNE,
+    COLLABORATIVE: Step.CODES,
+    CODEBOOK: Step.CODES,
+    VALIDATE_CODEBOOK: Step.CODES,
+    CODES: Step.CODES,
+    CTR: Step.CLICKS,
+    **dict.fromkeys(LOCAL_BASELINES.values(), Step.BASELINES),
+}
 
 
 def refuse_plugins(node: MarketNode, recipe: str) -> None:
@@ -48,7 +79,8 @@ def admit(node: MarketNode, recipe: Recipe, action: str) -> None:
         raise RunError("the data of this market have changed since the run began; put them back, or start anew")
     _allowed(node, recipe)
     if action != HELLO:
-        _same(node, recipe, began.get("recipe"))
+        _same(node, recipe, began.get("recipe"), action)
+        _planned(recipe, action)
         _crowded(node, recipe)
 
 
@@ -77,10 +109,19 @@ def _allowed(node: MarketNode, recipe: Recipe) -> None:
         raise RunError(f"privacy.epsilon {epsilon:g} is above {node.max_epsilon:g}, all that this node ever spends")
 
 
+def _planned(recipe: Recipe, action: str) -> None:
+    """Refuse a question that is no step of the recipe, or of the part of it that trains a model for scores."""
+    step = STEPS.get(action)
+    plans = [algorithm_of(one).plan() for one in (recipe, *([recipe.scoring] if recipe.scores.on else []))]
+    if step is not None and not any(step in plan for plan in plans):
+        raise RunError(f"{action} is no step of algorithm.kind {recipe.algorithm.kind!r} in this recipe")
+
+
 def _crowded(node: MarketNode, recipe: Recipe) -> None:
     """Refuse a recipe that leaves too few users: to train, to choose by, or to be tested.
 
-    What leaves may then be one user's history. A small ``data.user_share``, a cut date or a holdout can do that.
+    What leaves may then be one user's history. A small ``data.user_share``, a cut date or a holdout can do that; so can
+    the difference of two recipes, in whatever runs.
     """
     if node.min_users <= 1:
         return
@@ -89,9 +130,17 @@ def _crowded(node: MarketNode, recipe: Recipe) -> None:
             f"this recipe leaves fewer than {node.min_users} users to train, validate or test on, and this node's "
             "operator lets nothing leave that fewer are behind (min-users)"
         )
+    if node.max_epsilon is None:  # else every recipe here is private, and all of them together are bounded
+        refuse_small_differences(node, recipe)
 
 
-def _same(node: MarketNode, recipe: Recipe, began: dict[str, Any] | None) -> None:
+@lru_cache(maxsize=4)
+def _as_today(recipe: str) -> dict[str, Any]:
+    """A recipe as an earlier version may have written it: sections that came since have their defaults."""
+    return Recipe.model_validate_json(recipe).model_dump(mode="json")
+
+
+def _same(node: MarketNode, recipe: Recipe, began: dict[str, Any] | None, action: str) -> None:
     """The recipe of the run's first question, checked whole there; any other is another run."""
     now = recipe.model_dump(mode="json")
     if began is None:
@@ -103,7 +152,14 @@ def _same(node: MarketNode, recipe: Recipe, began: dict[str, Any] | None) -> Non
         write_json(node.recipe, now)
         write_json(node.began_with, {"fingerprint": node.store.fingerprint, "recipe": now})
         return
-    before = Recipe.model_validate(began).model_dump(mode="json")  # sections that came since have their defaults
-    if now != before:
-        section = next(name for name in sorted({*now, *before}) if now.get(name) != before.get(name))
+    before = _as_today(json.dumps(began))
+    if now == before:
+        return
+    sealed = node.finished and action != REPORT
+    bound = node.min_users > 1 or sealed or why_bound(recipe) is not None
+    differ = [key for key, _, _ in changes(before, now) if bound or key not in FORMS]
+    if differ:
+        section = differ[0].partition(".")[0]
         raise RunError(f"the recipe is not the one this run began with: {section} differs; start a new run")
+    write_json(node.recipe, now)
+    write_json(node.began_with, {"fingerprint": node.store.fingerprint, "recipe": now})

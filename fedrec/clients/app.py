@@ -5,6 +5,7 @@ from functools import partial
 from flwr.clientapp import ClientApp
 
 from fedrec.clients import codes, masks, tasks
+from fedrec.clients.install import install
 from fedrec.clients.messages import Task, answer
 from fedrec.exchange import declaration
 
@@ -19,7 +20,7 @@ TASKS: dict[str, Task] = {
     declaration.MASK_KEYS: masks.announce,
     declaration.MASK_SHARES: masks.share,
     declaration.UNMASK: masks.open_shares,
-    declaration.INSTALL: tasks.install,
+    declaration.INSTALL: install,
     declaration.PRETRAIN: tasks.pretrain,
     declaration.REFIT: tasks.refit,
     declaration.VALIDATE: tasks.validate,

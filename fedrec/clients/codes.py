@@ -26,15 +26,21 @@ from fedrec.seeds import numpy_generator
 from fedrec.semantics.base import ItemVectors
 from fedrec.semantics.factory import make_semantics, vectors_alone
 from fedrec.training.codes import CodeInputs, CodeTrainer, MarketCodes, train_codes_alone
-from fedrec.training.collaborative import CollaborativeVectors, market_vectors
+from fedrec.training.collaborative import CollaborativeVectors, factorise, sequential_vectors
 from fedrec.training.ctr import CtrTrainer, evaluate_ctr
 from fedrec.training.device import choose_device
+from fedrec.training.sequential import SequentialTrainer
 
 
 def collaborative(node: MarketNode, instruction: Instruction) -> Payload:
     """Train the market's own vectors of users and items. They never leave."""
     started = time.perf_counter()
-    vectors, loss = market_vectors(instruction.recipe, node.prepare(instruction.recipe))
+    recipe, market = instruction.recipe, node.prepare(instruction.recipe)
+    settings, device = recipe.collaborative, choose_device(recipe.training.device)
+    if settings.source == "sequential":
+        vectors, loss = sequential_vectors(SequentialTrainer.alone(recipe, market), settings.epochs)
+    else:
+        vectors, loss = factorise(market.train, settings, recipe.seed, node.store.name, device)
     write_atomic(node.collaborative, save_arrays(vectors.arrays()))
     return Payload(scalars={"loss": loss, "seconds": time.perf_counter() - started})
 
@@ -106,7 +112,8 @@ def report_ctr(node: MarketNode, instruction: Instruction) -> Payload:
         load_whole(trainer.model, node.model(f"ctr-{method}"))
         predictions[method] = trainer.predict(trainer.split.test)
     generator = numpy_generator(recipe.seed, node.store.name, "bootstrap")
-    scalars = evaluate_ctr(predictions, recipe, generator) | {"outside": node.prepare(recipe).ctr.outside}
+    scalars = evaluate_ctr(predictions, recipe.ctr.task, recipe.evaluation.resamples, generator)
+    scalars["outside"] = node.prepare(recipe).ctr.outside
     kept = {f"{method}.predicted": found.in_order(found.predicted) for method, found in predictions.items()}
     test = node.prepare(recipe).ctr.test
     write_atomic(node.per_user, save_arrays({"users": test.users, "labels": test.labels, **kept}))
@@ -126,11 +133,11 @@ def make_code_trainer(node: MarketNode, recipe: Recipe, alone: bool) -> CodeTrai
 
 def _semantics(node: MarketNode, recipe: Recipe, alone: bool) -> ItemVectors:
     evidence = node.prepare(recipe).evidence
-    semantics = make_semantics(recipe)
+    semantics = make_semantics(recipe.semantics, recipe.seed)
     if recipe.alignment == "none":  # looks at nothing but the market's own vectors
         return semantics.finish(np.zeros((len(evidence.keys), semantics.dimension)), evidence.keys)
     if alone or not semantics.exchanges:
-        return vectors_alone(recipe, evidence)
+        return vectors_alone(semantics, evidence, recipe.privacy.on)
     return semantics.finish(read_arrays(node.semantics)["semantics"], evidence.keys)
 
 

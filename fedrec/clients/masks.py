@@ -17,16 +17,19 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
 from fedrec.clients.instruction import Instruction
 from fedrec.clients.memory import FileMemory
+from fedrec.clients.methods import own_statistics, shared_trainer
 from fedrec.clients.node import MarketNode
 from fedrec.components.stage import Place, Stage
 from fedrec.errors import RunError
-from fedrec.exchange.declaration import CATALOGUE, CODEBOOK, GRAM, PRETRAIN
+from fedrec.exchange.declaration import CODEBOOK, COUNTS, PRETRAIN, REFIT, STATISTICS
 from fedrec.exchange.keys import read_keys
+from fedrec.exchange.lookup_table import TABLE, table_of
 from fedrec.exchange.noised_pairs import PAIRS, symmetric, triangle_of
 from fedrec.exchange.payload import Array, Origin, Payload, with_prefix
+from fedrec.exchange.statistics import Statistics, read_statistics
 from fedrec.exchange.weights import weights_by_market
 from fedrec.files import append_json_line, exclusively, read_json, read_json_lines, write_atomic, write_json
-from fedrec.masking.following import OpenedSum, check_follows, follow, told_apart
+from fedrec.masking.following import OpenedSum, check_follows, check_sum, follow, told_apart
 from fedrec.masking.protocol import (
     ANNOUNCED,
     Announcement,
@@ -43,7 +46,7 @@ from fedrec.recipe import Recipe, recipe_json
 _LARGEST_UNION = 20_000  # items: two hundred million pairs
 _KEPT = 4  # rounds; a resumed run goes back two at most
 _BASE, _SERVER = "base.", "server."  # what a round began with, and the server's state then
-MASKED = frozenset({PRETRAIN, CODEBOOK, CATALOGUE, GRAM})  # actions whose arrays leave under masks
+MASKED = frozenset({PRETRAIN, REFIT, CODEBOOK, *COUNTS})  # actions whose arrays leave under masks
 
 
 def announce(node: MarketNode, instruction: Instruction) -> Payload:
@@ -88,7 +91,7 @@ def open_shares(node: MarketNode, instruction: Instruction) -> Payload:
     """
     terms, survivors = _terms(node, instruction), sorted(instruction.texts.get("survivors", []))
     recipe = instruction.recipe
-    weighed = "" if terms.action in {CATALOGUE, GRAM} else f"{recipe.federation.weights}, private {recipe.privacy.on}"
+    weighed = "" if terms.action in COUNTS else f"{recipe.federation.weights}, private {recipe.privacy.on}"
     masks = _load(node, terms)
     under_way = read_json(_under_way(node)) if _under_way(node).is_file() else {}
     if masks.opened is None and under_way.get("sum") != terms.bytes().decode():
@@ -150,6 +153,30 @@ def follow_sum(
     memory.save(number, begins | {_SERVER + name: array for name, array in state.items()})
 
 
+def summed_statistics(node: MarketNode, instruction: Instruction) -> Statistics:
+    """All markets' statistics together, over this market's items, of the very sum that it took part in.
+
+    Whatever else the server called such a sum, subtracting one's own from it and saying how that went would answer
+    questions about one's own. Raises :class:`RunError` for anything else, in words that depend on none of them.
+    """
+    masks, recipe = _known(node, STATISTICS).get(instruction.round), instruction.recipe
+    opened = OpenedSum.of_texts(instruction.texts, instruction.opened)
+    if masks is None or opened is None or masks.opened is None or list(opened.over) != sorted(masks.members or []):
+        raise RunError("masks: this market opened no sum that these statistics could be of")
+    check_sum(opened, masks)
+    union = read_keys(instruction.texts, "union")
+    sizes = {name: masks.announcements[name].weight for name in masks.members or []}
+    if context_of(recipe_json(recipe), {}, union, sizes) != masks.context:
+        raise RunError("masks: these are not the items that the statistics were summed over")
+    keys = node.prepare(recipe).items
+    place = {key: index for index, key in enumerate(union)}
+    own = np.array([place[key] for key in keys], np.int64)
+    try:
+        return Statistics.of_table(opened.sums[TABLE], len(union)).restricted(own)
+    except (KeyError, ValueError):
+        raise RunError("masks: the sum of the statistics cannot be read") from None
+
+
 def mask_stage(node: MarketNode, instruction: Instruction) -> "MaskStage":
     """The stage for the answer to an instruction that came with the others' shares."""
     return MaskStage(node, instruction)
@@ -183,13 +210,18 @@ class MaskStage(Stage):
         sizes = {name: masks.announcements[name].weight for name in everybody}
         context = context_of(recipe_json(recipe), self.instruction.arrays, texts.get("union", []), sizes)
         weights = weights_by_market(recipe.federation.weights, sizes, recipe.federation.max_share)
-        return self._masked(payload, masks, received, weights[self.node.store.name], context)
+        if origin.action == STATISTICS and PAIRS not in payload.arrays:
+            plain = self._table(payload, sum(int(float(size)) for size in sizes.values()))
+        elif origin.action in COUNTS:
+            plain = self._pairs(payload)
+        else:
+            plain = self._update(payload, weights[self.node.store.name])
+        return self._masked(payload, plain, masks, received, context)
 
     def _masked(
-        self, payload: Payload, masks: MarketMasks, received: dict[str, str], weight: float, context: str
+        self, payload: Payload, plain: Payload, masks: MarketMasks, received: dict[str, str], context: str
     ) -> Payload:
         recipe = self.instruction.recipe
-        plain = self._pairs(payload) if masks.terms.action in {CATALOGUE, GRAM} else self._update(payload, weight)
         try:
             integers = {
                 name: format_of(name, len(received) + 1, recipe.masks.range, noised=recipe.privacy.on).encode(array)
@@ -216,19 +248,25 @@ class MaskStage(Stage):
 
     def _pairs(self, payload: Payload) -> Payload:
         """Item pairs, counted or noised, as an upper triangle over the union of all markets' items."""
+        index, size = self._union(payload)
+        if size > _LARGEST_UNION:
+            raise RunError(f"masks: pairs of {size} items are too many to be summed; at most {_LARGEST_UNION} are")
+        return replace(payload, arrays={PAIRS: _triangle(payload.arrays, index, size)}, texts={})
+
+    def _table(self, payload: Payload, cells: int) -> Payload:
+        """Statistics as a table for so many counts of all markets, over the union of their items."""
+        index, size = self._union(payload)
+        keys, counts = read_statistics(payload.arrays, len(index), 1).placed(index, size).cells()
+        return replace(payload, arrays={TABLE: table_of(keys, counts, cells)}, texts={})
+
+    def _union(self, payload: Payload) -> tuple[np.ndarray, int]:
+        """Where the market's items stand among those of all, and how many these are."""
         union = read_keys(self.instruction.texts, "union")
-        if len(union) > _LARGEST_UNION:
-            raise RunError(
-                f"masks: pairs of {len(union)} items are too many to be summed; at most {_LARGEST_UNION} are"
-            )
-        keys = list(payload.texts["items"])
         place = {key: index for index, key in enumerate(union)}
-        missing = [key for key in keys if key not in place]
-        if missing:
+        keys = payload.texts["items"]
+        if not place.keys() >= set(keys):
             raise RunError("masks: the union of items lacks items of this market")
-        index = np.array([place[key] for key in keys], np.int64)
-        triangle = _triangle(payload.arrays, index, len(union))
-        return replace(payload, arrays={PAIRS: triangle}, texts={})
+        return np.array([place[key] for key in keys], np.int64), len(union)
 
 
 def _triangle(arrays: Mapping[str, Array], index: np.ndarray, size: int) -> Array:
@@ -244,8 +282,14 @@ def _triangle(arrays: Mapping[str, Array], index: np.ndarray, size: int) -> Arra
 
 
 def _weight(node: MarketNode, recipe: Recipe, action: str) -> float:
-    if action == PRETRAIN:
-        return float(node.store.users if recipe.privacy.on else len(node.prepare(recipe).train.items))
+    """How much a market counts in a sum; of statistics, how many counts it adds, for their table needs room."""
+    if action in {PRETRAIN, REFIT}:
+        if recipe.privacy.on:
+            return float(node.store.users)
+        trainer = shared_trainer(node, recipe)
+        return trainer.refit_weight if action == REFIT else trainer.weight
+    if action == STATISTICS and not recipe.privacy.on:
+        return float(max(1, len(own_statistics(node, recipe).cells()[1])))
     return float(len(node.prepare(recipe).items)) if action == CODEBOOK else 1.0
 
 
@@ -280,7 +324,7 @@ def _place(node: MarketNode, recipe: Recipe, action: str) -> dict[str, Any]:
     Recipes that differ in a clip norm or a learning rate treat one market otherwise than the rest. Another seed begins
     with unrelated parameters; counts depend on none.
     """
-    seed = None if action in {CATALOGUE, GRAM} else recipe.seed
+    seed = None if action in COUNTS else recipe.seed
     return {"data": node.store.fingerprint, "action": action, "seed": seed}
 
 

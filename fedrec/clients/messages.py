@@ -8,9 +8,9 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 
-import numpy as np
-from flwr.app import Array as FlowerArray
+import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 
 from fedrec.clients.admission import admit, refuse_plugins
@@ -29,6 +29,7 @@ from fedrec.exchange.payload import ARRAYS, CONFIG, OPENED, PART, SCALARS, SCORE
 from fedrec.exchange.pipeline import UpdatePipeline
 from fedrec.exchange.update import update_stages
 from fedrec.files import exclusively
+from fedrec.flower_arrays import flower_array, numpy_of
 from fedrec.models.groups import groups_of
 from fedrec.recipe import Recipe
 from fedrec.threads import single_threaded
@@ -52,7 +53,7 @@ def answer(message: Message, context: Context, task: Task) -> Message:
         node = open_node(context, str(config["run"]))
         refuse_plugins(node, str(config["recipe"]))
         instruction = Instruction(
-            Recipe.model_validate_json(str(config["recipe"])),
+            _recipe(str(config["recipe"])),
             int(str(config["round"])),
             _arrays(message, ARRAYS),
             _texts(message),
@@ -75,6 +76,12 @@ def answer(message: Message, context: Context, task: Task) -> Message:
             CountStage(node.ledger, NOTHING).record(Payload(texts={"error": reason}), failed)
             _log(node, action)
         return Message(Error(CLIENT_ERROR, reason), reply_to=message)
+
+
+@lru_cache(maxsize=4)
+def _recipe(text: str) -> Recipe:
+    """The same for all markets of this process, in question after question."""
+    return Recipe.model_validate_json(text)
 
 
 def _part(recipe: Recipe, action: str, part: str) -> str:
@@ -110,7 +117,10 @@ def safe_reason(error: Exception) -> str:
     """
     if isinstance(error, RunError):
         return str(error)
-    return f"{type(error).__name__} ({LOGGED})"
+    kind = f"{type(error).__name__} ({LOGGED})"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return f"out of memory; smaller training.batch_size or ease.dense_items need less: {kind}"
+    return kind
 
 
 def _log(node: MarketNode, action: str) -> None:
@@ -127,7 +137,7 @@ def _group(message: Message) -> int:
 
 def _arrays(message: Message, record: str) -> dict[str, Array]:
     records = message.content.array_records
-    return {name: array.numpy() for name, array in records[record].items()} if record in records else {}
+    return {name: numpy_of(array) for name, array in records[record].items()} if record in records else {}
 
 
 def _texts(message: Message) -> dict[str, list[str]]:
@@ -138,9 +148,7 @@ def _texts(message: Message) -> dict[str, list[str]]:
 def _records(payload: Payload) -> RecordDict:
     records = RecordDict()
     if payload.sent:
-        records[ARRAYS] = ArrayRecord(
-            {name: FlowerArray(np.asarray(array, order="C")) for name, array in sorted(payload.sent.items())}
-        )
+        records[ARRAYS] = ArrayRecord({name: flower_array(array) for name, array in sorted(payload.sent.items())})
     if payload.scalars:
         records[SCALARS] = MetricRecord({name: float(value) for name, value in sorted(payload.scalars.items())})
     if payload.texts:

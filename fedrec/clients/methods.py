@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from fedrec.arrays import load_whole, read_arrays
-from fedrec.baselines.ease import ease_weights
 from fedrec.clients.node import MarketNode
-from fedrec.clients.question import scored_by
+from fedrec.clients.question import received, scored_by
 from fedrec.components.algorithm import Need, algorithm_of
 from fedrec.errors import RunError, UserError
 from fedrec.exchange.noised_pairs import PAIRS, RIDGE, read_ridged, symmetric
@@ -20,12 +19,13 @@ from fedrec.exchange.payload import SCORES
 from fedrec.exchange.statistics import Statistics, read_statistics
 from fedrec.files import read_json, reading
 from fedrec.models.adaptor import ItemCodes
-from fedrec.recipe import ALONE, TRAINED, EaseSettings, Recipe
+from fedrec.recipe import ALONE, TRAINED, Recipe, recipe_json
 from fedrec.seeds import numpy_generator
 from fedrec.semantics.factory import make_semantics
 from fedrec.training.codes import CodeTable, MarketCodes
 from fedrec.training.known import Known, Scores
-from fedrec.training.prior import ItemItem, fit_ease
+from fedrec.training.prior import ItemItem, Weights, ease_model, fit_ease
+from fedrec.training.ranker.sources import market_statistics
 from fedrec.training.report import Methods
 from fedrec.training.sequential import SequentialTrainer
 from fedrec.training.stages import LocalTrainer
@@ -42,7 +42,8 @@ def finished_methods(node: MarketNode, recipe: Recipe) -> Methods:
         if node.model(name).is_file():
             trainers[name] = make_trainer(node, recipe, name)
             load_finished(node, trainers[name], name)
-    return Methods(recipe, market, trainers, shared_ease(node, recipe))
+    mixed = algorithm_of(recipe).mixed
+    return Methods(recipe.evaluation, recipe.prior, market, mixed, recipe.seed, trainers, shared_ease(node, recipe))
 
 
 def load_finished(node: MarketNode, trainer: LocalTrainer[Any], name: str) -> None:
@@ -62,6 +63,21 @@ def make_trainer(node: MarketNode, recipe: Recipe, method: str) -> LocalTrainer[
     return trainer.of(recipe, node.prepare(recipe), _known(node, recipe, method))
 
 
+def shared_trainer(node: MarketNode, recipe: Recipe) -> LocalTrainer[Any]:
+    """That of the federation's rounds, remembered within this process: rounds change only what each loads anew."""
+    built_on = recipe_json(recipe) + received(node, "federated")
+    return node.remember("shared trainer", built_on, lambda: make_trainer(node, recipe, "federated"))
+
+
+def own_statistics(node: MarketNode, recipe: Recipe) -> Statistics:
+    """What this market says of its train histories; raises :class:`RunError` where the recipe sums no statistics."""
+    min_count = algorithm_of(recipe).min_count
+    if min_count is None or not recipe.sums_statistics:
+        raise RunError("this recipe sums no statistics; none are sent")
+    train = node.prepare(recipe).train
+    return node.remember("statistics", recipe_json(recipe), lambda: market_statistics(train, min_count))
+
+
 def make_sequential_trainer(node: MarketNode, recipe: Recipe, method: str) -> SequentialTrainer:
     """The same where only the sequential trainer will do: private steps, which are tried there, and attacks."""
     trainer = make_trainer(node, recipe, method)
@@ -77,7 +93,7 @@ def _known(node: MarketNode, recipe: Recipe, method: str) -> Known:
         with reading(node.vocabulary):
             vocabulary = read_json(node.vocabulary)["items"]
     codes = item_codes(node, recipe, method) if Need.CODES in recipe.needs else None
-    semantics, vectors = make_semantics(recipe), None
+    semantics, vectors = make_semantics(recipe.semantics, recipe.seed), None
     if Need.ITEM_VECTORS in recipe.needs and semantics.exchanges and method not in ALONE:
         keys = node.prepare(recipe).evidence.keys
         with reading(node.semantics):
@@ -148,9 +164,13 @@ def shared_ease(node: MarketNode, recipe: Recipe) -> ItemItem | None:
         else:
             summed = read_summed(arrays, items)
             counts, own = summed.counts.matrix(), summed.own
-    settings = EaseSettings(lambdas=recipe.fedease.lambdas, popularity_weights=recipe.ease.popularity_weights)
+    settings = recipe.ease.model_copy(update={"lambdas": recipe.fedease.lambdas})
+
+    def weights_at(lam: float) -> Weights:
+        return ease_model(counts, lam + ridge, settings)[own][:, own]
+
     try:
-        return fit_ease(lambda lam: ease_weights(counts, lam + ridge)[np.ix_(own, own)], prepared.validation, settings)
+        return fit_ease(weights_at, prepared.validation, settings)
     except np.linalg.LinAlgError:
         raise RunError(
             f"the summed counts have no inverse at any of fedease.lambdas {recipe.fedease.lambdas}: "

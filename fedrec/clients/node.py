@@ -12,7 +12,7 @@ from flwr.app import Context
 
 from fedrec.data.catalogue import Vocabulary
 from fedrec.data.draws import UserDraws
-from fedrec.data.store import MarketStore, open_store
+from fedrec.data.store import MarketStore, open_store, store_version
 from fedrec.errors import UserError
 from fedrec.exchange.payload import SCORES
 from fedrec.files import market_name, run_name
@@ -62,6 +62,7 @@ class MarketNode:
     plugins: frozenset[str] = frozenset()  # distributions beside fedrec whose components may compute here
     part: str = ""  # of the run; empty for the run itself
     min_users: int = 1  # who must be behind anything that leaves, whatever a recipe leaves of them
+    memory: Path | None = None  # of what was answered, common to all runs; None: of this run alone
 
     @property
     def home(self) -> Path:
@@ -71,6 +72,11 @@ class MarketNode:
     def within(self, part: str) -> "MarketNode":
         """The same market in a part of the run, with private state of its own."""
         return replace(self, folder=self.home / part, part=part)
+
+    @property
+    def answered(self) -> Path:
+        """Folder of what was told of whom, over all runs of this market here."""
+        return self.memory or self.home / "answered"
 
     @property
     def ledger(self) -> Path:
@@ -178,8 +184,12 @@ class MarketNode:
         return self.remember("prepared", recipe_json(recipe) + vocabulary + (draws.name if draws else ""), prepare)
 
     def draws(self, recipe: Recipe) -> UserDraws | None:
-        """What chance says of the market's users, of its secret; None without privacy, where the seed says it."""
-        return UserDraws(kept_secret(self.secret)) if recipe.privacy.on else None
+        """What chance says of the market's users, of its secret; None without privacy, where the seed says it.
+
+        Behind a floor it is of the secret too: who can compute who takes part can ask with and without somebody.
+        """
+        secret = recipe.privacy.on or self.min_users > 1
+        return UserDraws(kept_secret(self.secret)) if secret else None
 
     def remember(self, kind: str, made_of: str, make: Callable[[], Value]) -> Value:
         """What was made of the same things before in this process, for this run; else make it now."""
@@ -195,7 +205,9 @@ def open_node(context: Context, run: str) -> MarketNode:
     ``min-markets`` at least; what was summed over whom is remembered for all runs below ``state-path``, or in the
     file ``summed``. ``max-epsilon``: only private recipes are answered, as long as all runs below ``state-path``
     together promise no more. ``plugins``: distributions beside fedrec whose components may compute here, separated
-    by commas. ``min-users``: nothing is answered that fewer users than that are behind (default 1).
+    by commas. ``min-users``: nothing is answered that fewer users than that are behind (default 1), nor what differs by
+    fewer from what was answered before; that is remembered for all runs below ``state-path``, or in the folder
+    ``answered``.
 
     ``run`` comes from the coordinator, so it is checked before it becomes part of a path.
     """
@@ -205,16 +217,28 @@ def open_node(context: Context, run: str) -> MarketNode:
         raise UserError(f"node config: {missing[0]!r} is missing; start the node with --node-config")
     name = market_name(config["market"], "node config")
     path = Path(config["data-path"])
-    store = open_store(path if (path / "market.yaml").is_file() else path / name)
+    folder = Path(config["state-path"]) / run_name(run) / "markets" / name
+    path = path if (path / "market.yaml").is_file() else path / name
+    store = _MEMORY.recall(folder, folder.parents[1], ("store", *store_version(path)), lambda: open_store(path))
     if store.name != name:
         raise UserError(f"node config: market {name!r}, but {store.path} holds {store.name!r}")
-    folder = Path(config["state-path"]) / run_name(run) / "markets" / name
     identity, others = (Path(config[key]) if config.get(key) else None for key in ("identity-key", "market-keys"))
     (markets, epsilon), users = _bounds(config), _count(config, "min-users", "1")
     summed = Path(config.get("summed") or Path(config["state-path"]) / f".summed-{name}.jsonl")
     plugins = frozenset(filter(None, map(str.strip, config.get("plugins", "").split(","))))
+    memory = Path(config.get("answered") or Path(config["state-path"]) / f".answered-{name}")
     return MarketNode(
-        store, folder, config.get("text-model"), identity, others, markets, summed, epsilon, plugins, min_users=users
+        store,
+        folder,
+        config.get("text-model"),
+        identity,
+        others,
+        markets,
+        summed,
+        epsilon,
+        plugins,
+        min_users=users,
+        memory=memory,
     )
 
 

@@ -4,11 +4,16 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from fedrec.clients.node import MarketNode
 from fedrec.errors import RunError
 from fedrec.exchange.guard import GuardStage
-from fedrec.exchange.noised_pairs import PAIRS, noised_statistic, pair_statistic
-from fedrec.exchange.payload import DERIVED, Origin, Payload, Provenance
+from fedrec.exchange.noised_pairs import PAIRS, noised_statistic, pair_statistic, read_triangle
+from fedrec.exchange.noised_statistics import read_variance, statistics_of
+from fedrec.exchange.pairs import count_pairs
+from fedrec.exchange.payload import DERIVED, Array, Origin, Payload, Provenance
+from fedrec.exchange.statistics import Statistics
 from fedrec.files import exclusively, read_json
 from fedrec.privacy.budget import PrivacyBudget
 from fedrec.privacy.noise import SecretNoise, digest, kept_secret
@@ -48,6 +53,21 @@ def noised_pairs(node: MarketNode, recipe: Recipe) -> Payload:
     purpose = f"{release.what}:{digest({'statistic': statistic})}"
     noised = noised_statistic(statistic, release, secret_noise(node), purpose)
     return Payload({PAIRS: noised}, texts={"items": market.items}, provenance={PAIRS: released(purpose, release)})
+
+
+def others_of_noised(node: MarketNode, recipe: Recipe, arrays: dict[str, Array]) -> Statistics:
+    """A ranker's statistics of the other markets, of a sum of noised pairs from which this market takes its own.
+
+    How many users stand behind a weight of one is told by this market's own pairs: it is a guess of the others', made
+    where nothing leaves any more. Raises ``ValueError`` for what cannot be such a sum.
+    """
+    market = node.prepare(recipe)
+    size, histories = len(market.items), market.train.matrix()
+    variance = read_variance(arrays, size)
+    others = read_triangle(arrays, size) - np.asarray(noised_pairs(node, recipe).arrays[PAIRS], np.float32)
+    weights = pair_statistic(histories).sum()
+    counted = float(count_pairs(histories, 1, diagonal=True).count.sum())
+    return statistics_of(others, variance, counted / weights if weights else 1.0)
 
 
 def private_steps(

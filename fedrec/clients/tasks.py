@@ -5,9 +5,9 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from logging import getLogger
 from typing import Any, TypeVar
 
-import numpy as np
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import save as save_tensors
 
@@ -18,42 +18,53 @@ from fedrec.clients.instruction import Instruction, refuse_unvalidated
 from fedrec.clients.local_term import round_term
 from fedrec.clients.masks import follow_sum, forget_masks
 from fedrec.clients.memory import arrays_of, tensors
-from fedrec.clients.methods import finished_methods, make_sequential_trainer, make_trainer
+from fedrec.clients.methods import (
+    finished_methods,
+    make_sequential_trainer,
+    make_trainer,
+    own_statistics,
+    shared_trainer,
+)
 from fedrec.clients.node import MarketNode
 from fedrec.clients.pacer import pacer_of
 from fedrec.clients.privacy import noised_pairs, private_steps
 from fedrec.clients.question import asked, made_of, received
 from fedrec.clients.seal import seal
-from fedrec.components.algorithm import algorithm_of
 from fedrec.data.catalogue import own_vocabulary
 from fedrec.errors import RunError
-from fedrec.exchange.declaration import PRETRAIN
-from fedrec.exchange.keys import read_keys
-from fedrec.exchange.noised_pairs import PAIRS, read_ridged
-from fedrec.exchange.pairs import count_pairs, read_summed
+from fedrec.exchange.declaration import PRETRAIN, REFIT
+from fedrec.exchange.pairs import count_pairs
 from fedrec.exchange.payload import SCORES, Array, Payload
-from fedrec.exchange.statistics import read_statistics
 from fedrec.files import write_atomic, write_json
+from fedrec.memory_plan import free_memory, memory_plan, too_large
 from fedrec.recipe import Recipe, recipe_json
 from fedrec.semantics.cooccurrence import CooccurrenceSemantics
 from fedrec.semantics.factory import make_semantics
 from fedrec.training.device import choose_device
-from fedrec.training.ranker.sources import market_statistics
 from fedrec.training.report import evaluate_market
 from fedrec.training.sequential import SequentialTrainer
 from fedrec.training.stages import Finished, LocalTrainer, State
 
+_log = getLogger("fedrec.market")
 Value = TypeVar("Value")
 Trainer = TypeVar("Trainer", bound=LocalTrainer[Any])
 
 
 def hello(node: MarketNode, instruction: Instruction) -> Payload:
     """Say which market this is and how large."""
-    store = node.store
+    store, private = node.store, instruction.recipe.privacy.on
+    plan = memory_plan(instruction.recipe, store.users, store.items, store.count)
+    reason = too_large({store.name: plan}, free_memory())
+    if reason is not None:  # its numbers are this host's, and of the rows
+        _log.warning("%s", reason)
+        raise RunError(
+            "this host's memory does not hold what the recipe keeps (how much is in the node's log); set a smaller "
+            "ease.dense_items or ease.neighbours, or take fewer users (data.user_share)"
+        )
     return Payload(
         scalars={
             "users": store.users,
-            "items": store.catalogue.height if instruction.recipe.privacy.on else store.items,
+            "items": store.catalogue.height if private else store.items,
             "interactions": store.count,
             "has_text": float(store.has_text),
             "has_families": float(store.families is not None),
@@ -78,7 +89,7 @@ def catalogue(node: MarketNode, instruction: Instruction) -> Payload:
     if not instruction.recipe.sends_keys:
         raise RunError("this recipe shares no item keys; none are sent")
     market = node.prepare(instruction.recipe)
-    semantics = make_semantics(instruction.recipe)
+    semantics = make_semantics(instruction.recipe.semantics, instruction.recipe.seed)
     if not isinstance(semantics, CooccurrenceSemantics):
         raise RunError(f"semantics {instruction.recipe.semantics.kind!r} exchanges nothing; no catalogue is sent")
     if instruction.recipe.privacy.on:
@@ -98,55 +109,14 @@ def gram(node: MarketNode, instruction: Instruction) -> Payload:
 
 
 def statistics(node: MarketNode, instruction: Instruction) -> Payload:
-    """Item keys and counts of users: of item pairs by what lies between the two, of items by month."""
-    min_count = algorithm_of(instruction.recipe).min_count
-    if min_count is None or not instruction.recipe.sums_statistics:
-        raise RunError("this recipe sums no statistics; none are sent")
-    market = node.prepare(instruction.recipe)
-    counts = market_statistics(market.train, min_count)
-    return Payload(counts.arrays(), texts={"items": market.items})
+    """Item keys and counts of users: of item pairs by what lies between the two, of items by month.
 
-
-def install(node: MarketNode, instruction: Instruction) -> Payload:
-    """Keep what the server made of all markets' answers: a vocabulary, semantic vectors [I, e], or summed counts."""
-    arrays = instruction.arrays
-    if "vocabulary" in instruction.texts:
-        recipe = instruction.recipe
-        own = own_vocabulary(node.store, recipe.splitting, recipe.seed, node.draws(recipe))
-        received = _sound(lambda: read_keys(instruction.texts, "vocabulary"))
-        learned = (
-            _sound(lambda: read_keys(instruction.texts, "learned")) if "learned" in instruction.texts else received
-        )
-        if not (set(own.items) <= set(received) and set(own.learned) <= set(learned) <= set(received)):
-            raise RunError("the vocabulary received lacks items of this market")
-        write_json(node.vocabulary, {"items": sorted(received), "learned": sorted(learned)})
-    if "semantics" in arrays:
-        items = len(node.prepare(instruction.recipe).items)
-        vectors = arrays["semantics"]
-        if vectors.shape != (items, instruction.recipe.semantics.dimension) or not np.isfinite(vectors).all():
-            raise RunError(f"semantic vectors of shape {vectors.shape} do not fit {items} items")
-        write_atomic(node.semantics, save_arrays({"semantics": np.asarray(vectors, np.float32)}))
-    elif PAIRS in arrays:
-        items = node.prepare(instruction.recipe).train.item_count
-        write_atomic(node.gram, save_arrays(_sound(lambda: read_ridged(arrays, items))))
-    elif "monthly.count" in arrays:
-        items = len(node.prepare(instruction.recipe).items)
-        statistics = _sound(lambda: read_statistics(arrays, items, 1))
-        write_atomic(node.statistics, save_arrays(statistics.arrays()))
-    elif "own" in arrays:
-        summed = _sound(lambda: read_summed(arrays, node.prepare(instruction.recipe).train.item_count))
-        write_atomic(node.gram, save_arrays({k: np.ascontiguousarray(v) for k, v in summed.arrays().items()}))
-    elif arrays:
-        raise RunError("arrays of no known kind were sent to be kept; do both sides run the same version?")
-    return Payload()
-
-
-def _sound(read: Callable[[], Value]) -> Value:
-    """What was read of an instruction; what cannot be is refused in words that quote none of the market's data."""
-    try:
-        return read()
-    except ValueError as error:
-        raise RunError(str(error)) from None
+    Under privacy item pairs under noise, and nothing else.
+    """
+    if instruction.recipe.privacy.on and instruction.recipe.sums_statistics:
+        return noised_pairs(node, instruction.recipe)
+    counts = own_statistics(node, instruction.recipe)
+    return Payload(counts.arrays(), texts={"items": node.prepare(instruction.recipe).items})
 
 
 def pretrain(node: MarketNode, instruction: Instruction) -> Payload:
@@ -157,7 +127,7 @@ def pretrain(node: MarketNode, instruction: Instruction) -> Payload:
         follow_sum(node, instruction, PRETRAIN, lambda: _untrained(node, recipe))
     if recipe.privacy.on:
         return _pretrain_privately(node, instruction)
-    trainer = _start(_pretrainer(node, recipe), instruction)
+    trainer = _start(shared_trainer(node, recipe), instruction)
     trainer.carry_on(carried(node, number - 1))
     validation = trainer.validation()
     scalars, pace = {}, None
@@ -186,9 +156,12 @@ def pretrain(node: MarketNode, instruction: Instruction) -> Payload:
 def refit(node: MarketNode, instruction: Instruction) -> Payload:
     """One federated round that learns from validation users too, once validation has chosen all that it chooses."""
     started = time.perf_counter()
-    trainer = _start(_pretrainer(node, instruction.recipe), instruction)
-    result, weight = trainer.refit_round(instruction.round)
-    scalars = {"loss": result.loss, "weight": weight, "seconds": time.perf_counter() - started}
+    recipe = instruction.recipe
+    if recipe.masks.enabled:
+        follow_sum(node, instruction, REFIT, lambda: _untrained(node, recipe))
+    trainer = _start(shared_trainer(node, recipe), instruction)
+    result = trainer.refit_round(instruction.round)
+    scalars = {"loss": result.loss, "weight": trainer.refit_weight, "seconds": time.perf_counter() - started}
     return Payload(arrays_of(trainer.model.shared_state()), scalars, base=instruction.arrays)
 
 
@@ -198,7 +171,7 @@ def _pretrain_privately(node: MarketNode, instruction: Instruction) -> Payload:
     trainer = _start(_private_trainer(node, recipe), instruction)
     question, whole = asked(node, instruction), made_of(node, "federated", instruction)
     steps, provenance = private_steps(node, recipe, instruction.round, question, whole)
-    trainer.pretrain_privately(steps)
+    trainer.pretrain_privately(steps, recipe.privacy.trains)
     update = arrays_of(trainer.model.shared_state())
     scalars = {"weight": float(node.store.users)}
     return Payload(update, scalars, base=instruction.arrays, provenance={"*": provenance})
@@ -207,13 +180,15 @@ def _pretrain_privately(node: MarketNode, instruction: Instruction) -> Payload:
 def validate(node: MarketNode, instruction: Instruction) -> Payload:
     """Judge the shared model on the validation users."""
     refuse_unvalidated(instruction.recipe)
-    trainer = _start(_pretrainer(node, instruction.recipe), instruction)
+    trainer = _start(shared_trainer(node, instruction.recipe), instruction)
     trainer.carry_on(carried(node, instruction.round))
     return Payload(scalars={"validation": trainer.validation()})
 
 
 def finetune(node: MarketNode, instruction: Instruction) -> Payload:
     """Stage two, from the shared model that came. The result never leaves."""
+    if not instruction.recipe.federates:  # nothing came that was trained together, and all that is learned stays
+        return train_local_baseline(node, instruction, "federated")
 
     def train() -> Finished:
         trainer = _start(make_trainer(node, instruction.recipe, "federated"), instruction)
@@ -292,12 +267,6 @@ def _start(trainer: Trainer, instruction: Instruction) -> Trainer:
         raise RunError("the shared parameters received do not fit this model; do both sides run the same version?")
     trainer.load(state)
     return trainer
-
-
-def _pretrainer(node: MarketNode, recipe: Recipe) -> LocalTrainer[Any]:
-    """The trainer of stage one, remembered within this process: its rounds change only what ``_start`` sets."""
-    built_on = recipe_json(recipe) + received(node, "federated")
-    return node.remember("pretrainer", built_on, lambda: make_trainer(node, recipe, "federated"))
 
 
 def _once(node: MarketNode, name: str, instruction: Instruction, train: Callable[[], Finished]) -> Payload:

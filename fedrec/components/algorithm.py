@@ -86,6 +86,14 @@ class Algorithm:
         """
         raise NotImplementedError
 
+    @property
+    def bytes_per_user(self) -> float:
+        """What a market holds in memory for each of its users while it trains, where that is much; an estimate."""
+        return 0.0
+
+    def require(self) -> None:
+        """Raise :class:`fedrec.errors.UserError` for a model that no federation can train, before anything is asked."""
+
     def plan(self) -> tuple[Step, ...]:
         """The steps of a run, in order."""
         federated = (Step.ROUNDS, Step.FINETUNE) if "federated" in self.recipe.evaluation.methods else ()

@@ -12,6 +12,8 @@ class Observed(Enum):
     ROUNDS = "models before and after rounds of the sequential model"
     PAIRS = "counts of item pairs"
     CODES = "counts and sums of codebooks"
+    STATISTICS = "a ranker's statistics"
+    RANKER = "models before and after rounds of a ranker"
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,9 @@ HOUSE: dict[str, dict[str, str]] = {
         "gradient": "fedrec.simulation.attacks.by_gradient:GradientAttack",
         "pairs": "fedrec.simulation.attacks.by_pairs:PairsAttack",
         "codes": "fedrec.simulation.attacks.by_codes:CodesAttack",
+        "statistics": "fedrec.simulation.attacks.by_statistics:StatisticsAttack",
+        "known-item": "fedrec.simulation.attacks.by_statistics:KnownItemAttack",
+        "targets": "fedrec.simulation.attacks.by_targets:TargetsAttack",
     },
     "loss": {
         "s2ce": "fedrec.losses.s2ce:S2CE",

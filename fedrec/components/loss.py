@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fedrec.components.capability import Capability
 from fedrec.components.section import ComponentSettings
+from fedrec.errors import RunError
 
 
 class LossSettings(ComponentSettings):
@@ -48,7 +49,8 @@ class Loss:
     def rows(self, queries: Tensor, keys: Tensor, targets: Tensor) -> Tensor:
         """The loss [N] of each of N interactions. Scores are ``queries @ keys.T``, temperature and bias included.
 
-        ``queries`` [N, d], ``keys`` [I, d], ``targets`` [N] item indices.
+        ``queries`` [N, d + 1], ``keys`` [I, d + 1], ``targets`` [N] item indices. Queries are divided by ``tau``, and
+        the last column is that of the items' biases, where queries have a one.
         """
         raise NotImplementedError
 
@@ -61,6 +63,11 @@ class Loss:
     ) -> Tensor:
         """The mean over rows, or their sum under ``weights`` [N]; a scalar. With ``alike``, ``keys`` are [D, d]."""
         each = self.rows(queries, keys if alike is None else keys[alike.place], targets)
+        if each.shape != targets.shape:
+            raise RunError(
+                f"loss {type(self).__name__}: rows returned shape {tuple(each.shape)} for {len(targets)} interactions; "
+                "return one value for each"
+            )
         return each.mean() if weights is None else each @ weights
 
     def hard(self) -> "Loss":

@@ -211,6 +211,13 @@ def open_store(path: Path) -> MarketStore:
         ) from None
 
 
+def store_version(path: Path) -> tuple[str, ...]:
+    """Changes whenever a file of the market's folder does: who has opened it in this version has what is there."""
+    files = (path / name for name in ("market.yaml", "interactions.parquet", "items.parquet", "families.csv"))
+    found = (file.stat() for file in files if file.exists())
+    return tuple(f"{one.st_ino} {one.st_size} {one.st_mtime_ns} {one.st_ctime_ns}" for one in found)
+
+
 def open_stores(directory: Path, names: list[str] | None = None) -> list[MarketStore]:
     """Open the markets of a data folder, sorted by name; ``names`` picks some of them."""
     if not directory.is_dir():

@@ -69,7 +69,8 @@ class _Universe:
         self.topic_of = np.sort(generator.integers(settings.topics, size=settings.items))  # [I]
         self.topic_of[: settings.topics] = np.arange(settings.topics)
         self.law = _transition_law(settings.topics, generator)
-        self.keys = np.array([f"item-{index:05d}" for index in range(settings.items)])
+        width = max(5, len(str(settings.items - 1)))  # as many digits in every key: keys are sorted as indices are
+        self.keys = np.array([f"item-{index:0{width}d}" for index in range(settings.items)])
         words = [_word(generator) for _ in range(settings.topics * 6)]
         brands = [_word(generator).title() for _ in range(max(2, settings.items // 15))]
         self.titles = [

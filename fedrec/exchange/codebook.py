@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fedrec.exchange.payload import Array
 from fedrec.exchange.weights import capped
-from fedrec.recipe import CodesSettings, Recipe
+from fedrec.recipe import CodesSettings
 from fedrec.seeds import numpy_generator
 
 COUNT, SUM, LEVEL = "count.", "sum.", "codebook."  # followed by the number of a common level
@@ -163,12 +163,14 @@ def next_levels(
     levels: Mapping[str, Array],
     moving: Mapping[str, Array],
     parts: Sequence[Sequence[CodeStatistics]],
-    recipe: Recipe,
+    settings: CodesSettings,
+    max_share: float,
+    seed: int,
     server_round: int,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """All common codebooks after a round, by the names they travel under, and their moving counts and sums.
 
-    ``parts`` [levels][markets], each level's in the markets' order.
+    ``parts`` [levels][markets], each level's in the markets' order; ``max_share`` of a code's weight is one market's.
     """
     codebooks: dict[str, Array] = {}
     after: dict[str, Array] = {}
@@ -176,9 +178,9 @@ def next_levels(
         start = CodebookState.start(np.asarray(levels[f"{LEVEL}{level}"], np.float32))
         count = np.asarray(moving.get(f"{COUNT}{level}", start.count), np.float64)
         total = np.asarray(moving.get(f"{SUM}{level}", start.sum), np.float64)
-        generator = numpy_generator(recipe.seed, "codebook", level, server_round)
-        capped_parts = with_capped_shares(told, recipe.federation.max_share)
-        state = next_codebook(CodebookState(start.codebook, count, total), capped_parts, recipe.codes, generator)
+        generator = numpy_generator(seed, "codebook", level, server_round)
+        capped_parts = with_capped_shares(told, max_share)
+        state = next_codebook(CodebookState(start.codebook, count, total), capped_parts, settings, generator)
         codebooks[f"{LEVEL}{level}"] = state.codebook
         after |= {f"{COUNT}{level}": state.count, f"{SUM}{level}": state.sum}
     return codebooks, after

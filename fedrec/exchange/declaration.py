@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 from fedrec.exchange.groups import ParameterGroups
+from fedrec.exchange.lookup_table import TABLE
 from fedrec.exchange.payload import OUTSIDE, PUBLIC, Payload, Provenance
 from fedrec.exchange.statistics import PAIR_KINDS
 
@@ -29,6 +30,7 @@ VALIDATE_CODEBOOK = "evaluate.codebook"  # how much of the market's items the co
 CODES = "train.codes"  # the market's own codes; they stay in the market
 CTR = "train.ctr"  # click-through models on the codes; they stay in the market
 FINETUNE = "train.finetune"  # stage two; the result stays in the market
+COUNTS = frozenset({CATALOGUE, GRAM, STATISTICS})  # actions whose answers are counts of users, weighed by nothing
 ROUNDS = frozenset({PRETRAIN, REFIT, CODEBOOK})  # actions of which one answer is one round
 LOCAL_BASELINES = {  # models that average with nobody, by method; they stay in the market
     "local": "train.local",
@@ -96,7 +98,7 @@ DECLARATIONS = {
     VOCABULARY: Declaration(texts="items|learned", public="items|learned"),
     CATALOGUE: Declaration(arrays="first|second|count|pairs", texts="items", public="items"),
     GRAM: Declaration(arrays="first|second|count|pairs", texts="items", public="items"),
-    STATISTICS: Declaration(arrays=_COUNTS, texts="items", public="items"),
+    STATISTICS: Declaration(arrays=rf"{_COUNTS}|{TABLE}|pairs", texts="items", public="items"),
     MASK_KEYS: Declaration(
         texts="encryption|masking|commitment|weight|sums|signature",
         public="encryption|masking|commitment|weight|sums|signature",

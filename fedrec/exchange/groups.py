@@ -26,6 +26,11 @@ class ParameterGroups:
     shared: tuple[str, ...]
     private: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        for name, prefixes in (("shared", self.shared), ("private", self.private)):
+            if isinstance(prefixes, str):  # its letters would be prefixes, and let anything through
+                raise TypeError(f"{name}={prefixes!r} is a text and no tuple of prefixes; write ({prefixes!r},)")
+
     def shared_names(self, names: Iterable[str]) -> list[str]:
         """The shared ones of ``names``, sorted; raises ``ValueError`` for a name in no group or in two."""
         result = []

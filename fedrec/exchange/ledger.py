@@ -11,7 +11,7 @@ from fedrec.errors import EgressError
 from fedrec.exchange.declaration import DECLARATIONS
 from fedrec.exchange.groups import ParameterGroups
 from fedrec.exchange.payload import Array, Origin, Payload
-from fedrec.files import append_json_line
+from fedrec.files import append_json_lines
 
 SCALAR_BYTES = 8
 
@@ -61,8 +61,7 @@ class CountStage(Stage):
     def record(self, payload: Payload, origin: Origin) -> None:
         """Write the payload's lines without asking whether it may leave (error texts always may)."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        for entry in ledger_entries(payload, origin):
-            append_json_line(self.path, entry)
+        append_json_lines(self.path, ledger_entries(payload, origin))
 
 
 def _provenance(payload: Payload, name: str) -> dict[str, str]:

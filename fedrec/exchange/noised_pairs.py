@@ -17,6 +17,7 @@ from fedrec.privacy.noise import SecretNoise
 from fedrec.privacy.release import Release
 
 PAIRS, RIDGE = "pairs", "ridge"
+_MOST = 1e9
 Floats = NDArray[np.float32]
 
 
@@ -61,8 +62,8 @@ def read_triangle(arrays: Mapping[str, Array], size: int, most: float = np.inf) 
     if values is None or values.dtype != np.float32 or values.shape != (cells,):
         found = "nothing" if values is None else f"{values.dtype} of shape {values.shape}"
         raise ValueError(f"noised pairs of {size} items are float32 of shape ({cells},), not {found}")
-    if not np.isfinite(values).all():
-        raise ValueError("noised pairs are not finite")
+    if not np.isfinite(values).all() or (cells and np.abs(values).max() > _MOST):
+        raise ValueError("noised pairs are not finite, or larger than any market could have users")
     if cells and np.abs(values).max() > most:
         raise ValueError(f"noised pairs of up to {np.abs(values).max():g}, where {most:g} is the most that can be")
     return np.asarray(values, np.float32)

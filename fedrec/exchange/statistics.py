@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from fedrec.exchange.lookup_table import read_table, table_shape
 from fedrec.exchange.pairs import PairCounts, pair_counts, read_pairs, subtract, sum_pairs
 from fedrec.exchange.payload import Array
 
@@ -22,6 +23,7 @@ PAIR_KINDS = {TOGETHER: False, SAME_DAY: False, NEXT: True, **dict.fromkeys(WITH
 STEPS = 2  # "next": the second item is at most the second after the first
 MONTH_DAYS = 30
 
+_PAIR, _MONTH = ("first", "second", "count"), ("item", "month", "count")
 _LATEST_MONTH = 4000  # about the year 2298
 _CELLS = 4_000_000  # pairs of interactions held at a time
 
@@ -73,6 +75,44 @@ class Statistics:
     def known_pairs(self) -> int:
         """Of how many pairs anything is said, items with themselves among them."""
         return len(self.pairs[TOGETHER].count)
+
+    @property
+    def popularity(self) -> NDArray[np.float64]:
+        """How often each item was had, [I], a user once a month; where no months are told, of how many users."""
+        if not len(self.monthly.item):
+            return np.asarray(self.pairs[TOGETHER].matrix().diagonal(), np.float64)
+        return np.bincount(self.monthly.item, self.monthly.count, minlength=self.size).astype(np.float64)
+
+    def cells(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """All counts in one list: what each is of [K, 2], and the counts [K]."""
+        kinds = [(one.first, one.second, one.count) for one in (self.pairs[kind] for kind in PAIR_KINDS)]
+        kinds.append((self.monthly.item, self.monthly.month, self.monthly.count))
+        keys = [
+            np.column_stack([number * self.size + first.astype(np.int64), second])
+            for number, (first, second, _) in enumerate(kinds)
+        ]
+        return np.concatenate(keys), np.concatenate([count for _, _, count in kinds]).astype(np.int64)
+
+    @classmethod
+    def of_cells(cls, keys: NDArray[np.int64], counts: NDArray[np.int64], size: int) -> "Statistics":
+        """The way back, over ``size`` items; raises ``ValueError`` for what cannot be statistics."""
+        number, first = np.divmod(keys[:, 0], size)
+        if len(keys) and (number.max() > len(PAIR_KINDS) or max(keys.max(), counts.max()) > np.iinfo(np.int32).max):
+            raise ValueError("counts of no known kind, or larger than any market could have users")
+        arrays: dict[str, Array] = {}
+        for place, names in enumerate([*([kind, *_PAIR] for kind in PAIR_KINDS), ["monthly", *_MONTH]]):
+            own = number == place
+            parts = (first[own], keys[own, 1], counts[own])
+            kind, *fields = names
+            arrays |= {f"{kind}.{name}": part.astype(np.int32) for name, part in zip(fields, parts, strict=True)}
+        return read_statistics(arrays, size, 1)
+
+    @classmethod
+    def of_table(cls, table: Array, size: int) -> "Statistics":
+        """Of a sum of tables (:mod:`fedrec.exchange.lookup_table`); raises ``ValueError`` for what cannot be such."""
+        if table.dtype != np.uint32 or table.ndim != 2 or table.shape[1:] != table_shape(0)[1:]:
+            raise ValueError(f"{table.dtype} of shape {table.shape} is no table of counts")
+        return cls.of_cells(*read_table(np.asarray(table, np.uint32)), size)
 
     def placed(self, index: NDArray[np.int64], size: int) -> "Statistics":
         """The same with item i renamed to ``index[i]`` of ``size`` items."""
@@ -206,7 +246,7 @@ def _sum_months(parts: Sequence[Monthly]) -> Monthly:
 
 
 def _read_months(arrays: Mapping[str, Array], size: int, min_count: int, users: int | None) -> Monthly:
-    parts = [arrays.get(name) for name in ("item", "month", "count")]
+    parts = [arrays.get(name) for name in _MONTH]
     if any(part is None or part.dtype != np.int32 or part.ndim != 1 for part in parts):
         raise ValueError("counts of items by month must be three one-dimensional int32 arrays")
     item, month, count = (np.asarray(part, np.int32) for part in parts)

@@ -20,8 +20,13 @@ from torch.nn import functional as F
 
 from fedrec.components.capability import Capability
 from fedrec.components.loss import Alike, Items, Loss, LossSettings
+from fedrec.losses.nearest import SIMILARITIES, nearest_items
 
 _SCORES_HELD = {"cpu": 2**19, "cuda": 2**27}  # 2 MB, within a core's cache; half a gigabyte
+_FEWEST_ROWS = 32  # at a time: products of fewer are slow
+# With more keys than this, a part of the rows is compared at a time: all at once is worse than computing twice.
+_MANY_KEYS = 2**17
+_ROWS = 256  # that are then compared at a time
 
 
 class SoftTargets(NamedTuple):
@@ -44,7 +49,12 @@ class SoftTargets(NamedTuple):
 
 
 def semantic_neighbours(
-    semantics: Tensor, k: int, tau_s: float, known: Tensor | None = None, chunk: int = 2048
+    semantics: Tensor,
+    k: int,
+    tau_s: float,
+    known: Tensor | None = None,
+    exact_items: int = 20_000,
+    held: int = SIMILARITIES,
 ) -> SoftTargets:
     """Soft targets of the I items of ``semantics`` [I, e]; an item is never its own neighbour.
 
@@ -54,22 +64,14 @@ def semantic_neighbours(
         tau_s: > 0; towards 0 all mass goes to the nearest item, towards infinity it is uniform.
         known: [I], False for items whose vector carries no meaning: they get no soft target and are nobody's
             neighbour. Default: all are known.
-        chunk: rows compared at a time.
+        exact_items: neighbours of more items are searched approximately.
+        held: similarities in memory at a time.
     """
-    unit = F.normalize(semantics, dim=-1)
-    known = torch.ones(len(unit), dtype=torch.bool, device=unit.device) if known is None else known
-    indices, values = [], []
-    for start in range(0, len(unit), chunk):
-        similarity = unit[start : start + chunk] @ unit.T  # [c, I]
-        rows = torch.arange(len(similarity), device=unit.device)
-        similarity[rows, rows + start] = -torch.inf
-        similarity[:, ~known] = -torch.inf
-        top = similarity.topk(min(k, len(unit)), dim=-1)
-        indices.append(top.indices)
-        values.append(top.values)
+    known = torch.ones(len(semantics), dtype=torch.bool, device=semantics.device) if known is None else known
+    neighbours, cosines = nearest_items(semantics, known, k, exact_items, held)
     # A row of nothing but -inf (nobody near) becomes nan in the softmax, and then zero.
-    weights = torch.softmax(torch.cat(values) / tau_s, dim=-1).nan_to_num(0.0)
-    return SoftTargets(torch.cat(indices), weights * known[:, None])
+    weights = torch.softmax(cosines / tau_s, dim=-1).nan_to_num(0.0)
+    return SoftTargets(neighbours, weights * known[:, None])
 
 
 class _LogPartition(torch.autograd.Function):
@@ -78,14 +80,20 @@ class _LogPartition(torch.autograd.Function):
 
     Every score is computed once and exponentiated once, in a block that stays in the cache; kept for the backward pass
     are two arrays of the size of the inputs, not the scores. (The same idea for language models: Liger Kernel, Hsu et
-    al., arXiv 2410.10989.)
+    al., arXiv 2410.10989.) Of so many keys that few rows of scores fit, scores are computed twice, against some keys at
+    a time: for the sums, which are kept as in an online softmax (Milakov & Gimelshein, arXiv 1805.02867), and for the
+    gradients.
     """
 
     @staticmethod
     def forward(ctx: Any, queries: Tensor, keys: Tensor, row_weights: Tensor, scores_held: int) -> Tensor:
-        total = queries.new_zeros(())
         query_gradient, key_gradient = torch.empty_like(queries), torch.zeros_like(keys)
         rows = max(scores_held // len(keys), 1)
+        if rows < min(len(queries), _FEWEST_ROWS):
+            total = _in_two_passes(queries, keys, row_weights, scores_held, query_gradient, key_gradient)
+            ctx.save_for_backward(query_gradient, key_gradient)
+            return total
+        total = queries.new_zeros(())
         for start in range(0, len(queries), rows):
             block = slice(start, start + rows)
             probability = queries[block] @ keys.T  # [n, I] scores, turned into probabilities in place
@@ -106,15 +114,45 @@ class _LogPartition(torch.autograd.Function):
         return query_gradient * gradients[0], key_gradient * gradients[0], None, None
 
 
+def _in_two_passes(
+    queries: Tensor, keys: Tensor, row_weights: Tensor, scores_held: int, query_gradient: Tensor, key_gradient: Tensor
+) -> Tensor:
+    """The weighted sum, where some rows are compared with some keys at a time; fills both gradients."""
+    total = queries.new_zeros(())
+    columns = max(scores_held // min(len(queries), _ROWS), 1)
+    parts = [slice(start, start + columns) for start in range(0, len(keys), columns)]
+    for start in range(0, len(queries), _ROWS):
+        block = slice(start, start + _ROWS)
+        some, weights = queries[block], row_weights[block, None]  # [n, d], [n, 1]
+        highest, mass = some.new_full((len(some), 1), -torch.inf), some.new_zeros((len(some), 1))
+        for part in parts:
+            scores = some @ keys[part].T  # [n, c]
+            higher = torch.maximum(highest, scores.amax(dim=-1, keepdim=True))
+            mass = mass * (highest - higher).exp() + scores.sub_(higher).exp_().sum(dim=-1, keepdim=True)
+            highest = higher
+        partition = highest + mass.log()
+        total += (weights * partition).sum()
+        query_gradient[block] = 0
+        for part in parts:
+            probability = (some @ keys[part].T).sub_(partition).exp_().mul_(weights)
+            query_gradient[block].addmm_(probability, keys[part])
+            key_gradient[part].addmm_(probability.T, some)
+    return total
+
+
 def mean_log_partition(
     queries: Tensor, keys: Tensor, scores_held: int | None = None, weights: Tensor | None = None
 ) -> Tensor:
     """Mean over ``queries`` [N, d], N >= 1, of the exact logsumexp of their scores with all ``keys`` [I, d]; a scalar.
 
-    ``scores_held``: how many of the N x I scores exist at a time, at least a row of them; default: what suits the
-    device's cache or memory. ``weights`` [N]: what each query counts instead of one in N; they need not sum to one.
+    ``scores_held``: how many of the N x I scores exist at a time; default: what suits the device's cache or memory.
+    ``weights`` [N]: what each query counts instead of one in N; they need not sum to one.
     """
-    held = _SCORES_HELD[queries.device.type] if scores_held is None else scores_held
+    held = scores_held
+    if held is None:
+        held = _SCORES_HELD[queries.device.type]
+        if len(keys) <= _MANY_KEYS:
+            held = max(held, _FEWEST_ROWS * len(keys))
     if weights is None:
         weights = queries.new_full((len(queries),), 1 / len(queries))
     result: Tensor = _LogPartition.apply(queries, keys, weights, held)  # type: ignore[no-untyped-call]
@@ -178,6 +216,7 @@ class S2CESettings(LossSettings):
     lam: float = Field(default=0.3, ge=0, lt=1, description="share of a target's mass moved to similar items")
     tau_s: float = Field(default=0.1, ge=1e-3, le=1e3, description="temperature among the similar items")
     neighbours: int = Field(default=20, ge=1, le=1000, description="similar items a target is spread over")
+    exact_items: int = Field(default=20_000, ge=0, description="in larger catalogues they are searched approximately")
 
 
 class S2CE(Loss):
@@ -195,8 +234,9 @@ class S2CE(Loss):
         """Over the market's catalogue; None where nothing is moved."""
         if self.lam == 0:
             return None
+        settings, items = self.settings, self.items
         return semantic_neighbours(
-            self.items.semantics, self.settings.neighbours, self.settings.tau_s, self.items.known
+            items.semantics, settings.neighbours, settings.tau_s, items.known, settings.exact_items
         )
 
     def __call__(

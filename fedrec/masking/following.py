@@ -99,7 +99,9 @@ def following(
             for level in range(len(levels))
         ]
         moving = {name: array for name, array in state.items() if name.startswith(_MOVING)}
-        codebooks, moving = next_levels(levels, moving, parts, recipe, number)
+        codebooks, moving = next_levels(
+            levels, moving, parts, recipe.codes, recipe.federation.max_share, recipe.seed, number
+        )
         result, after = result | codebooks, after | moving
     return result, after
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedrec.exchange.codebook import COUNT, SUM
+from fedrec.exchange.lookup_table import TABLE
 from fedrec.exchange.noised_pairs import PAIRS
 from fedrec.exchange.payload import STATISTICS, Array
 
@@ -51,6 +52,19 @@ class Format:
         return np.asarray(total, self.dtype).view(f"int{self.bits}").astype(np.float64) * self.step
 
 
+@dataclass(frozen=True)
+class Residues(Format):
+    """Of numbers that are meant modulo 2^32 and come so."""
+
+    def encode(self, values: Array) -> Ring:
+        """The numbers."""
+        return np.asarray(values, np.uint32)
+
+    def decode(self, total: Ring) -> NDArray[np.float64]:
+        """The numbers, which are whole."""
+        return np.asarray(total, np.uint32).astype(np.float64)
+
+
 def format_of(name: str, members: int, largest: float, noised: bool) -> Format:
     """The format of an array by the name it travels under.
 
@@ -60,6 +74,8 @@ def format_of(name: str, members: int, largest: float, noised: bool) -> Format:
         return Format(64, 1.0, members)
     if name.startswith(STATISTICS + SUM):
         return Format(64, _SUM_STEP, members)
+    if name == TABLE:
+        return Residues(32, 1.0, members)
     if name == PAIRS and not noised:
         return Format(32, 1.0, members)
     return fitting(members, _PAIRS_RANGE if name == PAIRS else largest)

@@ -64,6 +64,8 @@ def _scores(recipe: Recipe) -> str | None:
             "federation.participation: a model for scores has rounds of its own, with every market; set it to 1, or "
             "scores.kind to none"
         )
+    if recipe.privacy.on:
+        return "scores.kind: a model for scores has no place in a ranker's epsilon; set it to none, or turn privacy off"
     scoring = recipe.scoring
     if "federated" not in recipe.evaluation.methods and (scoring.uses_codes or scoring.shares_vocabulary):
         return (
@@ -151,6 +153,8 @@ def _market_privacy(recipe: Recipe) -> str | None:
 def _masks(recipe: Recipe) -> str | None:
     if not recipe.masks.enabled:
         return None
+    if recipe.scores.on:
+        return "scores.kind: rounds of a second model do not go with masks; set it to none, or masks.enabled to false"
     if not _aggregator(recipe).linear:
         return (
             f"aggregator.kind {recipe.aggregator.kind!r} looks at every market's numbers, which masks hide; set it to "

@@ -198,7 +198,7 @@ class Recipe(Section):
         Protocol: ``family`` where every market has a family map, else ``temporal``; click-through has its own.
         Semantics: ``hashing`` where items have text, else ``cooccurrence``. Alignment of codes: ``layered`` where items
         have text, else ``gram``, whose semantics are ``cooccurrence`` whatever the items have. Scores: of ``fecosr``
-        where its item vectors need no counts, else none.
+        where its item vectors need no counts and there are neither masks nor privacy, else none.
         """
         protocol, kind, alignment = self.evaluation.protocol, self.semantics.kind, self.codes.alignment
         if protocol == "auto":
@@ -210,7 +210,8 @@ class Recipe(Section):
             kind = "hashing" if text else "cooccurrence"
         scores = self.scores.kind
         if scores == "auto":
-            scores = "none" if find("semantics", kind).exchanges else "fecosr"
+            hidden = self.masks.enabled or self.privacy.on
+            scores = "none" if find("semantics", kind).exchanges or hidden else "fecosr"
         return self.model_copy(
             update={
                 "scores": self.scores.model_copy(update={"kind": scores}),

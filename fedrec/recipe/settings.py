@@ -162,6 +162,12 @@ class EaseSettings(Section):
 
     lambdas: list[Positive] = Field(default=[10.0, 100.0, 300.0], min_length=1)
     popularity_weights: list[Annotated[float, Field(ge=0)]] = Field(default=[0.0, 0.003, 0.01, 0.03], min_length=1)
+    dense_items: int = Field(
+        default=10_000,
+        ge=0,
+        description="larger catalogues have sparse weights; also in the prior, fedease and ranker",
+    )
+    neighbours: int = Field(default=500, ge=1, description="items that an item's sparse weights are of, at most")
 
 
 class ItemKNNSettings(Section):
@@ -341,7 +347,7 @@ class EngineSettings(Section):
 
 
 class RaySettings(Section):
-    """Flower's simulation engine on Ray."""
+    """Of engine.kind ray: actors that answer for markets, here or on a cluster."""
 
     address: str | None = Field(
         default=None, max_length=500, description="an existing cluster, such as auto; null starts one here"

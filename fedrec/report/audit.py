@@ -12,6 +12,7 @@ HEADLINES = {
     "catalogue": ("auc", "auc by popularity"),
     "items behind codes": ("top 1", "top 1 by the codebook"),
     "items of a user": ("recall@10", "by popularity"),
+    "one known item": ("another item", ""),
 }
 _MEMBERSHIP = ("auc", "")
 MOVED_TOLERANCE = 1e-3  # of single precision

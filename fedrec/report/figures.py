@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ class Figure:
     width: float = WIDTH
     note: str = ""
 
+    @cached_property
     def svg(self) -> str:
         """A drawing of its own, dark on white."""
         return render(self.draw, (self.width, self.height), "svg").decode()
@@ -95,7 +97,7 @@ class Figure:
 
     def inline(self) -> Markup:
         """For a page: in the page's colours, with its text alternative."""
-        return inline(self.svg(), self.name, self.title, self.says)
+        return inline(self.svg, self.name, self.title, self.says)
 
 
 def csv_text(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
@@ -108,7 +110,7 @@ def csv_text(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
 def write_figures(folder: Path, figures: Iterable[Figure]) -> None:
     """Every figure as ``NAME.svg``, ``NAME.png`` and ``NAME.csv``."""
     for figure in figures:
-        write_atomic(folder / f"{figure.name}.svg", figure.svg().encode())
+        write_atomic(folder / f"{figure.name}.svg", figure.svg.encode())
         write_atomic(folder / f"{figure.name}.png", figure.png())
         write_atomic(folder / f"{figure.name}.csv", figure.csv().encode())
 

@@ -1,6 +1,7 @@
 """The egress ledger as a page: what left each market, how often, how large, which rows changed, and was it declared."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -113,17 +114,11 @@ def flags(lines: Iterable[Line], private: bool) -> list[str]:
 
 def by_action(lines: Iterable[Line]) -> tuple[list[str], list[tuple[str, dict[str, int]]]]:
     """Bytes per action, named by its part of the run, and market."""
-    lines = list(lines)
-    markets = sorted({line.market for line in lines})
-    actions = sorted({line.asked for line in lines})
-    table = [
-        (
-            action,
-            {market: sum(x.bytes for x in lines if (x.asked, x.market) == (action, market)) for market in markets},
-        )
-        for action in actions
-    ]
-    return markets, table
+    sent: dict[str, Counter[str]] = {}  # of each action, by market
+    for line in lines:
+        sent.setdefault(line.asked, Counter())[line.market] += line.bytes
+    markets = sorted({market for found in sent.values() for market in found})
+    return markets, [(action, {market: sent[action][market] for market in markets}) for action in sorted(sent)]
 
 
 def ledger_page(name: str, lines: list[Line], private: bool, masked: bool) -> str:

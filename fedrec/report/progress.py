@@ -142,6 +142,10 @@ def _in_words(event: Mapping[str, Any]) -> str:
             f"{len(event['markets'])} markets: {_some(event['markets'])}; protocol {event['protocol']}; "
             f"semantics {event['semantics']}"
         )
+    if kind == "plan":
+        return _describe_plan(event)
+    if kind == "form":
+        return f"from here on ease.dense_items {event['dense_items']:,}, ease.neighbours {event['neighbours']:,}"
     if kind == "vocabulary":
         return f"shared vocabulary: {event['items']} items"
     if kind == "semantics":
@@ -172,6 +176,14 @@ def _in_words(event: Mapping[str, Any]) -> str:
     if kind == "failed":
         return f"{event['market']}: {event['action']} failed: {event['reason']}"
     return ""
+
+
+def _describe_plan(event: Mapping[str, Any]) -> str:
+    largest = max(event["gigabytes"], key=lambda market: event["gigabytes"][market])
+    text = f"memory: about {event['gigabytes'][largest]:.1f} GB in the largest market ({largest})"
+    if event["sparse"]:
+        text += f"; over {event['dense_items']:,} items, so EASE has sparse weights: {_some(event['sparse'])}"
+    return text
 
 
 def _describe_round(event: Mapping[str, Any]) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 from fedrec.components.chosen import KIND
 from fedrec.components.plugins import read_plugin
 from fedrec.errors import UserError
+from fedrec.memory_plan import FORMS
 from fedrec.recipe import Recipe, plugins_of
 
 SCHEMA = 2
-_PACKAGES = ("fedrec", "flwr", "torch", "numpy", "scipy", "polars", "scikit-learn", "safetensors")
+_PACKAGES = ("fedrec", "flwr", "torch", "numpy", "scipy", "polars", "scikit-learn", "faiss-cpu", "safetensors")
 
 
 def build_manifest(
@@ -64,7 +65,7 @@ def what_differs(
     """
     began = dict(leaves(resolved.model_dump(mode="json")))
     for key, was, now in changes(manifest["recipe"], recipe.model_dump(mode="json")):
-        if now != began.get(key):
+        if now != began.get(key) and key not in FORMS:
             return f"recipe.yaml: {key} is {now!r}, it was {was!r}"
     for market, was in manifest["data"]["hashes"].items():
         if data_hashes.get(market) != was:

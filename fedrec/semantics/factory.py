@@ -4,8 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedrec.components.registry import find
-from fedrec.recipe import Recipe
-from fedrec.semantics.base import HouseSettings, ItemEvidence, ItemVectors, Semantics
+from fedrec.semantics.base import HouseSettings, ItemEvidence, ItemVectors, Semantics, SemanticsSettings
 
 
 class Auto(Semantics):
@@ -18,18 +17,17 @@ class Auto(Semantics):
         raise ValueError("semantics.kind auto is not resolved")
 
 
-def make_semantics(recipe: Recipe) -> Semantics:
-    """The semantics of a recipe."""
-    found: type[Semantics] = find("semantics", recipe.semantics.kind)
-    return found.of(recipe.semantics, recipe.seed)
+def make_semantics(settings: SemanticsSettings, seed: int) -> Semantics:
+    """The semantics that a recipe's section names."""
+    found: type[Semantics] = find("semantics", settings.kind)
+    return found.of(settings, seed)
 
 
-def vectors_alone(recipe: Recipe, evidence: ItemEvidence) -> ItemVectors:
-    """What one market's items are by what it knows itself.
+def vectors_alone(semantics: Semantics, evidence: ItemEvidence, private: bool) -> ItemVectors:
+    """What one market's items are by what it knows itself. ``private``: of a run with privacy.
 
     Where such vectors stand for those of all markets, they enter what is trained together: under privacy they are made
     without its users, whatever the component would do with them.
     """
-    semantics = make_semantics(recipe)
-    known = evidence.without_users() if recipe.privacy.on and not semantics.exchanges else evidence
+    known = evidence.without_users() if private and not semantics.exchanges else evidence
     return semantics.finish(semantics.alone(known), evidence.keys)

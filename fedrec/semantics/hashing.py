@@ -4,6 +4,8 @@ Both the hashing and the projection depend on nothing but the seed, so equal tex
 and nothing has to be exchanged (Weinberger et al. 2009 for hashing, Achlioptas 2003 for sparse projections).
 """
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -28,10 +30,13 @@ class HashingSemantics(Semantics):
         words = HashingVectorizer(analyzer="word", ngram_range=(1, 2), **common)
         characters = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 5), **common)
         features = sparse.hstack([words.transform(evidence.texts), characters.transform(evidence.texts)])
-        projection = SparseRandomProjection(
-            n_components=self.dimension, density=_DENSITY, random_state=derive_seed(self.seed, "hashing") % 2**32
-        )
-        # Fitting draws the matrix from the number of features alone: no market's texts enter it.
-        projection.fit(sparse.csr_matrix((1, features.shape[1])))
+        projection = _projection(features.shape[1], self.dimension, derive_seed(self.seed, "hashing") % 2**32)
         projected = projection.transform(sparse.csr_matrix(features)).toarray()
         return np.asarray(projected, dtype=np.float32)
+
+
+@lru_cache(maxsize=1)
+def _projection(features: int, dimension: int, seed: int) -> SparseRandomProjection:
+    """The same for all markets: fitting draws the matrix from the number of features alone, and no text enters it."""
+    projection = SparseRandomProjection(n_components=dimension, density=_DENSITY, random_state=seed)
+    return projection.fit(sparse.csr_matrix((1, features)))

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from fedrec.errors import RunError
 from fedrec.exchange.declaration import CATALOGUE, GRAM, INSTALL, STATISTICS, VOCABULARY
 from fedrec.exchange.keys import read_keys
+from fedrec.exchange.lookup_table import TABLE, table_shape
 from fedrec.exchange.noised_pairs import PAIRS, RIDGE, largest_noised, noise_edge, read_triangle, symmetric, triangle_of
+from fedrec.exchange.noised_statistics import VARIANCE
 from fedrec.exchange.pairs import PairCounts, SummedCounts, pairs_of, read_pairs, sum_pairs
 from fedrec.exchange.payload import Array, Payload
-from fedrec.exchange.statistics import TOGETHER, read_statistics, sum_statistics
-from fedrec.masking.following import decoded
+from fedrec.exchange.statistics import TOGETHER, Statistics, read_statistics, sum_statistics
+from fedrec.masking.following import OpenedSum, decoded
 from fedrec.recipe import FedEaseSettings
 from fedrec.runs.shared import SharedItems, SharedStatistics
 from fedrec.semantics.alignment import align_vectors
@@ -136,21 +138,36 @@ def share_gram(federation: Federation, settings: FedEaseSettings, noise: Mapping
     return {"items": len(union.items), "pairs": len(total.count)}
 
 
-def _share_noised(federation: Federation, noise: Mapping[str, float]) -> dict[str, int]:
-    union, matrix = _sum_noised(federation, GRAM, noise)
-    parts = {}
+def share_noised_statistics(federation: Federation, noise: Mapping[str, float]) -> dict[str, int]:
+    """Sum the markets' noised pairs and give each market what it makes a ranker's statistics of the others of."""
+    return _share_noised(federation, noise, STATISTICS)
+
+
+def _share_noised(federation: Federation, noise: Mapping[str, float], action: str = GRAM) -> dict[str, int]:
+    union, matrix = _sum_noised(federation, action, noise)
+    parts, summed = {}, np.zeros(len(union.items))
+    for market, index in union.index.items():
+        summed[index] += noise[market] ** 2
     for market, index in union.index.items():
         position = np.full(len(union.items), -1, np.int64)
         position[index] = np.arange(len(index))
         among = {other: found[found >= 0] for other, found in ((m, position[i]) for m, i in union.index.items())}
         ridge = np.array([noise_edge(among, noise, len(index))], np.float32)
-        parts[market] = array_record({PAIRS: triangle_of(matrix[np.ix_(index, index)]), RIDGE: ridge})
+        told: dict[str, Array] = {PAIRS: triangle_of(matrix[np.ix_(index, index)]), RIDGE: ridge}
+        if action == STATISTICS:  # what is left when a market has taken out its own
+            told[VARIANCE] = (summed[index] - noise[market] ** 2).astype(np.float32)
+        parts[market] = array_record(told)
     federation.require(INSTALL, parts)
     return {"items": len(union.items), "pairs": len(union.items) * (len(union.items) + 1) // 2}
 
 
 def share_statistics(federation: Federation, min_count: int) -> SharedStatistics:
-    """Sum the markets' statistics; each market gets those of all others among its own items."""
+    """Sum the markets' statistics; each market gets those of all others among its own items.
+
+    Under masks it gets those of all, and takes out its own.
+    """
+    if federation.recipe.masks.enabled:
+        return _share_masked_statistics(federation)
     union, counts = _ask_counts(
         federation, STATISTICS, lambda arrays, size, users: read_statistics(arrays, size, min_count, users)
     )
@@ -160,6 +177,23 @@ def share_statistics(federation: Federation, min_count: int) -> SharedStatistics
     except ValueError as error:
         raise RunError(f"{STATISTICS}: {error}") from None
     federation.require(INSTALL, {market: array_record(part.arrays()) for market, part in parts.items()})
+    return SharedStatistics(union.items, total)
+
+
+def _share_masked_statistics(federation: Federation) -> SharedStatistics:
+    catalogues = _ranked(federation)
+    union = Union.of(catalogues)
+
+    def room(under: MaskedSum) -> tuple[int, ...]:
+        return table_shape(sum(int(float(found.weight)) for found in under.announcements.values()))
+
+    opened = _sum_masked(federation, STATISTICS, union, False, TABLE, room)
+    try:
+        total = Statistics.of_table(opened.sums[TABLE], len(union.items))
+    except ValueError as error:
+        raise RunError(f"{STATISTICS}: {error}") from None
+    texts = {**opened.texts(), "union": union.items}
+    federation.require(INSTALL, texts=texts, opened=array_record(opened.sums))  # who summed it sees that it is the sum
     return SharedStatistics(union.items, total)
 
 
@@ -179,13 +213,27 @@ def _ranked(federation: Federation) -> dict[str, list[str]]:
     return catalogues
 
 
-def _sum_masked(federation: Federation, action: str, noised: bool) -> tuple[Union, NDArray[np.float64]]:
-    """The sum of the markets' pairs over the union of their items, of which nobody sees a part: its upper triangle.
-
-    Item keys are exchanged before, because masked numbers must mean the same everywhere. All markets must take part.
-    """
+def _masked_pairs(federation: Federation, action: str, noised: bool) -> tuple[Union, NDArray[np.float64]]:
+    """The sum of the markets' pairs over the union of their items: its upper triangle."""
     union = Union.of(_ranked(federation))
     _refuse_too_dense(union)
+    pairs = len(union.items) * (len(union.items) + 1) // 2
+    opened = _sum_masked(federation, action, union, noised, PAIRS, lambda _: (pairs,))
+    return union, decoded(opened.sums, len(federation.markets), federation.recipe)[PAIRS]
+
+
+def _sum_masked(
+    federation: Federation,
+    action: str,
+    union: Union,
+    noised: bool,
+    name: str,
+    shape: Callable[[MaskedSum], tuple[int, ...]],
+) -> OpenedSum:
+    """The sum of an array of every market's, of which nobody sees a part. All markets must take part.
+
+    Item keys are exchanged before, because masked numbers must mean the same everywhere.
+    """
     under = MaskedSum.open(federation, action, 0, federation.markets, {}, union.items)
     if under.members != federation.markets:
         market, why = next(iter(sorted(under.failed.items())))
@@ -194,23 +242,25 @@ def _sum_masked(federation: Federation, action: str, noised: bool) -> tuple[Unio
     asked = {market: {**under.texts(market), "union": union.items} for market in under.members}
     replies = federation.ask_each(action, asked)
     payloads: dict[str, Payload] = {}
-    cells = len(union.items) * (len(union.items) + 1) // 2
+    expected = {name: shape(under)}
     for market in federation.markets:
         answer = replies.get(market)
         if answer is None or answer.error is not None:
             raise RunError(f"{action}: market {market!r} failed: {answer.error if answer else 'no reply'}")
-        reason = masked.reason_to_reject(answer.payload, {PAIRS: (cells,)}, action)
+        reason = masked.reason_to_reject(answer.payload, expected, action)
         if reason is not None:
             raise RunError(f"market {market!r}: {reason}")
         payloads[market] = answer.payload
-    sums = decoded(masked.sums(payloads), len(under.weights), federation.recipe)
-    return union, sums[PAIRS]
+    masked.sums(payloads)
+    if under.opened is None:
+        raise RunError(f"{action}: the sum was not opened")
+    return under.opened
 
 
 def _sum_noised(federation: Federation, action: str, noise: Mapping[str, float]) -> tuple[Union, NDArray[np.float32]]:
     """The sum of the markets' noised pairs over the union of their items, [N, N]."""
     if federation.recipe.masks.enabled:
-        union, summed = _sum_masked(federation, action, noised=True)
+        union, summed = _masked_pairs(federation, action, noised=True)
         return union, symmetric(np.asarray(summed, np.float32), len(union.items))
     answers = federation.require(action)
     catalogues = {market: _ranked_keys(federation, market, answer.payload) for market, answer in answers.items()}
@@ -238,7 +288,7 @@ def _refuse_too_dense(union: Union) -> None:
 
 def _sum_counts(federation: Federation, action: str, min_count: int, diagonal: bool) -> tuple[Union, PairCounts]:
     if federation.recipe.masks.enabled:
-        union, triangle = _sum_masked(federation, action, noised=False)
+        union, triangle = _masked_pairs(federation, action, noised=False)
         return union, pairs_of(triangle, len(union.items))
     union, counts = _ask_counts(
         federation, action, lambda arrays, size, users: read_pairs(arrays, size, min_count, diagonal, users)

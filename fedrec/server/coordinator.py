@@ -17,6 +17,7 @@ from fedrec.exchange.declaration import CODES, COLLABORATIVE, CTR, FINETUNE, LOC
 from fedrec.exchange.figures import SHARED, read_figures
 from fedrec.exchange.payload import SCORES, Array
 from fedrec.exchange.reply import reason_to_distrust
+from fedrec.memory_plan import GIGABYTE, memory_plan, sparse_models
 from fedrec.privacy.noise import SecretNoise, kept_secret
 from fedrec.privacy.plan import PrivacyPlan, plan_market, plan_markets
 from fedrec.recipe import Recipe, conflict
@@ -42,6 +43,7 @@ from fedrec.server.catalogues import (
     install_statistics,
     share_counted_semantics,
     share_gram,
+    share_noised_statistics,
     share_semantics,
     share_statistics,
     share_vocabulary,
@@ -55,6 +57,7 @@ from fedrec.strategies.sampling import rounds_sampled
 from fedrec.strategies.shared_average import SharedAverage
 from fedrec.threads import single_threaded
 
+_WORTH_TELLING = 1.0  # GB
 Result = TypeVar("Result")
 Scalars = dict[str, dict[str, float]]  # by market
 Records = list[dict[str, Any]]  # of rounds
@@ -183,6 +186,9 @@ class Coordinator:
 
     def _finetune(self) -> Records:
         """Every market adapts the shared model; no record."""
+        if self.start_from is None and not self.federation.recipe.federates:  # nothing was trained together
+            self._step(FINETUNE, "finetune", lambda: self._ask(FINETUNE))
+            return []
         shared = self.start_from or read_shared_model(self.run.shared)
         self._step(FINETUNE, "finetune", lambda: self._ask(FINETUNE, self._for_all(shared), shared.best_round))
         return []
@@ -241,6 +247,18 @@ class Coordinator:
             protocol=recipe.evaluation.protocol,
             semantics=recipe.item_semantics or "none, items by key",
         )
+        self._plan_memory(recipe)
+
+    def _plan_memory(self, recipe: Recipe) -> None:
+        """Say what the markets will hold, if it is much, and what is replaced because it does not fit."""
+        plans = {
+            market: memory_plan(recipe, member.users, member.items, member.interactions)
+            for market, member in sorted(self.federation.members.items())
+        }
+        needs = {market: sum(part.bytes for part in plan) / GIGABYTE for market, plan in plans.items()}
+        sparse = [market for market, member in self.federation.members.items() if sparse_models(recipe, member.items)]
+        if sparse or max(needs.values()) >= _WORTH_TELLING:
+            self.run.event("plan", gigabytes=needs, sparse=sorted(sparse), dense_items=recipe.ease.dense_items)
 
     def _plan(self) -> None:
         """Under privacy: what every market will release, and at what epsilon."""
@@ -286,7 +304,7 @@ class Coordinator:
         recipe = self.federation.recipe
         if self.start_from is not None:
             return self._install_semantics(self.start_from)
-        semantics = make_semantics(recipe)
+        semantics = make_semantics(recipe.semantics, recipe.seed)
         if not isinstance(semantics, CooccurrenceSemantics):
             raise RunError(f"semantics {recipe.semantics.kind!r} are not made of counts")
         onto = None if self.warm_start is None else self.warm_start.items
@@ -323,6 +341,8 @@ class Coordinator:
             if self.start_from.statistics is None:
                 raise RunError("the shared model brings no statistics, but its ranker was trained on them")
             figures = install_statistics(self.federation, self.start_from.statistics)
+        elif self._noise():
+            figures = share_noised_statistics(self.federation, self._noise())
         else:
             shared = share_statistics(self.federation, algorithm_of(self.federation.recipe).min_count or 1)
             write_statistics(self.run.shared, shared)

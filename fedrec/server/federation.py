@@ -10,7 +10,8 @@ from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 
 from fedrec.errors import RunError, UserError
-from fedrec.exchange.declaration import CODEBOOK, HELLO, PRETRAIN, REFIT
+from fedrec.exchange.declaration import CODEBOOK, HELLO, PRETRAIN, REFIT, STATISTICS
+from fedrec.exchange.lookup_table import MAX_CELLS
 from fedrec.exchange.payload import PART
 from fedrec.exchange.reply import reason_to_distrust
 from fedrec.files import market_name
@@ -83,6 +84,8 @@ class Federation:
             }
         if action == CODEBOOK:
             return {market: float(self.largest_catalogue(market)) for market in self.members}
+        if action == STATISTICS:  # under masks: how many counts it adds to a table that all of them must hold
+            return dict.fromkeys(self.members, float(MAX_CELLS // len(self.members)))
         return {}
 
     def largest_catalogue(self, market: str) -> int:
@@ -164,6 +167,7 @@ class Federation:
         arrays: Mapping[str, ArrayRecord] | None = None,
         texts: Mapping[str, list[str]] | None = None,
         after_round: int = 0,
+        opened: ArrayRecord | None = None,
     ) -> dict[str, Answer]:
         """Ask every market to do ``action``; answers by market, errors included.
 
@@ -171,10 +175,9 @@ class Federation:
         arrays were made in.
         """
         timeout = self.recipe.federation.stage_deadline_seconds
+        config = self.config(after_round)
         messages = [
-            instruction(
-                member.node, action, after_round, self.config(after_round), arrays[market] if arrays else None, texts
-            )
+            instruction(member.node, action, after_round, config, arrays[market] if arrays else None, texts, opened)
             for market, member in sorted(self.members.items())
         ]
         replies = self._exchange(messages, timeout)
@@ -204,9 +207,10 @@ class Federation:
         action: str,
         arrays: Mapping[str, ArrayRecord] | None = None,
         texts: Mapping[str, list[str]] | None = None,
+        opened: ArrayRecord | None = None,
     ) -> dict[str, Answer]:
         """As :meth:`ask`, where nothing can go on without every market: raises :class:`RunError` naming the first."""
-        answers = self.ask(action, arrays, texts=texts)
+        answers = self.ask(action, arrays, texts=texts, opened=opened)
         for market in self.markets:
             answer = answers.get(market)
             if answer is None or answer.error is not None:

@@ -5,7 +5,7 @@ took part is measured by people whose attendance a coin decided, so that nothing
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,7 @@ def audit(
         skipped: dict[str, str] = {}
         for market in _markets(finished, replay, progress):
             try:
-                made = [attack for attack in chosen if attack.needs <= market.observed]
-                findings += [*(one for attack in made for one in attack.findings(market)), *controls(market)]
+                findings += _found(market, chosen)
             except TooFewError as error:
                 skipped[market.name] = str(error)
         progress("auditing the noise")
@@ -93,20 +92,31 @@ def audit(
     return result
 
 
+def _found(market: MarketView, attacks: Sequence[Attack]) -> Iterator[Finding]:
+    """Of one market, as far as there is something to look at; of a part of the run the findings say so."""
+    part = market.replay.nodes[market.name].part
+    for attack in attacks:
+        if attack.needs <= market.observed:
+            for finding in attack.findings(market):
+                yield replace(finding, by=f"{finding.by} ({part})") if part else finding
+    yield from [] if part else controls(market)
+
+
 def _markets(finished: FinishedRun, replay: Replay, progress: Progress) -> Iterator[MarketView]:
+    """Every market of the run, and of the part of it that trained a model for scores."""
     smallest = min(finished.stores, key=lambda store: (store.users, store.name)).name
-    everyone = {store.name: _everyone(replay, store.name) for store in finished.stores}
-    for name in sorted(everyone):
-        progress(f"attacking {name}")
-        yield MarketView(replay, name, everyone, smallest=name == smallest)
+    for part in filter(None, (replay, replay.scores)):
+        everyone = {store.name: _everyone(part, store.name) for store in finished.stores}
+        for name in sorted(everyone):
+            progress(f"attacking {name}")
+            yield MarketView(part, name, everyone, smallest=name == smallest)
 
 
 def _everyone(replay: Replay, name: str) -> PreparedMarket:
     """The market as if nobody had been left out."""
     node = replay.nodes[name]
-    vocabulary = node.prepare(replay.recipe).vocabulary
     whole = replay.recipe.model_copy(update={"data": replay.recipe.data.model_copy(update={"user_share": 1.0})})
-    return PreparedMarket(node.store, whole, vocabulary, node.draws(whole))
+    return replace(node.prepare(replay.recipe), recipe=whole)
 
 
 def _mechanism(recipe: Recipe, finished: FinishedRun) -> dict[str, Any] | None:

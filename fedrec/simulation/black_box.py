@@ -29,7 +29,7 @@ from fedrec.data.columns import Columns
 from fedrec.data.erase import erase_user
 from fedrec.data.store import MarketStore
 from fedrec.errors import RunError, UserError
-from fedrec.exchange.declaration import CATALOGUE, GRAM, PRETRAIN
+from fedrec.exchange.declaration import CATALOGUE, GRAM, PRETRAIN, STATISTICS
 from fedrec.exchange.noised_pairs import PAIRS, pair_statistic
 from fedrec.exchange.payload import Array
 from fedrec.files import write_json
@@ -203,7 +203,8 @@ def _first_sum(market: Market, users: int, release: Release) -> Floats:
             sums.append({name: value.double() for name, value in total.items()})
             return super().noised(total, step)
 
-    trainer.pretrain_privately(Recorded(**{**vars(steps), "release": release, "users": users}))
+    recorded = Recorded(**{**vars(steps), "release": release, "users": users})
+    trainer.pretrain_privately(recorded, recipe.privacy.trains)
     return _flat({name: value.numpy() for name, value in sums[0].items()})
 
 
@@ -220,7 +221,9 @@ def _pairs(market: Market) -> Floats:
 
 
 def _pairs_seen(market: Market) -> Floats:
-    return np.asarray(market.ask(GRAM if market.recipe.sums_counts else CATALOGUE)[PAIRS], np.float64)
+    recipe = market.recipe
+    action = GRAM if recipe.sums_counts else STATISTICS if recipe.sums_statistics else CATALOGUE
+    return np.asarray(market.ask(action)[PAIRS], np.float64)
 
 
 def _audited(kind: Kind, whole: Market, rest: Market, runs: int, progress: Progress) -> dict[str, Any]:

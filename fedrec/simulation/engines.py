@@ -36,13 +36,13 @@ def run_engine(
         server_app(grid, Context(RUN_ID, 0, {}, RecordDict(), dict(config)))
 
     if recipe.engine.kind == "ray":
-        from fedrec.simulation.ray_engine import run_on_ray
+        from fedrec.simulation.ray_engine import RayGrid
 
-        app = load_app(client_app) if isinstance(client_app, str) else client_app
-        run_on_ray(lead, node_configs, config, recipe, run.path / "wire", on_reply, app)
+        with RayGrid(node_configs, recipe.ray, on_reply, client_app) as actors:
+            lead(actors, config)
     elif recipe.engine.workers:
-        with WorkerGrid(node_configs, recipe.engine.workers, on_reply, client_app) as grid:
-            lead(grid, config)
+        with WorkerGrid(node_configs, recipe.engine.workers, on_reply, client_app) as workers:
+            lead(workers, config)
     else:
         app = load_app(client_app) if isinstance(client_app, str) else client_app
         lead(InlineGrid(app, node_configs, on_reply), config)

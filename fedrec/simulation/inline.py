@@ -5,9 +5,9 @@ which otherwise the SuperLink sets, and the task's identity.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from flwr.app import Error, Message, RecordDict
+from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
@@ -92,8 +92,12 @@ class InlineGrid(LocalGrid):
 
     def _accept(self, messages: dict[str, Message]) -> None:
         for identifier, message in messages.items():
-            try:
-                reply = self._app(message, self._contexts[message.metadata.dst_node_id])
-            except Exception as error:
-                reply = Message(Error(CLIENT_RAISED, type(error).__name__), reply_to=message)
-            self._deliver(identifier, message, reply)
+            self._deliver(identifier, message, answer(self._app, message, self._contexts))
+
+
+def answer(app: ClientApp, message: Message, contexts: Mapping[int, Context]) -> Message:
+    """What the node that a message is for says; an exception that its app does not catch is an error of its kind."""
+    try:
+        return app(message, contexts[message.metadata.dst_node_id])
+    except Exception as error:
+        return Message(Error(CLIENT_RAISED, type(error).__name__), reply_to=message)

@@ -61,9 +61,9 @@ def train_pooled(recipe: Recipe, stores: Sequence[MarketStore], run: RunFolder) 
 
 def pooled_semantics(recipe: Recipe, markets: Sequence[PreparedMarket]) -> list[ItemVectors]:
     """The item vectors that the federation's exchange gives each market, made here without one."""
-    semantics = make_semantics(recipe)
+    semantics = make_semantics(recipe.semantics, recipe.seed)
     if not isinstance(semantics, CooccurrenceSemantics):
-        return [vectors_alone(recipe, market.evidence) for market in markets]
+        return [vectors_alone(semantics, market.evidence, recipe.privacy.on) for market in markets]
     union = Union.of({market.store.name: market.evidence.keys for market in markets})
     counts = [
         semantics.statistic(market.evidence).placed(union.index[market.store.name], len(union.items))

@@ -1,260 +1,222 @@
-"""Engine ``ray``: the same apps under Flower's simulation engine, in Ray actors on this machine or on a cluster.
+"""Engine ``ray``: the markets' apps in Ray actors, on this machine or on a cluster.
 
-Flower's engine has three habits that a long run cannot live with; they are mended here, in a subclass of its actor
-pool and around its apps: a dead actor goes back into the pool and fails every message it is given (here it is replaced
-and the market named), node configurations are partition numbers (here each is given its market's), and a client that
-hangs is waited for for ever (here its actor ends itself after the deadline).
+Actors stay for the whole run, each with markets of its own, so that what these have prepared stays in its memory. What
+goes to many markets at once travels once, through Ray's object store. Every host of a cluster must have the data and
+the run's folder where they are here.
 """
 
-import json
+import gc
 import logging
 import os
-import threading
+import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cache, partial
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
+import numpy as np
 import ray
-from flwr.app import Context, Message
-from flwr.clientapp import ClientApp
-from flwr.server.superlink.fleet.vce.backend import raybackend
-from flwr.serverapp import Grid, ServerApp
-from flwr.simulation import run_simulation
-from flwr.simulation.ray_transport.ray_actor import BasicActorPool
+from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
+from numpy.typing import NDArray
+from ray.exceptions import RayError
 
-from fedrec.errors import RunError, UserError
-from fedrec.exchange.declaration import MASK_KEYS, MASK_SHARES, ROUNDS, UNMASK
-from fedrec.files import write_json
-from fedrec.progress import OnReply
-from fedrec.recipe import Recipe
-from fedrec.simulation.nodes import RUN_ID, NodeConfig
-from fedrec.simulation.wire import OffWireGrid, off_wire
+from fedrec.errors import UserError
+from fedrec.exchange.payload import ARRAYS
+from fedrec.progress import OnReply, ignore
+from fedrec.recipe.settings import RaySettings
+from fedrec.simulation.inline import answer
+from fedrec.simulation.nodes import HONEST_APP, NodeConfig, load_app, set_identity
+from fedrec.simulation.pool import LostError, PoolGrid, Worker
+from fedrec.simulation.workers import decode, encode
 
-_PARTITION = "partition-id"
-_NODE_CONFIGS = "node_configs.json"
-_POLL_SECONDS = 0.2
-_END_SECONDS = 30.0
-_HUNG = 75  # exit code of an actor that missed its deadline
+_PLACE_SECONDS = 60.0  # that an actor waits for a place while others have theirs
+Packed = list[tuple[str, str, tuple[int, ...], str, NDArray[np.uint8]]]  # name, dtype, shape, serialisation, bytes
 
 
-class ActorLostError(Exception):
-    """The process that computed for a market is gone."""
+class RayWorker(Worker):
+    """An actor, somewhere on the cluster."""
 
+    def __init__(self, node_configs: Mapping[int, NodeConfig], grid: "RayGrid") -> None:
+        self._grid = grid
+        super().__init__(node_configs)
 
-class ReplacingPool(BasicActorPool):
-    """Flower's pool, but a dead actor is replaced instead of being given the next market, and ``ended`` is obeyed.
+    def start(self) -> None:
+        """Ask for an actor; Ray starts it where there is room."""
+        options = self._grid.options
+        actor: Any = ray.remote(_Actor).options(num_cpus=options.cpus, num_gpus=options.gpus, max_restarts=0)
+        self._actor = actor.remote(self._grid.app)
+        self.future: Any = self._actor.ready.remote()
 
-    After ``ended`` no thread of Flower's may touch Ray: it would start a new Ray behind the one that was shut down, or
-    wait for ever for an actor that the interruption killed.
-    """
+    def end(self) -> None:
+        """Kill it."""
+        ray.kill(self._actor)
 
-    def __init__(self, *args: Any, ended: threading.Event, **keywords: Any) -> None:
-        super().__init__(*args, **keywords)
-        self._ended = ended
+    def send(self, message: Message) -> None:
+        """Call it, with a reference to the arrays of the message."""
+        rest, key, arrays = self._grid.broadcast(message)
+        node = message.metadata.dst_node_id
+        self.future = self._actor.answer.remote(encode(rest), key, arrays, node, self.node_configs[node])
 
-    def submit(self, actor_fn: Any, job: Any) -> Any:
-        """Give the job to an idle actor; raises :class:`ActorLostError` after the run's end."""
-        self._check_goes_on()
-        return super().submit(actor_fn, job)
-
-    def fetch_result_and_return_actor_to_pool(self, future: Any) -> tuple[Message, Context]:
-        """The answer; raises :class:`ActorLostError` when the actor died over it, or the run ended."""
-        self._check_goes_on()
-        while not ray.wait([future], timeout=_POLL_SECONDS)[0]:
-            self._check_goes_on()
+    def receive(self) -> Message | None:
+        """What the call has returned."""
         try:
-            return super().fetch_result_and_return_actor_to_pool(future)
-        except ray.exceptions.RayActorError:
-            self._check_goes_on()
-            # Flower's backend puts the future's actor back into the pool next: let that be a new one.
-            self._future_to_actor[future] = self.create_actor_fn()  # type: ignore[no-untyped-call]
-            reason = "the Ray actor that served this market died, or missed the deadline; it was replaced"
-            raise ActorLostError(reason) from None
-
-    def _check_goes_on(self) -> None:
-        if self._ended.is_set():
-            raise ActorLostError("the run has ended")
+            data = ray.get(self.future)
+        except RayError as error:  # it died, was killed for memory, or cannot say what it has to say
+            raise LostError(" ".join(str(error).split())[:200]) from None
+        return None if data is None else decode(data)
 
 
-def run_on_ray(
-    lead: Callable[[Grid, Mapping[str, str]], None],
-    node_configs: Sequence[NodeConfig],
-    config: Mapping[str, str],
-    recipe: Recipe,
-    wire: Path,
-    on_reply: OnReply,
-    client_app: Any,
-) -> None:
-    """Lead a run with one Flower node per node config. Raises what the coordinator raises."""
-    server_app = ServerApp()
-    grids: list[OffWireGrid] = []
+class RayGrid(PoolGrid[RayWorker]):
+    """Nodes spread over actors. ``app``: the markets' app, or its name as ``module:attribute``."""
 
-    @server_app.main()
-    def main(grid: Grid, _context: Context) -> None:
-        names: dict[int, str] = {}
+    def __init__(
+        self,
+        node_configs: Sequence[NodeConfig],
+        options: RaySettings,
+        on_reply: OnReply = ignore,
+        app: Any = HONEST_APP,
+    ) -> None:
+        self.options = options
+        self.app = app
+        self._last: tuple[ArrayRecord, str, Any] | None = None  # what went out last, its number, and where it lies
+        self._broadcasts = 0
+        self._own = not ray.is_initialized()
+        self._quiet = ExitStack()
+        self._quiet.enter_context(_quiet())
+        try:
+            _connect(options)
+            room = self._room()
+            if not room:
+                raise UserError(
+                    f"ray.cpus {options.cpus:g}, ray.gpus {options.gpus:g}: no host of the cluster can hold one "
+                    "client; ask for less"
+                )
+            super().__init__(node_configs, room, on_reply)
+        except BaseException:
+            self._shut_down()
+            raise
 
-        def heard(reply: Message) -> None:
-            if reply.has_content() and "texts" in reply.content.config_records:
-                name = reply.content.config_records["texts"].get("market")
-                if isinstance(name, str):
-                    names[reply.metadata.src_node_id] = name
-            on_reply(names.get(reply.metadata.src_node_id, "?"), reply.metadata.message_type)
+    def broadcast(self, message: Message) -> tuple[Message, str, Any]:
+        """A message without its arrays, their number, and where they lie: once for all messages that share them."""
+        record = message.content.array_records.get(ARRAYS)
+        if not record:
+            return message, "", None
+        if self._last is None or self._last[0] is not record:
+            self._broadcasts += 1
+            self._last = (record, str(self._broadcasts), ray.put(_pack(record)))
+        content = RecordDict({name: part for name, part in message.content.items() if name != ARRAYS})
+        metadata = message.metadata
+        rest = Message(
+            content, metadata.dst_node_id, metadata.message_type, ttl=metadata.ttl, group_id=metadata.group_id
+        )
+        rest.metadata.__dict__["_message_id"] = metadata.message_id
+        return rest, *self._last[1:]
 
-        grids.append(OffWireGrid(grid, wire, heard))
-        lead(grids[0], config)
+    def _worker(self, node_configs: Mapping[int, NodeConfig]) -> RayWorker:
+        return RayWorker(node_configs, self)
 
-    ended = threading.Event()
+    def _spoken(self, workers: Sequence[RayWorker], seconds: float | None) -> Iterable[RayWorker]:
+        by_future = {worker.future: worker for worker in workers}
+        spoken, _ = ray.wait(list(by_future), num_returns=1, timeout=seconds)
+        more, _ = ray.wait(list(by_future), num_returns=len(by_future), timeout=0)
+        return [by_future[future] for future in {*spoken, *more}]
 
-    def stop() -> None:
-        """Tell the coordinator's thread and Flower's that no more answers will come."""
-        ended.set()
-        for grid in grids:
-            grid.stopped.set()
+    def _room(self) -> int:
+        found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        return sum(places(host["Resources"], self.options) for host in found if host["Alive"])
 
+    def _has_no_place(self, worker: RayWorker) -> bool:
+        """Its host may be lost, or others hold what it asks for."""
+        waited = time.monotonic() - worker.since > _PLACE_SECONDS and any(one.ready for one in self._workers)
+        return waited or self._room() < len(self._workers)
+
+    def _close(self) -> None:
+        for worker in self._workers:
+            with suppress(RayError):  # the cluster may be gone
+                worker.end()
+        self._shut_down()
+
+    def _shut_down(self) -> None:
+        with self._quiet:
+            if self._own:
+                ray.shutdown()
+                gc.collect()  # what Ray started and opened warns when it goes
+
+
+def places(resources: Mapping[str, float], options: RaySettings) -> int:
+    """How many actors a host of such resources holds. Several share a card, but none is on two halves of two cards."""
+    result = int(resources.get("CPU", 0) / options.cpus)
+    cards, asked = resources.get("GPU", 0), options.gpus
+    if asked >= 1:
+        result = min(result, int(cards / asked))
+    elif asked:
+        result = min(result, int(cards) * int(1 / asked))
+    return result
+
+
+class _Actor:
+    """What runs in the actor's process."""
+
+    def __init__(self, app: Any) -> None:
+        set_identity()
+        self._app = load_app(app) if isinstance(app, str) else app
+        self._contexts: dict[int, Context] = {}
+        self._arrays = ("", ArrayRecord())  # of the last broadcast: its markets share them
+
+    def ready(self) -> None:
+        """It is when this returns."""
+
+    def answer(self, data: bytes, key: str, arrays: Packed | None, node: int, config: NodeConfig) -> bytes:
+        """What one market says to one message."""
+        message = decode(data)
+        if arrays is not None:
+            if self._arrays[0] != key:
+                self._arrays = (key, _unpack(arrays))
+            message.content[ARRAYS] = self._arrays[1]
+        self._contexts.setdefault(node, config.context(node))
+        return encode(answer(self._app, message, self._contexts))
+
+
+def _pack(record: ArrayRecord) -> Packed:
+    """As Ray's object store hands out without a copy."""
+    return [
+        (name, array.dtype, tuple(array.shape), array.stype, np.frombuffer(array.data, np.uint8))
+        for name, array in record.items()
+    ]
+
+
+def _unpack(packed: Packed) -> ArrayRecord:
+    return ArrayRecord({name: Array(dtype, shape, stype, data.tobytes()) for name, dtype, shape, stype, data in packed})
+
+
+def _connect(options: RaySettings) -> None:
+    """Start Ray here or join a cluster; where this process has it already, that one is taken."""
     os.environ.setdefault("RAY_worker_niceness", "0")  # its default, 15, leaves the actors last in every queue
-    write_json(
-        wire / _NODE_CONFIGS,
-        {"node_configs": [[dict(one.config), one.interactions] for one in node_configs]},
-    )
-    options = recipe.ray
-    init_args: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
-    if options.address is not None:
-        init_args["address"] = options.address
-    resources = {"num_cpus": options.cpus, "num_gpus": options.gpus}
-    with _mended(ended), _quiet():
-        try:
-            _interruptible(
-                run_simulation,
-                stop,
-                server_app=server_app,
-                client_app=_Seated(client_app, wire, recipe),
-                num_supernodes=len(node_configs),
-                backend_config={"init_args": init_args, "client_resources": resources},
-            )
-        except RuntimeError as error:
-            raise _in_words(error, recipe) from error
-        finally:
-            stop()
-            ray.shutdown()
-            (wire / _NODE_CONFIGS).unlink(missing_ok=True)
-
-
-def _interruptible(function: Callable[..., None], stop: Callable[[], None], **arguments: Any) -> None:
-    """Call in a thread and wait in short steps: Flower's engine waits in a way that no Ctrl-C reaches.
-
-    An interruption calls ``stop`` and gives the engine a while to end what its actors are computing.
-    """
-    raised: list[BaseException] = []
-    returned = threading.Event()  # not Thread.join: Python 3.11 takes a thread whose join was interrupted for dead
-
-    def call() -> None:
-        try:
-            function(**arguments)
-        except BaseException as error:
-            raised.append(error)
-        finally:
-            returned.set()
-
-    threading.Thread(target=call, daemon=True).start()
-    try:
-        while not returned.wait(_POLL_SECONDS):
-            pass
-    except KeyboardInterrupt:
-        stop()
-        returned.wait(_END_SECONDS)
-        raise
-    if raised:
-        raise raised[0]
-
-
-@cache
-def _node_configs(path: Path) -> list[NodeConfig]:
-    """The markets of the run, read once in every actor."""
-    return [NodeConfig(*one) for one in json.loads(path.read_text(encoding="utf-8"))["node_configs"]]
-
-
-class _Seated(ClientApp):
-    """The markets' app with the node configuration that Flower's simulation cannot carry, and with a deadline.
-
-    Ray pickles it again for every message, so node configs stay on disk.
-    """
-
-    def __init__(self, app: Any, wire: Path, recipe: Recipe) -> None:
-        super().__init__()
-        self._app = app
-        self._wire = wire
-        self._settings = recipe.federation
-
-    def __call__(self, message: Message, context: Context) -> Message:
-        node_config = _node_configs(self._wire / _NODE_CONFIGS)[int(str(context.node_config[_PARTITION]))]
-        own = node_config.context(context.node_id)
-        own.run_id = context.run_id or RUN_ID
-        with _ending_after(self._deadline(message.metadata.message_type, message.metadata.group_id)):
-            return off_wire(self._app, self._wire)(message, own)
-
-    def _deadline(self, action: str, server_round: str) -> float | None:
-        """Seconds as the coordinator counts them: masks belong to the round that they are for."""
-        of_round = action in ROUNDS or (action in {MASK_KEYS, MASK_SHARES, UNMASK} and server_round != "0")
-        return self._settings.deadline_seconds if of_round else self._settings.stage_deadline_seconds
-
-
-@contextmanager
-def _ending_after(seconds: float | None) -> Iterator[None]:
-    """End this process when the block takes longer: nothing else stops a client that hangs in foreign code."""
-    if seconds is None:
-        yield
+    if ray.is_initialized():
         return
-    timer = threading.Timer(seconds, os._exit, args=(_HUNG,))
-    timer.daemon = True
-    timer.start()
+    here: dict[str, Any] = {"address": "local", "include_dashboard": False}
     try:
-        yield
-    finally:
-        timer.cancel()
-
-
-@contextmanager
-def _mended(ended: threading.Event) -> Iterator[None]:
-    """Flower's engine with our pool, until the run has ``ended``."""
-    name = "BasicActorPool"
-    original = getattr(raybackend, name)
-    setattr(raybackend, name, partial(ReplacingPool, ended=ended))
-    try:
-        yield
-    finally:
-        setattr(raybackend, name, original)
+        ray.init(
+            log_to_driver=False,
+            configure_logging=False,
+            **(here if options.address is None else {"address": options.address}),
+        )
+    except ConnectionError as error:
+        text = " ".join(str(error).split())
+        raise UserError(
+            f"ray.address {options.address!r}: no Ray cluster found there ({text:.100}); start one"
+        ) from error
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Flower's and Ray's own logs say nothing that our events do not."""
-    loggers = [logging.getLogger(name) for name in ("flwr", "ray")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
+    """Ray's own logs say nothing that our events do not."""
+    logger = logging.getLogger("ray")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def _in_words(error: RuntimeError, recipe: Recipe) -> Exception:
-    """The cause under Flower's "simulation crashed"."""
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    text = " ".join(str(cause).split())
-    if "ActorPool is empty" in text:
-        return UserError(
-            f"ray.cpus {recipe.ray.cpus:g}, ray.gpus {recipe.ray.gpus:g}: no host of the cluster can hold one client; "
-            "ask for less"
-        )
-    if isinstance(cause, ConnectionError):
-        return UserError(f"ray.address {recipe.ray.address!r}: no Ray cluster found there ({text:.100}); start one")
-    return RunError(f"Ray's simulation engine failed: {type(cause).__name__}: {text:.200}")
+        logger.setLevel(level)

@@ -12,6 +12,7 @@ from fedrec.clients.methods import finished_methods
 from fedrec.clients.node import MarketNode
 from fedrec.clients.seal import check_seal
 from fedrec.components.algorithm import Need
+from fedrec.data.columns import Columns
 from fedrec.data.draws import UserDraws
 from fedrec.data.market_rows import user_history
 from fedrec.data.sequences import Sequences
@@ -193,7 +194,8 @@ def _history(prepared: PreparedMarket, user: str | None, history: Sequence[str])
         draws = prepared.draws or UserDraws.of_seed(prepared.recipe.seed, store.name)
         keys, times = user_history(store, prepared.recipe.splitting, user, draws)
         if not keys:
-            raise UserError(f"--user {user!r}: not in market {store.name!r}; `fedrec data describe` counts its users")
+            known = store.interactions[Columns.USER].min()
+            raise UserError(f"--user {user!r}: not in market {store.name!r}; its users have ids such as {known!r}")
         return keys, times
     families = store.families or {}
     mapped = prepared.recipe.evaluation.protocol in {"family", "global-time"}

@@ -6,6 +6,7 @@ is made in a folder of its own, which is deleted; it ends when what comes next s
 
 import shutil
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,8 +29,10 @@ from fedrec.exchange.declaration import (
     LOCAL_BASELINES,
     PRETRAIN,
     REPORT,
+    STATISTICS,
 )
-from fedrec.exchange.payload import Origin, Payload
+from fedrec.exchange.noised_pairs import PAIRS
+from fedrec.exchange.payload import CONFIG, PART, SCORES, Origin, Payload
 from fedrec.exchange.pipeline import UpdatePipeline
 from fedrec.exchange.update import update_stages
 from fedrec.recipe import Recipe, load_recipe, recipe_json
@@ -54,6 +57,7 @@ class Replay:
     recipe: Recipe  # resolved
     nodes: dict[str, MarketNode]
     identical: bool | None  # to the run's own shared parameters; None where other users took part, or masks were on
+    scores: "Replay | None" = None  # the part of the run that trained a model for scores
 
 
 class _RoundsAreOverError(Exception):
@@ -65,42 +69,51 @@ class _ObservedGrid(InlineGrid):
 
     def __init__(self, node_configs: list[NodeConfig], recipe: Recipe) -> None:
         super().__init__(client_app, node_configs)
-        self.observation = Observation()
+        self.observations: dict[str, Observation] = defaultdict(Observation)  # by part of the run
         self._pipeline = UpdatePipeline(update_stages(recipe.update))
 
     def push_messages(self, messages: Any) -> Any:
         """End the replay before the first message of what comes after the rounds."""
         messages = list(messages)
-        if any(message.metadata.message_type in _AFTERWARDS for message in messages):
+        if any(message.metadata.message_type in _AFTERWARDS and not _part(message) for message in messages):
             raise _RoundsAreOverError
         return super().push_messages(messages)
 
     def _deliver(self, identifier: str, question: Message, reply: Message) -> None:
         super()._deliver(identifier, question, reply)
         market, action = self.node_configs[question.metadata.dst_node_id].market, question.metadata.message_type
+        observation = self.observations[_part(question)]
         if action == INSTALL:
             sent = read_answer(question, market).payload.arrays
             if "semantics" in sent:
-                self.observation.vectors[market] = np.array(sent["semantics"])
+                observation.vectors[market] = np.array(sent["semantics"])
+            elif "monthly.count" in sent:
+                observation.others[market] = dict(sent)
             elif sent:
-                self.observation.counts[market] = dict(sent)
+                observation.counts[market] = dict(sent)
             return
         answer = read_answer(reply, market)
         if answer.error is not None:
             return
         if action in {CATALOGUE, GRAM}:
-            self.observation.pairs[market] = answer.payload
+            observation.pairs[market] = answer.payload
+        elif action == STATISTICS:
+            told = observation.pairs if PAIRS in answer.payload.arrays else observation.statistics
+            told[market] = answer.payload
         elif action in _STAGES:
             sent = read_answer(question, market).payload.arrays
-            self._note(_STAGES[action], answer.origin.round, sent, market, answer.payload)
+            self._note(observation.rounds, _STAGES[action], answer.origin.round, sent, market, answer.payload)
 
-    def _note(self, stage: str, number: int, sent: Any, market: str, payload: Payload) -> None:
-        rounds = self.observation.rounds
+    def _note(self, rounds: list[Round], stage: str, number: int, sent: Any, market: str, payload: Payload) -> None:
         if not rounds or (rounds[-1].stage, rounds[-1].number) != (stage, number):
             rounds.append(Round(stage, number, sent, {}))
         base = {name: array for name, array in sent.items() if name in payload.arrays}
         whole = Payload(payload.arrays, payload.scalars, base=base, statistics=payload.statistics)
         rounds[-1].uploads[market] = self._pipeline.incoming(whole, Origin(market, number, stage))
+
+
+def _part(message: Message) -> str:
+    return str(message.content.config_records[CONFIG].get(PART, ""))
 
 
 @contextmanager
@@ -142,11 +155,16 @@ def replayed(finished: FinishedRun, left_out: float) -> Iterator[Replay]:
         with suppress(_RoundsAreOverError):
             server_app(grid, Context(RUN_ID, 0, {}, RecordDict(), config))
         shared = _shared(run)
-        grid.observation.final = shared or {}
+        grid.observations[""].final = shared or {}
         own = _shared(finished.run)
         identical = _equal(shared, own) if exact and shared and not finished.recipe.masks.enabled else None
         nodes = {store.name: MarketNode(store, folders[store.name], recipe.text_model) for store in finished.stores}
-        yield Replay(grid.observation, load_recipe(str(run.path / "recipe.yaml")), nodes, identical)
+        resolved, scores = load_recipe(str(run.path / "recipe.yaml")), None
+        if resolved.scores.on:
+            grid.observations[SCORES].final = _shared(run.part(SCORES)) or {}
+            within = {name: node.within(SCORES) for name, node in nodes.items()}
+            scores = Replay(grid.observations[SCORES], resolved.scoring, within, identical)
+        yield Replay(grid.observations[""], resolved, nodes, identical, scores)
 
 
 def _shared(run: RunFolder) -> dict[str, Any] | None:

@@ -1,10 +1,13 @@
 """The composition root: data folder and recipe in, run folder out. The only place where all sides meet."""
 
+import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedrec.components.algorithm import algorithm_of
 from fedrec.components.plugins import NOTEBOOK
 from fedrec.data.catalogue import union_vocabulary
 from fedrec.data.ctr import split_ctr
@@ -14,6 +17,7 @@ from fedrec.data.synth import SynthSettings, write_synthetic_markets
 from fedrec.errors import RunError, UserError
 from fedrec.files import read_json, run_name
 from fedrec.masking.identity import write_identity
+from fedrec.memory_plan import free_memory, memory_plan, too_large, why_bound
 from fedrec.offline import go_offline
 from fedrec.progress import OnReply, ignore
 from fedrec.recipe import (
@@ -43,6 +47,7 @@ class Simulation:
     stores: list[MarketStore]
     run: RunFolder
     start_from: Path | None = None  # folder of a shared model to adapt
+    changed: bool = False  # whether an interrupted run goes on with a recipe that is not quite what it was
 
     def start(self, on_reply: OnReply = ignore, client_app: Any = "fedrec.clients.app:app") -> dict[str, Any]:
         """Run to the end and return the summary. Raises :class:`RunError` when the run fails.
@@ -72,6 +77,10 @@ class Simulation:
         if self.start_from is not None:
             config["start-from"] = str(self.start_from.resolve())
         with self.run.locked():
+            if self.changed:
+                self.run.write_recipe(self.recipe)
+                form = {"dense_items": self.recipe.ease.dense_items, "neighbours": self.recipe.ease.neighbours}
+                self.run.event("form", **form)
             try:
                 if "pooled" in self.recipe.evaluation.methods:
                     resolved = _resolved(self.recipe, self.stores)
@@ -92,12 +101,13 @@ class Simulation:
 
     def _node_config(self, store: MarketStore) -> dict[str, str]:
         """What only this market's node is told; for masked sums it gets a key of its own."""
+        private = (self.run.markets / store.name).resolve()
         config = {"market": store.name, "data-path": str(store.path.resolve())}
+        config["answered"] = str(private / "answered")  # a study does not bind the next one
         if self.recipe.masks.enabled:
-            private = self.run.markets / store.name / "identity"
-            write_identity(private, self.run.keys / f"{store.name}.pub")
-            config["identity-key"] = str(private.resolve())
-            config["summed"] = str(private.resolve().with_name("summed.jsonl"))  # a study does not bind the next one
+            write_identity(private / "identity", self.run.keys / f"{store.name}.pub")
+            config["identity-key"] = str(private / "identity")
+            config["summed"] = str(private / "summed.jsonl")
         return config
 
 
@@ -125,8 +135,10 @@ def prepare_simulation(
         folder = data or run.data
         stores = open_stores(folder, recipe.data.markets)
         device = choose_device(recipe.training.device).type
-        make_semantics(recipe).require()
+        make_semantics(recipe.semantics, recipe.seed).require()
+        algorithm_of(recipe).require()
         _check_splits(recipe, stores)
+        _check_memory(recipe, stores)
         if warm_start is not None:
             keep_warm_start(run, warm_start, recipe)
         hashes = {store.name: store.fingerprint for store in stores}
@@ -148,14 +160,18 @@ def prepare_simulation(
     return Simulation(recipe, SYNTHETIC if data is None else data.resolve().name, stores, run, start_from)
 
 
-def resume_simulation(path: Path) -> Simulation:
-    """Take up a run that was interrupted. Refuses one that is finished, and one whose makings have changed."""
+def resume_simulation(path: Path, overrides: Sequence[str] = ()) -> Simulation:
+    """Take up a run that was interrupted. Refuses one that is finished, and one whose makings have changed.
+
+    ``overrides`` may change what a model's form in memory depends on (:data:`fedrec.memory_plan.FORMS`): what is
+    trained is kept.
+    """
     run = RunFolder.open(path)
     if run.summary.is_file():
         run.gather_ledgers()  # in case it was stopped between the summary and this
         raise UserError(f"{path}: finished already; its figures: `fedrec report {path}`")
     manifest = run.read_manifest()
-    recipe = load_recipe(str(path / "recipe.yaml"))
+    recipe = load_recipe(str(path / "recipe.yaml"), list(overrides))
     folder = Path(manifest["data"]["folder"])
     if folder.name == run.data.name and run.data.is_dir():
         folder = run.data  # a run folder may have been moved, its own synthetic markets with it
@@ -166,7 +182,11 @@ def resume_simulation(path: Path) -> Simulation:
     if difference:
         raise UserError(f"{path}: cannot go on: {difference}; put it back, or start a new run")
     start_from = manifest["start_from"] and Path(manifest["start_from"])
-    return Simulation(recipe, SYNTHETIC if folder == run.data else folder.name, stores, run, start_from)
+    why = why_bound(recipe)
+    if overrides and why is not None:
+        raise UserError(f"{path}: goes on as it is, without --set: {why}")
+    name = SYNTHETIC if folder == run.data else folder.name
+    return Simulation(recipe, name, stores, run, start_from, changed=bool(overrides))
 
 
 @dataclass(frozen=True)
@@ -217,6 +237,18 @@ def _refuse_of_this_process(recipe: Recipe) -> None:
             f"{own[0].noun} {own[0].name!r} is known to this process alone: take engine.kind=inline with "
             "engine.workers=0, or put it into a package of its own"
         )
+
+
+def _check_memory(recipe: Recipe, stores: list[MarketStore]) -> None:
+    """All markets are on this machine, and stay in its memory; a cluster's hosts are asked one by one, by a market."""
+    if recipe.engine.kind == "ray" and recipe.ray.address is not None:
+        return
+    resolved = _resolved(recipe, stores)
+    plans = {store.name: memory_plan(resolved, store.users, store.items, store.count) for store in stores}
+    at_once = recipe.engine.workers or (os.cpu_count() or 1 if recipe.engine.kind == "ray" else 1)
+    reason = too_large(plans, free_memory(), at_once)
+    if reason is not None:
+        raise UserError(f"{stores[0].path.parent}: {reason}")
 
 
 def _check_splits(recipe: Recipe, stores: list[MarketStore]) -> None:

@@ -22,6 +22,7 @@ from fedrec.simulation.run import FinishedRun, open_finished
 from fedrec.threads import single_threaded
 
 _ITEMS = 400  # of a market at most on the map
+_MARKETS = 30
 _METHOD = "federated"
 
 
@@ -42,11 +43,15 @@ def write_page(path: Path) -> Path:
 
 
 def item_map(finished: FinishedRun) -> ItemMap | None:
-    """Item vectors of the finished federated models, a sample of each market, on their first two components."""
+    """Item vectors of the finished federated models, a sample of each market, on their first two components.
+
+    Of many markets the largest: more colours than that nobody tells apart.
+    """
     markets: list[str] = []
     parts: list[NDArray[np.float32]] = []
+    drawn = {store.name for store in sorted(finished.stores, key=lambda store: -store.count)[:_MARKETS]}
     for node in _nodes(finished):
-        if finished.recipe.task == "ctr" or not node.model(_METHOD).is_file():
+        if finished.recipe.task == "ctr" or node.store.name not in drawn or not node.model(_METHOD).is_file():
             continue
         vectors = _item_vectors(node, finished.recipe)
         if vectors is None:

@@ -87,5 +87,7 @@ class CodebookAverage(SharedAverage):
         told = [self._statistics(answer) for answer in accepted]
         levels = {name: array for name, array in self.current.items() if name.startswith(LEVEL)}
         parts = [[market[level] for market in told] for level in range(len(levels))]
-        codebooks, self._moving = next_levels(levels, self._moving, parts, self.recipe, self.server_round)
+        codebooks, self._moving = next_levels(
+            levels, self._moving, parts, self.settings, self.federation.max_share, self.seed, self.server_round
+        )
         return super()._next(accepted) | codebooks

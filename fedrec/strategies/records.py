@@ -4,12 +4,23 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.common.constant import ErrorCode
 
 from fedrec.exchange.declaration import DECLARATIONS, Declaration
-from fedrec.exchange.payload import ARRAYS, CONFIG, SCALARS, STATISTICS, TEXTS, Array, Origin, Payload, with_prefix
+from fedrec.exchange.payload import (
+    ARRAYS,
+    CONFIG,
+    OPENED,
+    SCALARS,
+    STATISTICS,
+    TEXTS,
+    Array,
+    Origin,
+    Payload,
+    with_prefix,
+)
+from fedrec.flower_arrays import flower_array, numpy_of
 from fedrec.words import cleaned
 
 _LONGEST_ERROR = 300
@@ -31,7 +42,7 @@ class Answer:
 
 def array_record(arrays: Mapping[str, Array]) -> ArrayRecord:
     """Arrays as a Flower record."""
-    return ArrayRecord({name: FlowerArray(array) for name, array in arrays.items()})
+    return ArrayRecord({name: flower_array(array) for name, array in arrays.items()})
 
 
 def instruction(
@@ -41,13 +52,16 @@ def instruction(
     config: ConfigRecord,
     arrays: ArrayRecord | None = None,
     texts: Mapping[str, list[str]] | None = None,
+    opened: ArrayRecord | None = None,
 ) -> Message:
-    """A message that tells one node to do ``action``."""
+    """A message that tells one node to do ``action``; ``opened``: a masked sum that it is to go on from."""
     content = RecordDict({CONFIG: config})
     if texts is not None:
         content[TEXTS] = ConfigRecord(dict(texts))
     if arrays is not None:
         content[ARRAYS] = arrays
+    if opened is not None:
+        content[OPENED] = opened
     return Message(content, dst_node_id=node, message_type=action, group_id=str(server_round))
 
 
@@ -74,7 +88,7 @@ def read_answer(message: Message, market: str) -> Answer:
         return Answer(origin, Payload(), text, size, gone=message.error.code in _GONE)
     try:
         content = message.content
-        arrays = {name: array.numpy() for record in content.array_records.values() for name, array in record.items()}
+        arrays = {name: numpy_of(array) for record in content.array_records.values() for name, array in record.items()}
         payload = Payload(
             arrays={name: array for name, array in arrays.items() if not name.startswith(STATISTICS)},
             statistics=with_prefix(arrays, STATISTICS),

@@ -23,6 +23,7 @@ from fedrec.exchange.pipeline import UpdatePipeline
 from fedrec.exchange.reply import ReplySchema
 from fedrec.exchange.update import update_stages
 from fedrec.exchange.weights import capped, relative_weights, transfer_weight
+from fedrec.flower_arrays import numpy_of
 from fedrec.masking.following import OpenedSum, decoded, following
 from fedrec.recipe import Recipe
 from fedrec.stopping import over_markets
@@ -120,7 +121,7 @@ class SharedAverage(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """One message to every sampled market."""
-        self.current = {name: array.numpy() for name, array in arrays.items()}
+        self.current = {name: numpy_of(array) for name, array in arrays.items()}
         self.server_round = server_round
         if self.noise is not None:
             self.sampled = self.noise.sample(list(self.node_of), server_round)

@@ -9,11 +9,9 @@ from numpy.typing import NDArray
 
 from fedrec.data.sequences import Sequences
 from fedrec.models.factorisation import Factorisation, bipartite_adjacency, bpr_loss
-from fedrec.recipe import CollaborativeSettings, Recipe
+from fedrec.recipe import CollaborativeSettings
 from fedrec.seeds import numpy_generator, seeded_torch
-from fedrec.training.device import choose_device
 from fedrec.training.loop import last_states
-from fedrec.training.prepared import PreparedMarket
 from fedrec.training.sequential import SequentialTrainer
 
 _CPU = torch.device("cpu")
@@ -84,22 +82,14 @@ def factorise(
     return CollaborativeVectors.of(rows, user.cpu().numpy(), item.cpu().numpy()), loss
 
 
-def market_vectors(recipe: Recipe, market: PreparedMarket) -> tuple[CollaborativeVectors, float]:
-    """The vectors the recipe asks for, and the last loss of their training."""
-    settings = recipe.collaborative
-    if settings.source == "sequential":
-        return _sequential_vectors(recipe, market)
-    return factorise(market.train, settings, recipe.seed, market.store.name, choose_device(recipe.training.device))
-
-
-def _sequential_vectors(recipe: Recipe, market: PreparedMarket) -> tuple[CollaborativeVectors, float]:
+def sequential_vectors(trainer: SequentialTrainer, epochs: int) -> tuple[CollaborativeVectors, float]:
     """Of the market's own sequential model, identities included: the item table, and the state after each history."""
-    trainer = SequentialTrainer.alone(recipe, market)
-    loss = trainer.train_everything(recipe.collaborative.epochs)
-    everyone = np.flatnonzero(market.train.lengths > 0)
-    users = np.zeros((len(market.train), recipe.model.dimension), np.float32)
+    loss, rows = trainer.train_everything(epochs), trainer.market.train
+    everyone = np.flatnonzero(rows.lengths > 0)
     with torch.inference_mode():
         catalogue = trainer.model.catalogue()
-        users[everyone] = last_states(trainer.model, catalogue, market.train, everyone).cpu().numpy()
+        states = last_states(trainer.model, catalogue, rows, everyone).cpu().numpy()
         items = catalogue.vectors.float().cpu().numpy()
-    return CollaborativeVectors.of(market.train, users, items), loss
+    users = np.zeros((len(rows), states.shape[1]), np.float32)
+    users[everyone] = states
+    return CollaborativeVectors.of(rows, users, items), loss

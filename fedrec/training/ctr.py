@@ -10,7 +10,7 @@ from torch import Tensor
 from fedrec.data.ctr import CtrSplit, Instances
 from fedrec.metrics.ctr import Predictions
 from fedrec.models.ctr import CtrInput, CtrModel, Fields, build_ctr_model, ctr_loss
-from fedrec.recipe import HEADLINES, CtrSettings, Recipe
+from fedrec.recipe import HEADLINES, CtrSettings
 from fedrec.seeds import numpy_generator, seeded_torch
 from fedrec.stopping import EarlyStopping
 from fedrec.training.codes import MarketCodes
@@ -95,7 +95,7 @@ class CtrTrainer:
 
 
 def evaluate_ctr(
-    predictions: Mapping[str, Predictions], recipe: Recipe, generator: np.random.Generator
+    predictions: Mapping[str, Predictions], task: str, resamples: int, generator: np.random.Generator
 ) -> dict[str, float]:
     """Scalars of one market: ``{method}.{metric}``, ``users``, and ``difference.{headline}.{other}.{metric}.{part}``.
 
@@ -107,13 +107,13 @@ def evaluate_ctr(
     scalars = {"users": float(len(members))}
     for method, found in predictions.items():
         scalars |= {f"{method}.{metric}": value for metric, value in _metrics(found, None).items()}
-        if recipe.ctr.task == "ratings":
+        if task == "ratings":
             scalars[f"{method}.ece"] = found.ece()
     headlines = [method for method in HEADLINES if method in predictions]
     if not headlines:
         return scalars
     draws: dict[str, list[dict[str, float]]] = {method: [] for method in predictions}
-    for _ in range(recipe.evaluation.resamples):
+    for _ in range(resamples):
         count = np.bincount(generator.integers(len(members), size=len(members)), minlength=len(members)).astype(float)
         weights = np.zeros(int(members[-1]) + 1)
         weights[members] = count

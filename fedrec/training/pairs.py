@@ -21,7 +21,7 @@ from fedrec.training.evaluation import Scorer
 from fedrec.training.known import Known
 from fedrec.training.pointwise import Labelled, PointwiseMarket, Settings, candidate_scores, labelled_batches
 from fedrec.training.prepared import PreparedMarket
-from fedrec.training.stages import LocalTrainer
+from fedrec.training.stages import LocalTrainer, StageSettings
 
 _COLUMNS = 512  # items of a whole catalogue that are scored at a time
 
@@ -31,21 +31,30 @@ class PairTrainer(LocalTrainer[Labelled]):
 
     model: FederatedPointwise
 
-    def __init__(self, recipe: Recipe, market: PreparedMarket, vocabulary: Sequence[str]) -> None:
-        algorithm = algorithm_of(recipe)
-        if not isinstance(algorithm, PointwiseAlgorithm):
-            raise UserError(f"algorithm.kind {recipe.algorithm.kind!r} scores no pairs")
-        model = algorithm.build(len(vocabulary), len(market.split.users))
+    def __init__(
+        self,
+        stages: StageSettings,
+        market: PreparedMarket,
+        model: FederatedPointwise,
+        vocabulary: Sequence[str],
+        negatives: int,
+        maximum_length: int,
+    ) -> None:
         self.carried = model.groups.private
-        super().__init__(recipe, market, model.to(choose_device(recipe.training.device)))
+        super().__init__(stages, market, model.to(choose_device(stages.training.device)))
         self.rows = torch.from_numpy(np.searchsorted(np.array(vocabulary), np.array(market.items)))  # [I]
-        self.place = PointwiseMarket(self.name, 0, 0, market.split, recipe.model.maximum_length)
-        self.settings = Settings(negatives=algorithm.settings.negatives, batch_size=recipe.training.batch_size)
+        self.place = PointwiseMarket(self.name, 0, 0, market.split, maximum_length)
+        self.settings = Settings(negatives=negatives, batch_size=stages.training.batch_size)
 
     @classmethod
     def of(cls, recipe: Recipe, market: PreparedMarket, known: Known) -> Self:
         """On the vocabulary of all markets."""
-        return cls(recipe, market, known.vocabulary)
+        algorithm = algorithm_of(recipe)
+        if not isinstance(algorithm, PointwiseAlgorithm):
+            raise UserError(f"algorithm.kind {recipe.algorithm.kind!r} scores no pairs")
+        model = algorithm.build(len(known.vocabulary), len(market.split.users))
+        negatives, longest = algorithm.settings.negatives, recipe.model.maximum_length
+        return cls(StageSettings.of(recipe), market, model, known.vocabulary, negatives, longest)
 
     def scorer(self, holdout: Holdout) -> Scorer:
         """Scores of the candidates where there are some (zero elsewhere: nobody ranks those), else of all items."""
@@ -53,7 +62,7 @@ class PairTrainer(LocalTrainer[Labelled]):
         def score(users: NDArray[np.int64]) -> NDArray[np.float32]:
             if self.model.needs_user and (holdout.users[users] < 0).any():
                 raise UserError(
-                    f"algorithm.kind {self.recipe.algorithm.kind!r} knows users by their vectors: name one of "
+                    f"{type(self.model).__name__} knows users by their vectors: name one of "
                     "the run's with --user, or take another method"
                 )
             items = holdout.histories.item_count

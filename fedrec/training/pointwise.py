@@ -173,7 +173,8 @@ def candidate_scores(
         block = order[first : first + size]
         users = holdout.users[chosen[block]]
         request = market.request(holdout.histories, chosen[block], users, torch.from_numpy(items[block]))
-        scores[block] = model((request if rows is None else request.placed(rows)).to(device)).cpu().numpy()
+        asked = (request if rows is None else request.placed(rows)).to(device)
+        scores[block] = model.logits(asked).cpu().numpy()
     return scores
 
 

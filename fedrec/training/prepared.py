@@ -60,9 +60,14 @@ class PreparedMarket:
         return pseudo_holdout(self.split.train, self.recipe.evaluation.holdout == "basket")
 
     @property
+    def owners(self) -> NDArray[np.int64]:
+        """Which of the split's users each history of ``train`` is of, in a sequential recipe."""
+        return self.split.learners[self.pseudo_holdout.users] if self.hides_last else self.split.learners
+
+    @property
     def learners(self) -> list[str]:
         """Whose the histories of ``train`` are, of a sequential recipe. Private."""
-        return [self.split.users[user] for user in self.split.learners]
+        return [self.split.users[user] for user in self.owners]
 
     @cached_property
     def crowds(self) -> tuple[int, int, int]:

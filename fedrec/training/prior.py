@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,25 @@ from scipy import sparse
 from fedrec.baselines.ease import ease_weights, gram
 from fedrec.baselines.itemknn import itemknn_weights
 from fedrec.baselines.popularity import popularity, trend
+from fedrec.baselines.sparse_ease import sparse_ease_weights
 from fedrec.data.splits import Holdout
 from fedrec.recipe import EaseSettings, ItemKNNSettings, PriorSettings
 from fedrec.training.evaluation import mean_ndcg
 
 _FLOOR = 0.005  # keeps the logarithm of an EASE score finite; scores of related items are 0.05 and more
-Weights = NDArray[np.float32]
+Weights: TypeAlias = "sparse.csr_matrix | sparse.csc_matrix | NDArray[np.float32]"
+
+
+def ease_model(
+    counts: "sparse.csr_matrix | NDArray[np.float64]", lam: float, settings: EaseSettings, dtype: type[Any] = np.float64
+) -> Weights:
+    """EASE [I, I] of item-item counts: a matrix, computed in ``dtype``, or sparse weights for many items.
+
+    Raises :class:`numpy.linalg.LinAlgError` where a matrix of held-back counts has no inverse.
+    """
+    if counts.shape[0] > settings.dense_items:
+        return sparse_ease_weights(sparse.csr_matrix(counts), lam, settings.neighbours)
+    return np.asarray(ease_weights(counts, lam, dtype), np.float32)
 
 
 @dataclass(frozen=True)
@@ -35,12 +49,12 @@ class ItemItem:
 
     def scores(self, holdout: Holdout, users: NDArray[np.int64]) -> NDArray[np.float32]:
         """Scores [B, I]."""
-        linear = _times(holdout.histories.take(users).matrix(), self.weights)
+        linear = history_scores(holdout.histories.take(users).matrix(), self.weights)
         popular = np.log1p(popularity(holdout.known)).astype(np.float32)  # [I]
         return linear + np.float32(self.popularity_weight) * popular
 
 
-def fit_ease(weights_at: Callable[[float], NDArray[np.float64]], holdout: Holdout, settings: EaseSettings) -> ItemItem:
+def fit_ease(weights_at: Callable[[float], Weights], holdout: Holdout, settings: EaseSettings) -> ItemItem:
     """Try every pair of lambda and popularity weight on validation users; keep the first best.
 
     A lambda at which counts have no inverse is passed over: where rare pairs were held back, small ones may be too
@@ -48,7 +62,7 @@ def fit_ease(weights_at: Callable[[float], NDArray[np.float64]], holdout: Holdou
     """
     return _first_best(
         (
-            ItemItem(weights.astype(np.float32), {"lam": lam, "popularity_weight": weight}, weight)
+            ItemItem(weights, {"lam": lam, "popularity_weight": weight}, weight)
             for lam, weights in _invertible(weights_at, settings.lambdas)
             for weight in settings.popularity_weights
         ),
@@ -56,9 +70,7 @@ def fit_ease(weights_at: Callable[[float], NDArray[np.float64]], holdout: Holdou
     )
 
 
-def _invertible(
-    weights_at: Callable[[float], NDArray[np.float64]], lambdas: Iterable[float]
-) -> Iterator[tuple[float, NDArray[np.float64]]]:
+def _invertible(weights_at: Callable[[float], Weights], lambdas: Iterable[float]) -> Iterator[tuple[float, Weights]]:
     found = False
     for lam in lambdas:
         try:
@@ -73,7 +85,8 @@ def _invertible(
 
 def fit_own_ease(histories: sparse.csr_matrix, holdout: Holdout, settings: EaseSettings) -> ItemItem:
     """EASE on one market's train items alone."""
-    return fit_ease(partial(ease_weights, gram(histories)), holdout, settings)
+    counts = gram(histories)
+    return fit_ease(lambda lam: ease_model(counts, lam, settings), holdout, settings)
 
 
 def fit_itemknn(histories: sparse.csr_matrix, holdout: Holdout, settings: ItemKNNSettings) -> ItemItem:
@@ -96,8 +109,8 @@ def item_views(
 ) -> NDArray[np.float32]:
     """Three views of one item-item model: recent history, log of plain, log of recent. [3, B, I]."""
     chosen = holdout.histories.take(users)
-    plain = _times(chosen.matrix(), weights)
-    recent = _times(chosen.matrix(settings.half_life_days), weights)
+    plain = history_scores(chosen.matrix(), weights)
+    recent = history_scores(chosen.matrix(settings.half_life_days), weights)
     return np.stack([recent, _log(plain), _log(recent)])
 
 
@@ -125,8 +138,10 @@ def _first_best(models: Iterable[ItemItem], holdout: Holdout) -> ItemItem:
     return best[1]
 
 
-def _times(history: sparse.csr_matrix, weights: Weights) -> NDArray[np.float32]:
-    return np.asarray(history.astype(np.float32) @ weights)
+def history_scores(histories: sparse.csr_matrix, weights: Weights) -> NDArray[np.float32]:
+    """Scores [B, I] of weighted histories [B, I]."""
+    scores = histories.astype(np.float32) @ weights
+    return np.asarray(scores.toarray() if sparse.issparse(scores) else scores)
 
 
 def _log(scores: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedrec.baselines.popularity import popularity
-from fedrec.components.algorithm import algorithm_of
 from fedrec.components.registry import find
 from fedrec.data.splits import Holdout
 from fedrec.metrics.significance import paired_bootstraps
-from fedrec.recipe import ALONE, HEADLINES, Recipe
+from fedrec.recipe import ALONE, HEADLINES, EvaluationSettings, PriorSettings
 from fedrec.seeds import numpy_generator
 from fedrec.training.evaluation import Ranking, Scorer, excluded, rank_users, user_blocks
 from fedrec.training.mixing import fit_weights
@@ -47,8 +46,11 @@ class Methods:
     ``trainers`` hold the finished model of each trained method; ``shared`` is EASE on the counts of all markets.
     """
 
-    recipe: Recipe
+    evaluation: EvaluationSettings
+    prior: PriorSettings
     market: PreparedMarket
+    mixed: bool = False  # whether scores of the trained models are mixed with others
+    seed: int = 0
     trainers: Mapping[str, LocalTrainer[Any]] = field(default_factory=dict)
     shared: ItemItem | None = None
 
@@ -56,11 +58,11 @@ class Methods:
     def mixes(self) -> dict[str, tuple[str, ...]]:
         """Of which parts each mixed method consists."""
         prior = ("own", "popular")
-        mixed = sorted(self.trainers) if algorithm_of(self.recipe).mixed else []
+        mixed = sorted(self.trainers) if self.mixed else []
         result = {name: (name, *self._federated(name), *prior) for name in mixed}
         if mixed:
             result["prior"] = prior
-        if self.shared is not None and "fedease" in self.recipe.evaluation.methods:
+        if self.shared is not None and "fedease" in self.evaluation.methods:
             result["fedease"] = ("shared", *prior)
         return result
 
@@ -74,7 +76,7 @@ class Methods:
 
         A part computes each block of users once, however many methods use it.
         """
-        settings = self.recipe.prior
+        settings = self.prior
         parts: dict[str, Part] = {
             "own": lambda users: item_views(self.market.ease.weights, holdout, settings, users),
             "popular": partial(popularity_views, holdout, settings),
@@ -98,7 +100,7 @@ class Methods:
 
     def scorers(self, holdout: Holdout, weights: MixingWeights) -> dict[str, Scorer]:
         """Every method the recipe asks for, at one stage."""
-        methods = set(self.recipe.evaluation.methods)
+        methods = set(self.evaluation.methods)
         parts = self.parts(holdout, self.trainers)
         scorers: dict[str, Scorer] = {}
         if "popularity" in methods:
@@ -117,7 +119,7 @@ class Methods:
 
     def chosen(self) -> dict[str, float]:
         """Hyper-parameters that validation chose for what is used."""
-        methods = set(self.recipe.evaluation.methods)
+        methods = set(self.evaluation.methods)
         fitted = {
             "ease": self.market.ease if "ease" in methods or self.mixes else None,
             "itemknn": self.market.itemknn if "itemknn" in methods else None,
@@ -128,13 +130,13 @@ class Methods:
     def _federated(self, name: str) -> tuple[str, ...]:
         """The summed counts, where the recipe adds them to a model that is not alone."""
         alone = name in {*ALONE, "local_shared_semantics"}
-        return ("shared",) if self.recipe.prior.federated and self.shared is not None and not alone else ()
+        return ("shared",) if self.prior.federated and self.shared is not None and not alone else ()
 
     def _mixing_users(self, holdout: Holdout) -> NDArray[np.int64]:
         """A seeded sample of validation users, small enough for all scores to be held at once."""
         ranked = holdout.histories.item_count if holdout.candidates is None else holdout.candidates.shape[1] + 1
         size = min(len(holdout), max(1, _MIXING_CELLS // ranked))
-        generator = numpy_generator(self.recipe.seed, self.market.store.name, "mixing")
+        generator = numpy_generator(self.seed, self.market.store.name, "mixing")
         return np.sort(generator.choice(len(holdout), size=size, replace=False))
 
 
@@ -147,7 +149,7 @@ def evaluate_market(methods: Methods) -> MarketReport:
     """
     test = methods.market.test
     weights = methods.learn_weights()
-    settings = methods.recipe.evaluation
+    settings = methods.evaluation
     metrics = [find("metric", one.kind)(one) for one in settings.metrics]
     scorers = methods.scorers(test, weights)
     rankings = rank_users(scorers, test, metrics, settings.cutoffs, methods.market.train)
@@ -222,9 +224,8 @@ def _differences(methods: Methods, rankings: Mapping[str, Ranking]) -> dict[str,
         ],
         axis=1,
     )  # [U, pairs * metrics]
-    recipe = methods.recipe
-    generator = numpy_generator(recipe.seed, methods.market.store.name, "bootstrap")
-    intervals = paired_bootstraps(values, recipe.evaluation.resamples, generator)
+    generator = numpy_generator(methods.seed, methods.market.store.name, "bootstrap")
+    intervals = paired_bootstraps(values, methods.evaluation.resamples, generator)
     return {
         f"{name}.{part}": value
         for name, interval in zip(names, intervals, strict=True)

@@ -1,7 +1,7 @@
 """The FeCoSR-style model in one market: the recipe's loss in the federation's rounds, on hard targets on its own."""
 
 from collections.abc import Iterable
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from fedrec.models.adaptor import ItemCodes
 from fedrec.models.sequential import SequentialModel, build_model
 from fedrec.recipe import Recipe
 from fedrec.semantics.base import ItemVectors
-from fedrec.semantics.factory import vectors_alone
+from fedrec.semantics.factory import make_semantics, vectors_alone
 from fedrec.training.causality import require_reading
 from fedrec.training.device import choose_device
 from fedrec.training.evaluation import Scorer
@@ -25,27 +25,21 @@ from fedrec.training.known import Known
 from fedrec.training.loop import batch_loss, batch_states, epoch_batches, make_optimiser, model_scores
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.private import PrivateSteps, private_round
-from fedrec.training.stages import LocalTrainer
+from fedrec.training.stages import LocalTrainer, StageSettings
 
 
 class SequentialTrainer(LocalTrainer[Batch]):
-    """``semantics`` and ``codes`` are frozen."""
+    """``objective``: the loss of the federation's rounds. ``named``: model and loss, for those who read an error."""
 
     model: SequentialModel
 
     def __init__(
-        self, recipe: Recipe, market: PreparedMarket, semantics: ItemVectors, codes: ItemCodes | None = None
+        self, stages: StageSettings, market: PreparedMarket, model: SequentialModel, objective: Loss, named: str
     ) -> None:
-        device = choose_device(recipe.training.device)
-        vectors = torch.from_numpy(semantics.vectors).to(device)
-        model = build_model(recipe.model, recipe.encoder, vectors, recipe.loss.tau, recipe.seed, codes).to(device)
-        super().__init__(recipe, market, model)
-        kind = recipe.encoder.kind
-        if components("encoder")[kind].origin != OWN:
-            require_reading(model.encoder, kind, recipe.model.dimension, recipe.model.maximum_length)
-        items = Items(self.model.semantics, torch.from_numpy(semantics.known).to(device))
-        self.objective: Loss = find("loss", recipe.loss.kind)(recipe.loss, items)  # of the federation's rounds
-        self._hard = self.objective.hard()
+        super().__init__(stages, market, model)
+        self.objective = objective
+        self.named = named
+        self._hard = objective.hard()
         self._isolated = False  # whether it was tried that users' gradients stand apart
 
     @classmethod
@@ -53,12 +47,25 @@ class SequentialTrainer(LocalTrainer[Batch]):
         """On the vectors and codes that there are; without vectors, on those of the market alone."""
         if known.vectors is None:
             return cls.alone(recipe, market, known.codes)
-        return cls(recipe, market, known.vectors, known.codes)
+        return cls.on(recipe, market, known.vectors, known.codes)
 
     @classmethod
     def alone(cls, recipe: Recipe, market: PreparedMarket, codes: ItemCodes | None = None) -> Self:
         """A trainer on semantics that the market makes of what it knows by itself."""
-        return cls(recipe, market, vectors_alone(recipe, market.evidence), codes)
+        semantics = make_semantics(recipe.semantics, recipe.seed)
+        return cls.on(recipe, market, vectors_alone(semantics, market.evidence, recipe.privacy.on), codes)
+
+    @classmethod
+    def on(cls, recipe: Recipe, market: PreparedMarket, semantics: ItemVectors, codes: ItemCodes | None = None) -> Self:
+        """A trainer on these vectors and codes, which stay as they are."""
+        device, kind = choose_device(recipe.training.device), recipe.encoder.kind
+        vectors, known = (torch.from_numpy(part).to(device) for part in (semantics.vectors, semantics.known))
+        model = build_model(recipe.model, recipe.encoder, vectors, recipe.loss.tau, recipe.seed, codes).to(device)
+        if components("encoder")[kind].origin != OWN:
+            require_reading(model.encoder, kind, recipe.model.dimension, recipe.model.maximum_length)
+        objective: Loss = find("loss", recipe.loss.kind)(recipe.loss, Items(model.semantics, known))
+        named = f"encoder {kind!r} under loss {recipe.loss.kind!r}"
+        return cls(StageSettings.of(recipe), market, model, objective, named)
 
     @property
     def perplexity(self) -> float | None:
@@ -71,7 +78,7 @@ class SequentialTrainer(LocalTrainer[Batch]):
 
     def batches(self, generator: np.random.Generator) -> Iterable[Batch]:
         """Whole histories, every position predicting the next item."""
-        return epoch_batches(self.market.train, self.recipe.training, self.model, generator)
+        return epoch_batches(self.market.train, self.stages.training, self.model, generator)
 
     def loss(self, batch: Batch, soft_targets: bool) -> tuple[Tensor, int]:
         """The recipe's loss, or where not ``soft_targets`` its form for hard targets, per position."""
@@ -85,15 +92,17 @@ class SequentialTrainer(LocalTrainer[Batch]):
         """What queries are compared with, but for the items' biases."""
         return self.model.catalogue().keys[:, :-1]
 
-    def pretrain_privately(self, steps: PrivateSteps) -> None:
-        """Stage one under differential privacy, from the parameters as they are: steps of noised sums over users."""
-        training = self.recipe.training
+    def pretrain_privately(self, steps: PrivateSteps, trains: Literal["encoder", "everything"]) -> None:
+        """Stage one under differential privacy, from the parameters as they are: steps of noised sums over users.
+
+        ``trains``: of what is shared.
+        """
+        training = self.stages.training
         self.freeze(private=True, shared=False)
-        if self.recipe.privacy.trains == "encoder":
+        if trains == "encoder":
             self.model.adaptor.requires_grad_(False)
         optimiser = make_optimiser(self.model, training, training.learning_rate)
         if not self._isolated:
-            names = f"encoder {self.recipe.encoder.kind!r} under loss {self.recipe.loss.kind!r}"
-            require_isolation(self.model, self.objective, names)
+            require_isolation(self.model, self.objective, self.named)
             self._isolated = True
         private_round(self.model, self.market.train, self.market.learners, optimiser, self.objective, steps)

@@ -14,7 +14,7 @@ from fedrec.data.splits import Holdout
 from fedrec.errors import RunError
 from fedrec.losses.info_nce import info_nce
 from fedrec.models.federated import FederatedModel
-from fedrec.recipe import Recipe
+from fedrec.recipe import FinetuneSettings, Recipe, TrainingSettings
 from fedrec.seeds import numpy_generator, seeded_torch
 from fedrec.stopping import EarlyStopping
 from fedrec.training.evaluation import Scorer, mean_loss, mean_ndcg
@@ -36,13 +36,30 @@ class Finished:
     seconds: float
 
 
+@dataclass(frozen=True)
+class StageSettings:
+    """How both stages train, whatever the model."""
+
+    training: TrainingSettings
+    finetune: FinetuneSettings
+    rounds: int  # of stage one, at most
+    patience: int  # rounds without better validation
+    seed: int
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Self:
+        """What a recipe says of it."""
+        federation = recipe.federation
+        return cls(recipe.training, recipe.finetune, federation.rounds, federation.patience, recipe.seed)
+
+
 class LocalTrainer(ABC, Generic[Batch]):
-    """One model of one market under one recipe."""
+    """One model of one market. What it needs of a recipe is picked in :meth:`of`."""
 
     carried: tuple[str, ...] = ()  # prefixes of private parameters that stage one trains and the market carries along
 
-    def __init__(self, recipe: Recipe, market: PreparedMarket, model: FederatedModel) -> None:
-        self.recipe = recipe
+    def __init__(self, stages: StageSettings, market: PreparedMarket, model: FederatedModel) -> None:
+        self.stages = stages
         self.market = market
         self.model = model
         self.name = market.store.name
@@ -78,12 +95,17 @@ class LocalTrainer(ABC, Generic[Batch]):
         """How much the market's update counts where updates count by what was learned from."""
         return float(len(self.market.train.items))
 
-    def refit_round(self, server_round: int, rounds: int | None = None) -> tuple[EpochResult, float]:
-        """A round of stage one that learns from validation users too, and how much its update counts.
+    @property
+    def refit_weight(self) -> float:
+        """The same of rounds that learn from validation users too."""
+        return self.weight
+
+    def refit_round(self, server_round: int, rounds: int | None = None) -> EpochResult:
+        """A round of stage one that learns from validation users too.
 
         Figures of validation users say nothing of what comes of it.
         """
-        raise RunError(f"algorithm.kind {self.recipe.algorithm.kind!r} has no rounds with validation users")
+        raise RunError(f"{type(self).__name__} has no rounds with validation users")
 
     @property
     def perplexity(self) -> float | None:
@@ -128,11 +150,11 @@ class LocalTrainer(ABC, Generic[Batch]):
         rate that falls; default: the federation's.
         Only the shared group moves, and what the market carries along: the rest of it waits for stage two.
         """
-        training = self.recipe.training
+        training = self.stages.training
         self.freeze(private=True, shared=False)
         rate = training.learning_rate * (1.0 if pace is None else pace.step)
         if training.schedule == "linear":
-            of = rounds or self.recipe.federation.rounds
+            of = rounds or self.stages.rounds
             rate *= 1 - (min(server_round, of) - 1) / of  # rounds that were missed may make more of them
         optimiser = make_optimiser(self.model, training, rate)
         terms: list[Term[Batch]] = [] if pace is None else pace.terms(self)
@@ -141,7 +163,7 @@ class LocalTrainer(ABC, Generic[Batch]):
         if term is not None:
             terms.append(lambda batch: term())
         result = EpochResult(0.0, 0)
-        with seeded_torch(self.recipe.seed, self.name, "pretrain", server_round):
+        with seeded_torch(self.stages.seed, self.name, "pretrain", server_round):
             for epoch in range(training.epochs):
                 result = self._epoch(optimiser, True, ("pretrain", server_round, epoch), terms)
         return result
@@ -149,8 +171,8 @@ class LocalTrainer(ABC, Generic[Batch]):
     def train_everything(self, epochs: int) -> float:
         """Shared and private parameters together, on hard targets, for so many epochs; the last one's loss."""
         self.freeze(private=False, shared=False)
-        optimiser = make_optimiser(self.model, self.recipe.training, self.recipe.training.learning_rate)
-        with seeded_torch(self.recipe.seed, self.name, "everything"):
+        optimiser = make_optimiser(self.model, self.stages.training, self.stages.training.learning_rate)
+        with seeded_torch(self.stages.seed, self.name, "everything"):
             return [self._epoch(optimiser, False, ("everything", epoch)).loss for epoch in range(epochs)][-1]
 
     def finetune(self) -> Finished:
@@ -161,13 +183,13 @@ class LocalTrainer(ABC, Generic[Batch]):
         every round, here once, on the final shared model.
         """
         started = time.perf_counter()
-        settings = self.recipe.finetune
+        settings = self.stages.finetune
         self.freeze(private=False, shared=not settings.train_shared)
-        optimiser = make_optimiser(self.model, self.recipe.training, settings.learning_rate)
+        optimiser = make_optimiser(self.model, self.stages.training, settings.learning_rate)
         watch = EarlyStopping[State](settings.patience)
         watch.offer(self.validation(), self.state())
         terms = [self._pull(settings.proximal)] if settings.proximal else []
-        with seeded_torch(self.recipe.seed, self.name, "finetune"):
+        with seeded_torch(self.stages.seed, self.name, "finetune"):
             for epoch in range(settings.epochs):
                 self._epoch(optimiser, False, ("finetune", epoch), terms)
                 if watch.offer(self.validation(), self.state()):
@@ -188,9 +210,8 @@ class LocalTrainer(ABC, Generic[Batch]):
 
     def choose_rounds(self, rounds: int | None) -> EarlyStopping[State]:
         """Train alone as many rounds as validation likes, of ``rounds`` at most; the model is the best one then."""
-        federation = self.recipe.federation
-        watch = EarlyStopping[State](federation.patience)
-        for server_round in range(1, (federation.rounds if rounds is None else rounds) + 1):
+        watch = EarlyStopping[State](self.stages.patience)
+        for server_round in range(1, (self.stages.rounds if rounds is None else rounds) + 1):
             if watch.offer(self.validation(), self.state()):
                 break
             self.pretrain_round(server_round, rounds=rounds)
@@ -217,7 +238,7 @@ class LocalTrainer(ABC, Generic[Batch]):
         purpose: tuple[str | int, ...],
         terms: Iterable[Term[Batch]] = (),
     ) -> EpochResult:
-        batches = self.batches(numpy_generator(self.recipe.seed, self.name, *purpose))
+        batches = self.batches(numpy_generator(self.stages.seed, self.name, *purpose))
         return train_epoch(self.model, batches, optimiser, lambda batch: self.loss(batch, soft_targets), tuple(terms))
 
     def _pull(self, strength: float) -> Term[Batch]:

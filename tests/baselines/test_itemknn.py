@@ -47,7 +47,7 @@ def naive(histories, neighbours, shrink):
 )
 def test_weights_equal_loops(seed, density, neighbours, shrink):
     histories = interactions(seed, density=density)
-    weights = itemknn_weights(gram(histories), neighbours, shrink)
+    weights = itemknn_weights(gram(histories), neighbours, shrink).toarray()
     np.testing.assert_allclose(weights, naive(histories, neighbours, shrink), rtol=1e-14)
 
 
@@ -56,12 +56,12 @@ def test_without_shrinkage_it_is_sklearns_cosine():
     histories = interactions(1, users=40)
     expected = cosine_similarity(histories.T.toarray())
     np.fill_diagonal(expected, 0)
-    np.testing.assert_allclose(itemknn_weights(gram(histories), 7, 0.0), expected, atol=1e-14)
+    np.testing.assert_allclose(itemknn_weights(gram(histories), 7, 0.0).toarray(), expected, atol=1e-14)
 
 
 def test_ties_at_the_border_keep_the_smaller_index():
     """Three users with all of four items: every similarity is 3 / (3 + 1). Two neighbours: the first two others."""
-    weights = itemknn_weights(gram(sparse.csr_matrix(np.ones((3, 4)))), 2, 1.0)
+    weights = itemknn_weights(gram(sparse.csr_matrix(np.ones((3, 4)))), 2, 1.0).toarray()
     for column, kept in enumerate([(1, 2), (0, 2), (0, 1), (0, 1)]):
         assert np.flatnonzero(weights[:, column]).tolist() == list(kept)
         np.testing.assert_allclose(weights[kept, column], 0.75, rtol=1e-15)
@@ -73,8 +73,8 @@ def test_shrinkage_prefers_what_many_users_share():
     x = np.zeros((12, 3))
     x[:5, 0] = x[0, 1] = x[3:, 2] = 1
     counts = gram(sparse.csr_matrix(x))
-    np.testing.assert_allclose(itemknn_weights(counts, 1, 0.0)[:, 0], [0, 0.447214, 0], atol=1e-6)
-    np.testing.assert_allclose(itemknn_weights(counts, 1, 10.0)[:, 0], [0, 0, 0.119702], atol=1e-6)
+    np.testing.assert_allclose(itemknn_weights(counts, 1, 0.0).toarray()[:, 0], [0, 0.447214, 0], atol=1e-6)
+    np.testing.assert_allclose(itemknn_weights(counts, 1, 10.0).toarray()[:, 0], [0, 0, 0.119702], atol=1e-6)
 
 
 @pytest.mark.parametrize("shrink", [0.0, 10.0])
@@ -83,4 +83,4 @@ def test_items_without_users_or_company_have_no_neighbours(shrink):
     counts = np.array([[2.0, 0, 2, 0], [0, 0, 0, 0], [2, 0, 3, 0], [0, 0, 0, 1]])
     expected = np.zeros((4, 4))
     expected[0, 2] = expected[2, 0] = 2 / (math.sqrt(6) + shrink)
-    np.testing.assert_allclose(itemknn_weights(sparse.csr_matrix(counts), 3, shrink), expected, rtol=1e-15)
+    np.testing.assert_allclose(itemknn_weights(sparse.csr_matrix(counts), 3, shrink).toarray(), expected, rtol=1e-15)

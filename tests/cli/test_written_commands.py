@@ -62,14 +62,31 @@ ELSEWHERE = {
         "deployment/test_run.py::test_recommendations_on_the_markets_own_host"
     ),
     "fedrec ledger jp/state/RUN": "deployment/test_run.py::test_recommendations_on_the_markets_own_host",
+    # of components that only their page knows, or only named
+    "fedrec data import movielens ratings.dat DIR --market us": (
+        "plugin/test_simulated.py::test_its_importer_and_its_tracker"
+    ),
+    "fedrec audit RUN --attack norms": "plugin/test_simulated.py::test_its_attack",
+    "fedrec run --track printed": "plugin/test_simulated.py::test_its_importer_and_its_tracker",
+    "fedrec run --resume": "integration/test_resume.py::test_a_killed_run_ends_as_if_nothing_had_happened",
+    "fedrec run --engine deploy": "deployment/test_run.py::test_the_summary_is_that_of_one_process",
+    "fedrec deploy bundle with-mean.fab --plugin mypackage": (
+        "plugin/test_deployed.py::test_the_hosts_run_what_their_operators_approved"
+    ),
+    "fedrec deploy approve PART --bundle with-mean.fab --yes HASH": (
+        "plugin/test_deployed.py::test_the_hosts_run_what_their_operators_approved"
+    ),
+    "fedrec run RECIPE --engine deploy --connection DIR/coordinator": (
+        "deployment/test_run.py::test_the_summary_is_that_of_one_process"
+    ),
     "fedrec ledger STATE/RUN": "deployment/test_run.py::test_recommendations_on_the_markets_own_host",
 }
 # What a command's placeholders are here, by the words that it begins with.
 HERE = {
     "fedrec new": {"DIR": "project"},
+    "fedrec new plugin": {"NAME": "own-parts"},
     "fedrec data import": {"ORDERS.csv": "orders.csv", "imported": "imported-again", "DIR": "imported"},
     "fedrec run --resume": {"RUN": "begun"},
-    "fedrec run --warm-start": {"RUN": "runs/seed-1 --seed 1 --data data"},
     "fedrec run fecosr --data DIR --warm-start RUN": {"--warm-start RUN": "--warm-start runs/seed-1 --seed 1"},
     "fedrec compare": {"RUN RUN RUN": "runs/seed-1 runs/baselines", "--out DIR": "--out comparison"},
     "fedrec sweep grid": {"--out SWEEP": "--out sweep"},
@@ -168,6 +185,7 @@ def here(command: str) -> list[str]:
 def test_every_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     fits = {
         "fecosr": ["evaluation.methods=[federated, local, popularity]"],
+        "ranker": ["finetune.epochs=0", "scores.kind=none"],
         "acmr": ["evaluation.protocol=temporal"],  # these catalogues have too few strangers for its own
     }
     made = {}

@@ -20,7 +20,7 @@ def in_image(environment: dict[str, str], *words: str, user: str = "10001") -> s
 
 def test_size_labels_and_user(environment: dict[str, str]) -> None:
     (found,) = json.loads(run("docker", "image", "inspect", IMAGE).stdout)
-    assert found["Size"] < 1.2e9
+    assert found["Size"] < 1.3e9
     assert found["Config"]["User"] == "10001:10001"
     labels = found["Config"]["Labels"]
     assert labels["org.opencontainers.image.version"] == "test"

@@ -43,6 +43,15 @@ def test_the_knobs_do_what_they_say(tmp_path: Path) -> None:
     assert not (tmp_path / "bad").exists()
 
 
+def test_a_hundred_thousand_items(tmp_path: Path) -> None:
+    """Keys of six digits beside those of five: what is described is what was sold."""
+    write_synthetic_markets(tmp_path / "data", SynthSettings(markets=("alfa",), users=400, items=120_000, topics=20))
+    store = open_stores(tmp_path / "data")[0]
+    sold = set(store.interactions["item_id"])
+    assert set(store.catalogue["item_id"]) == sold
+    assert max(sold) > "item-100000"
+
+
 def test_changed_interactions_are_noticed(tmp_path: Path, synthetic: Path) -> None:
     frame = open_store(synthetic / "alfa").rows
     write_store(tmp_path / "alfa", "alfa", frame, source="test", time_resolution="second")

@@ -77,7 +77,7 @@ def arm(point: str) -> None:
     from fedrec.runs import folder
     from fedrec.runs.folder import RunFolder
     from fedrec.server.federation import Federation
-    from fedrec.simulation.wire import OffWireGrid
+    from fedrec.simulation.ray_engine import RayGrid
     from fedrec.strategies.shared_average import SharedAverage
 
     def torn_second_checkpoint() -> None:
@@ -105,7 +105,7 @@ def arm(point: str) -> None:
         "semantics installed": lambda: wrap(coordinator, "write_items", before=1),
         "round asked": lambda: wrap(SharedAverage, "configure_train", after=2),
         "market trains": lambda: wrap_task("train.pretrain", 5),
-        "answers arrive": lambda: wrap(OffWireGrid, "_received", before=REPLIES_BEFORE_ROUNDS + 4),
+        "answers arrive": lambda: wrap(RayGrid, "_deliver", before=REPLIES_BEFORE_ROUNDS + 4),
         "round answered": lambda: wrap(SharedAverage, "aggregate_train", before=2),
         "checkpoint begun": lambda: wrap(folder, "write_json", before=checkpoint_writes(2)),
         "checkpoint torn": torn_second_checkpoint,

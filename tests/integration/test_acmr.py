@@ -16,6 +16,7 @@ from fedrec.runs.summary import comparable
 from fedrec.simulation.adapt import prepare_adaptation
 from fedrec.simulation.recommend import Recommender
 from fedrec.simulation.run import prepare_simulation, resume_simulation
+from fedrec.training.known import Known
 from fedrec.training.pairs import PairTrainer
 from fedrec.training.prepared import PreparedMarket
 from tests.integration.harness import quick
@@ -115,7 +116,7 @@ def test_another_protocol_ranks_the_own_catalogue(wide: Path, tmp_path: Path) ->
     shared = load_file(tmp_path / "run" / "shared" / "model.safetensors")
     assert len(shared["items.weight"]) == len(vocabulary) > summary["markets"]["bravo"]["items"]
     resolved = load_recipe(str(tmp_path / "run" / "recipe.yaml"))
-    trainer = PairTrainer(resolved, PreparedMarket(open_store(wide / "bravo"), resolved), vocabulary)
+    trainer = PairTrainer.of(resolved, PreparedMarket(open_store(wide / "bravo"), resolved), Known(vocabulary))
     assert [vocabulary[row] for row in trainer.rows] == trainer.market.items
     before = trainer.model.shared_state()["items.weight"]
     trainer.pretrain_round(1)
@@ -139,7 +140,7 @@ def test_the_finished_model_is_the_one_that_validated_best(wide: Path, tmp_path:
 def test_histories_are_cut_where_the_recipe_says(wide: Path) -> None:
     recipe = acmr("model.maximum_length=3", "evaluation.protocol=temporal")
     market = PreparedMarket(open_store(wide / "alfa"), recipe)
-    trainer = PairTrainer(recipe, market, market.items)
+    trainer = PairTrainer.of(recipe, market, Known(market.items))
     batches = list(trainer.batches(np.random.default_rng(0)))
     assert max(batch.request.histories.shape[1] for batch in batches) == 3
 
@@ -147,7 +148,7 @@ def test_histories_are_cut_where_the_recipe_says(wide: Path) -> None:
 def test_aligned_states_are_one_a_user(wide: Path) -> None:
     recipe = acmr("evaluation.protocol=temporal", "algorithm.reading=joint")
     market = PreparedMarket(open_store(wide / "alfa"), recipe)
-    trainer = PairTrainer(recipe, market, market.items)
+    trainer = PairTrainer.of(recipe, market, Known(market.items))
     for batch in trainer.batches(np.random.default_rng(0)):
         assert len(trainer.states(batch)) == len(batch.request.users.unique())
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +13,32 @@ import torch
 from flwr.app import ConfigRecord, Context, RecordDict
 
 from fedrec.clients.app import app as client_app
+from fedrec.clients.behind import ROW_SETS
+from fedrec.clients.figures import OUTSIDE_QUESTIONS
 from fedrec.clients.node import open_node
 from fedrec.data.columns import Columns
+from fedrec.data.draws import UserDraws
 from fedrec.data.families import write_own_families
 from fedrec.data.store import open_store, open_stores, write_store
 from fedrec.errors import RunError, UserError
 from fedrec.exchange.declaration import (
     CATALOGUE,
+    COLLABORATIVE,
     FINETUNE,
     GRAM,
     HELLO,
     INSTALL,
     PRETRAIN,
+    REFIT,
     REPORT,
+    STATISTICS,
     VALIDATE,
     VOCABULARY,
 )
 from fedrec.exchange.payload import Array
 from fedrec.files import read_json_lines
 from fedrec.models.sequential import build_model
+from fedrec.privacy.noise import kept_secret
 from fedrec.recipe import Recipe, load_recipe, recipe_json
 from fedrec.runs.folder import RunFolder
 from fedrec.server.coordinator import Coordinator
@@ -57,7 +65,7 @@ class Market:
     """One market that answers whoever asks. ``allows``: what its operator wrote down."""
 
     def __init__(self, data: Path, state: Path, **allows: str) -> None:
-        self.state = state
+        self.data, self.state = data, state
         node_config = NodeConfig(
             {"market": "alfa", "data-path": str(data / "alfa"), "state-path": str(state), **allows}, 1
         )
@@ -211,20 +219,138 @@ def test_an_operator_bounds_what_all_runs_spend(synthetic: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("action", [CATALOGUE, PRETRAIN, REPORT])
 def test_nothing_leaves_that_fewer_users_are_behind(action: str, synthetic: Path, tmp_path: Path) -> None:
-    """Of sixty users a recipe leaves one or two, of a seed that was searched: any answer would be theirs."""
-    for seed in range(40):
-        recipe = plain("data.user_share=0.02", f"seed={seed}")
-        try:
-            crowd = min(PreparedMarket(open_store(synthetic / "alfa"), recipe).crowds)
-        except UserError:
-            continue  # it leaves nobody
-        if crowd < 20:
-            break
+    """Of sixty users a recipe leaves a dozen, or few; who they are is the market's secret."""
+    recipe = plain("data.user_share=0.2")
     answer = Market(synthetic, tmp_path / "floor", **{"min-users": "20"}).ask(action, recipe)
     assert "fewer than 20 users to train, validate or test on" in str(answer.error)
     assert not answer.payload.arrays
     whole = Market(synthetic, tmp_path / "whole", **{"min-users": "20"}).ask(CATALOGUE, plain())
     assert whole.error is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "floor"),
+    [
+        (["data.user_share={}"], ["0.600", "0.605", "0.610", "0.615", "0.620", "0.640", "0.7"], 20),
+        (
+            ["evaluation.protocol=global-time", "evaluation.cut_date=2020-{}"],
+            ["06-09", "06-10", "06-11", "06-12", "06-24"],
+            4,
+        ),
+    ],
+    ids=["nested shares", "cut dates"],
+)
+def test_no_two_recipes_differ_by_a_few_users(
+    changes: list[str], words: list[str], floor: int, synthetic: Path, tmp_path: Path
+) -> None:
+    """Under whatever names their runs go: the difference of what leaves is these users' rows."""
+    market = Market(synthetic, tmp_path, **{"min-users": str(floor)})
+    counted = ["evaluation.methods=[fedease]", "fedease.min_count=1"]
+    told = {}
+    for word in words:
+        recipe = plain(*counted, *(change.format(word) for change in changes))
+        answer = market.ask(GRAM, recipe, run=f"run-{word}")
+        if answer.error is None:
+            secret = market.state / f"run-{word}" / "markets" / "alfa" / "secret"
+            draws = UserDraws(kept_secret(secret))
+            told[word] = PreparedMarket(open_store(market.data / "alfa"), recipe, None, draws)
+        else:
+            assert f"fewer than {floor} users" in answer.error
+            assert not answer.payload.arrays
+    assert words[0] in told
+    assert "share" in changes[0] or len(told) < len(words)  # shares are of each run's secret, nested in no two runs
+
+    def histories(market: PreparedMarket) -> set[tuple[str, tuple[int, ...]]]:
+        return {
+            (user, tuple(market.train.items[market.train.offsets[n] : market.train.offsets[n + 1]].tolist()))
+            for n, user in enumerate(market.learners)
+        }
+
+    for one, two in combinations(told.values(), 2):
+        changed = {user for user, _ in histories(one) ^ histories(two)}
+        assert not changed or len(changed) >= floor
+    again = plain(*counted, *(change.format(words[0]) for change in changes))
+    assert market.ask(GRAM, again, run=f"run-{words[0]}").error is None  # the same rows as often as one likes
+
+
+def test_lengths_of_histories_are_rows_too(synthetic: Path, tmp_path: Path) -> None:
+    """What a model does not read of long histories: two lengths may not differ by the few users who have more."""
+    market = Market(synthetic, tmp_path, **{"min-users": "20"})
+    train = PreparedMarket(open_store(synthetic / "alfa"), plain()).train
+    answered: list[int] = []
+    refused = 0
+    for length in (4, 30, 29, 28, 8, 9, 10, 5):
+        read = length + 1  # a target after as many
+        differ = [int((train.lengths > min(read, other + 1)).sum()) for other in answered if other != length]
+        error = market.ask(CATALOGUE, plain(f"model.maximum_length={length}"), run=f"run-{length}").error
+        if any(0 < count < 20 for count in differ):
+            assert "read in training differ" in str(error)
+            refused += 1
+        else:
+            assert error is None
+            answered.append(length)
+    assert refused
+    assert len(answered) > 1
+
+
+def test_few_other_rows_are_looked_at(synthetic: Path, tmp_path: Path) -> None:
+    """Every refusal tells that few users' rows lie between two recipes."""
+    market = Market(synthetic, tmp_path, **{"min-users": "4"})
+    recipes = [
+        plain(
+            "evaluation.protocol=global-time", f"evaluation.cut_date=2020-06-{day:02}", "evaluation.methods=[fedease]"
+        )
+        for day in range(4, 30)
+    ]
+    said = [str(market.ask(GRAM, recipe, run=f"run-{number}").error) for number, recipe in enumerate(recipes)]
+    assert any("differ from those of an earlier recipe" in text for text in said)
+    assert f"recipes with {ROW_SETS} different sets of rows" in said[-1]
+    assert market.ask(GRAM, recipes[0], run="run-0").error is None
+
+
+def test_noise_that_promises_nothing_hides_nobody(synthetic: Path, tmp_path: Path) -> None:
+    """privacy.noise_multiplier without an epsilon: rows are compared as without noise."""
+    market = Market(synthetic, tmp_path, **{"min-users": "4"})
+    dates = ["evaluation.protocol=global-time", "evaluation.methods=[fedease]", "privacy.noise_multiplier=0.001"]
+    said = [
+        market.ask(GRAM, plain(*dates, f"evaluation.cut_date=2020-06-{day}"), run=f"run-{day}").error
+        for day in ("09", "10")
+    ]
+    assert said[0] is None
+    assert "differ from those of an earlier recipe" in str(said[1])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "action"),
+    [
+        (["evaluation.methods=[fedease]"], PRETRAIN),
+        ([], COLLABORATIVE),
+        (["evaluation.methods=[federated]"], REFIT),
+    ],
+)
+def test_questions_that_are_no_step_of_the_recipe_are_refused(
+    overrides: list[str], action: str, market: Market
+) -> None:
+    answer = market.ask(action, plain(*overrides))
+    assert "is no step of algorithm.kind 'fecosr' in this recipe" in str(answer.error)
+
+
+@pytest.mark.parametrize("kind", ["vocabulary", "statistics", "own"])
+def test_what_a_recipe_does_not_exchange_is_not_taken(kind: str, market: Market) -> None:
+    """A market that said whether something fits its rows would answer questions about them."""
+    one, none = np.zeros(1, np.int32), np.zeros(0, np.int32)
+    arrays: dict[str, Array] = {
+        "vocabulary": {},
+        "statistics": {"monthly.count": one},
+        "own": {"own": none},
+    }[kind]
+    recipe = private() if kind == "statistics" else plain()
+    config = ConfigRecord({"run": "run", "recipe": recipe_json(recipe), "round": "0"})
+    texts = {"vocabulary": ["a"], "learned": ["a"]} if kind == "vocabulary" else {"everyone": ["statistics"]}
+    message = instruction(FIRST_NODE, INSTALL, 0, config, array_record(arrays) if arrays else None, texts)
+    (reply,) = market.grid.send_and_receive([message])
+    said = str(read_answer(reply, "alfa").error)
+    assert "shares no list of items" in said or "has no use for" in said
 
 
 @pytest.mark.parametrize("value", ["-1", "many", "1.5", "٣"])
@@ -357,6 +483,39 @@ def test_figures_outside_epsilon_answer_one_question_after_training(market: Mark
     for number in range(6, 9):  # a model of the coordinator's choice, and its figures by the other question
         assert market.ask(FINETUNE, recipe, forged(recipe, number)).error is None
         assert not market.ask(REPORT, recipe).payload.scalars
+
+
+def test_other_statistics_are_another_question(market: Market) -> None:
+    """A ranker's figures depend on what the server says of the others, which it may say again otherwise."""
+    own = ["evaluation.protocol=temporal", "semantics.kind=hashing", "codes.alignment=layered", "scores.kind=none"]
+    small = ["federation.rounds=2", "algorithm.hidden=4", "evaluation.methods=[federated]", "privacy.accountant=rdp"]
+    recipe = load_recipe("ranker", [*own, *small, "privacy.epsilon=8", "privacy.reports=outside"])
+    pairs = market.ask(STATISTICS, recipe).payload.arrays["pairs"]
+    size = int((8 * len(pairs) + 1) ** 0.5) // 2
+
+    def finetuned(number: int) -> bool:
+        others = np.random.default_rng(number).uniform(0, 50, len(pairs)).astype(np.float32)
+        zeros = np.zeros(size, np.float32)
+        sent = {"pairs": pairs + others, "ridge": zeros[:1], "variance": zeros}
+        assert market.ask(INSTALL, recipe, sent).error is None
+        answer = market.ask(FINETUNE, recipe)
+        assert answer.error is None
+        return bool(answer.payload.scalars)
+
+    assert [finetuned(number) for number in (1, 2, 3, 1)] == [True, False, False, True]
+
+
+def test_figures_outside_epsilon_are_few_over_all_runs(market: Market) -> None:
+    """Names of runs are the coordinator's, and every name could ask about one model more."""
+    recipe, told = private("privacy.reports=outside"), []
+    for number in range(OUTSIDE_QUESTIONS + 3):
+        run = f"run-{number}"
+        market.install(recipe, 0, run)
+        market.train(recipe, run)
+        told.append(bool(market.ask(FINETUNE, recipe, forged(recipe, number), run).payload.scalars))
+    assert told == [True] * OUTSIDE_QUESTIONS + [False] * 3
+    assert market.ask(FINETUNE, recipe, forged(recipe, 0), "run-0").payload.scalars  # what was told may be told again
+    assert market.ask(REPORT, recipe, run="run-0").payload.scalars  # another action has questions of its own
 
 
 def test_noised_figures_of_another_model_have_no_budget(market: Market) -> None:

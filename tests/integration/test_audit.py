@@ -106,6 +106,49 @@ def test_codes_are_attacked_too(synthetic: Path, tmp_path: Path) -> None:
     assert {"items behind codes", USER, "best sellers"} <= {found["attack"] for found in result["findings"]}
 
 
+RANKER = ["algorithm.hidden=8", "federation.rounds=3", "ease.lambdas=[10]", "evaluation.resamples=20"]
+
+
+@pytest.fixture(scope="module")
+def ranked(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """A ranker with another model's scores, so both parts of a run are attacked."""
+    scores = ["scores.kind=fecosr", "scores.rounds=2", "encoder.kind=transformer", "semantics.kind=hashing"]
+    out = tmp_path_factory.mktemp("ranked") / "run"
+    return audit(start("ranker", synthetic, out, *RANKER, *LEFT_OUT, *scores))
+
+
+def test_a_ranker_and_the_model_that_gives_it_scores_are_attacked(ranked: dict) -> None:
+    assert ranked["replay"] == "identical to the run"
+    assert {found["market"] for found in ranked["findings"]} == MARKETS
+    by = {(found["observer"], found["by"]) for found in ranked["findings"] if found["attack"] == USER}
+    observers = ("server, each upload", "server, sums", "peer market")
+    assert {(observer, "statistics") for observer in observers} <= by
+    assert ("server, each upload", "loss before and after (scores)") in by
+
+
+def test_statistics_tell_whom_they_are_made_of_the_less_the_more_is_held_back(
+    ranked: dict, synthetic: Path, tmp_path: Path
+) -> None:
+    """All counts tell members for sure; held back they tell less, and one known item gives away less."""
+    options = [*RANKER, *LEFT_OUT, "scores.kind=none"]
+    exact = audit(start("ranker", synthetic, tmp_path / "run", *options, "algorithm.min_count=1"))
+
+    def mean(result: dict, by: str, figure: str, observer: str = UPLOADS) -> float:
+        found = [one for one in result["findings"] if one["by"] == by and one["observer"] == observer]
+        values = [one["figures"][figure] for one in found if figure in one["figures"]]
+        assert len(values) == len(MARKETS)
+        return sum(values) / len(values)
+
+    assert mean(exact, "statistics", "auc") > 0.95
+    assert mean(ranked, "statistics", "auc") < mean(exact, "statistics", "auc") - 0.05
+    assert mean(ranked, "all statistics, not held back", "auc") > 0.95
+    for figure in ("another item", "items", "month"):
+        assert mean(ranked, "statistics", figure) < mean(exact, "statistics", figure)
+    for observer in (UPLOADS, "server, sums", "peer market"):
+        assert 0 <= mean(exact, "loss of a ranker before and after", "auc", observer) <= 1
+    assert mean(exact, "statistics", "auc", "server, sums") > mean(exact, "statistics", "auc", "peer market")
+
+
 def test_counts_that_peers_are_sent_are_attacked(synthetic: Path, tmp_path: Path) -> None:
     """Federated EASE with the counts of all: every market can look for a user's pairs."""
     overrides = [*SMALL, "evaluation.methods=[fedease]", "fedease.restrict=after", "data.user_share=0.6"]
@@ -166,7 +209,9 @@ def test_a_sweep_goes_on_where_it_stopped(synthetic: Path, tmp_path: Path) -> No
     with pytest.raises(KilledError):
         sweep_privacy("fecosr", [float("inf"), 4.0], 1, overrides, synthetic, out, 0.4, once)
     first = (out / "runs" / "epsilon-inf-seed-0" / "events.jsonl").read_bytes()
-    page = sweep_privacy("fecosr", [float("inf"), 4.0], 1, overrides, synthetic, out, 0.4, lambda _: None)
+    told: list[str] = []
+    page = sweep_privacy("fecosr", [float("inf"), 4.0], 1, overrides, synthetic, out, 0.4, lambda _: None, told.append)
+    assert any("privacy.reports is set to outside" in text for text in told)
     assert (out / "runs" / "epsilon-inf-seed-0" / "events.jsonl").read_bytes() == first
     rows = list(csv.DictReader((out / "tradeoff.csv").read_text().splitlines()))
     assert [(row["epsilon"], row["market"]) for row in rows] == [

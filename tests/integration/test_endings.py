@@ -73,7 +73,7 @@ def test_a_terminal_without_the_characters_ends_a_good_run_well(synthetic: Path,
         assert (result.stdout + result.stderr).isascii()
 
 
-@pytest.mark.parametrize("blocks", [1, 4, 16])
+@pytest.mark.parametrize("blocks", [1, 4, pytest.param(16, marks=pytest.mark.slow)])
 def test_a_disk_that_is_full_is_named_with_the_file(blocks: int, tmp_path: Path) -> None:
     """A limit on the size of files stands for a disk without room: of data, of the run, of its page."""
     rows = [f"u{user},i{(user * 7 + step) % 40},2020-01-{step + 1:02d}" for user in range(40) for step in range(8)]

@@ -6,22 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flwr.app import Message, RecordDict
 
 from fedrec.errors import RunError, UserError
 from fedrec.files import read_json_lines
 from fedrec.runs.summary import comparable
-from fedrec.server.relay import RelayGrid
-from fedrec.simulation.inline import InlineGrid
-from fedrec.simulation.nodes import NodeConfig
 from fedrec.simulation.run import prepare_simulation, resume_simulation
-from fedrec.simulation.wire import OffWireGrid
-from fedrec.simulation.workers import deal
 from tests.conftest import quickly
 from tests.integration.harness import quick
 
@@ -48,7 +41,6 @@ def test_every_engine_gives_the_same_run(engine: str, inline: Path, synthetic: P
     for name in (*MODELS, "ledger.jsonl"):
         assert (out / name).read_bytes() == (inline / name).read_bytes(), name
     assert heard.count(("bravo", "train.pretrain")) == len(summary["rounds"])
-    assert not list((out / "wire").glob("*")) if (out / "wire").exists() else True
 
 
 def troubled(app: str, synthetic: Path, out: Path, *overrides: str) -> list[dict[str, Any]]:
@@ -119,13 +111,6 @@ def test_a_deadline_needs_a_process_to_stop() -> None:
         quick("federation.deadline_seconds=5")
 
 
-def test_largest_markets_first_to_the_least_loaded() -> None:
-    """Sizes 9, 7, 6, 5, 2 over two processes: 9; 7; 7+6; 9+5; 13+2 against 14."""
-    node_configs = {node: NodeConfig({"market": str(node)}, size) for node, size in enumerate((5, 9, 2, 7, 6))}
-    assert deal(node_configs, 2) == [[1, 0], [3, 4, 2]]
-    assert deal(node_configs, 9) == [[1], [3], [4], [0], [2]]
-
-
 @pytest.mark.slow
 def test_simulated_trouble_is_the_same_on_every_engine(synthetic: Path, tmp_path: Path) -> None:
     """Some drop out, some come late; late ones are refused by their round. Same seed, same trouble."""
@@ -141,20 +126,3 @@ def test_simulated_trouble_is_the_same_on_every_engine(synthetic: Path, tmp_path
     assert [line["round"] for line in lines if line["event"] == "round"] == [1, 2, 3, 4, 5, 6]
     kept = {path.name[:6] for path in (tmp_path / "one" / "late" / "train.pretrain").iterdir()}
     assert kept <= {"000003", "000004", "000005", "000006"}
-
-
-class _Deaf(RelayGrid):
-    """Takes messages and never answers."""
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        return [str(number) for number, _ in enumerate(messages)]
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        return []
-
-
-def test_waiting_for_actors_that_cannot_be_placed_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedrec.simulation.wire._PLACING_SECONDS", 0.1)
-    grid = OffWireGrid(_Deaf(InlineGrid(None, [])), tmp_path, lambda _: None)  # type: ignore[arg-type]
-    messages = [Message(RecordDict(), node, "query.hello") for node in (1, 2)]
-    assert grid.send_and_receive(messages, timeout=0.05) == []

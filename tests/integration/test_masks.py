@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Context, Error, Message
+from flwr.app import Array, ArrayRecord, Context, Error, Message
 
 from fedrec.clients import masks
 from fedrec.clients.admission import admit
@@ -112,6 +112,70 @@ def test_private_runs_can_be_masked(synthetic: Path, tmp_path: Path) -> None:
     assert all(record["accepted"] == ["alfa", "bravo", "charlie"] for record in summary["rounds"])
     arrays = [line for line in read_json_lines(tmp_path / "run" / "ledger.jsonl") if line["kind"] == "array"]
     assert all(line["dtype"] == "uint32" and line["provenance"].startswith("noised") for line in arrays)
+
+
+RANKER = ["algorithm.hidden=8", "federation.rounds=2", "federation.patience=5", "ease.lambdas=[10]", "scores.kind=none"]
+
+
+def test_statistics_and_a_ranker_are_summed_too(synthetic: Path, tmp_path: Path) -> None:
+    """Every market learns the same of the others, and both kinds of rounds go on from sums."""
+    options = [*RANKER, "evaluation.methods=[federated]", "evaluation.resamples=20"]
+    for name, more in (("plain", []), ("masked", ["masks.enabled=true"])):
+        start("ranker", [*options, *more], synthetic, tmp_path / name)
+    ours, theirs = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("masked", "plain"))
+    assert {one["stage"] for one in ours["rounds"]} == {"pretrain", "refit"}
+    assert not any(one["rejected"] for one in ours["rounds"])
+    for market in ("alfa", "bravo", "charlie"):
+        name = f"markets/{market}/statistics.safetensors"
+        assert (tmp_path / "masked" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+    arrays = [line for line in read_json_lines(tmp_path / "masked" / "ledger.jsonl") if line["kind"] == "array"]
+    assert {line["action"] for line in arrays} == {"query.statistics", "train.pretrain", "train.refit"}
+    assert {line["dtype"] for line in arrays} == {"uint32"}
+    shared, before = (read_shared_model(tmp_path / name / "shared").parameters for name in ("masked", "plain"))
+    for name, value in before.items():
+        np.testing.assert_allclose(shared[name], value, atol=2e-3)  # rounding of the ring, through Adam
+    assert ours["mean"]["federated"]["ndcg@10"] == pytest.approx(theirs["mean"]["federated"]["ndcg@10"], abs=0.01)
+
+
+def test_a_market_that_lies_about_its_counts_ends_the_run(synthetic: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """What cannot be read, and what is less than a market's own part of it, is told and not gone on with."""
+    real = masks.table_of
+
+    def lying(keys: Any, counts: Any, cells: int) -> Any:
+        return real(keys, counts, cells) + np.uint32(1)
+
+    monkeypatch.setattr(masks, "table_of", lying)
+    options = [*RANKER, "evaluation.methods=[federated]", "masks.enabled=true"]
+    with pytest.raises(RunError, match="the sum of the counts cannot be read"):
+        start("ranker", options, synthetic, tmp_path / "run")
+
+
+def test_a_market_subtracts_from_no_other_sum_than_the_one_it_opened(synthetic: Path, tmp_path: Path) -> None:
+    """Else whether its own counts fit into a sum of the server's choice would tell what they are, cell by cell."""
+
+    class Lowered:
+        """A server that takes something out of the sum, or names other items, in one market."""
+
+        def __init__(self, what: str) -> None:
+            self.what = what
+
+        def __call__(self, message: Message, context: Context) -> Message:
+            content = message.content
+            if context.node_config["market"] == "bravo" and message.metadata.message_type == "query.install":
+                if self.what == "items":
+                    union = list(content["texts"]["union"])
+                    content["texts"]["union"] = [*union[:-1], "other"]
+                else:
+                    table = content["opened"]["table"].numpy().copy()
+                    table[table[:, 0].nonzero()[0][0], 4] -= 1
+                    content["opened"] = ArrayRecord({"table": Array(table)})
+            return client_app(message, context)
+
+    options = [*RANKER, "evaluation.methods=[federated]", "masks.enabled=true"]
+    for what, said in (("table", "is not the sum that was opened"), ("items", "not the items that the statistics")):
+        with pytest.raises(RunError, match=said):
+            start("ranker", options, synthetic, tmp_path / what / "run", Lowered(what))
+        assert not (tmp_path / what / "run" / "markets" / "bravo" / "statistics.safetensors").exists()
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +289,7 @@ def test_a_node_with_a_key_takes_part_in_nothing_else(four: Path, tmp_path: Path
     node = MarketNode(store, tmp_path / "run" / "markets" / "alfa", None, tmp_path / "identity", tmp_path / "keys", 3)
     with pytest.raises(RunError, match="masked sums alone"):
         admit(node, load_recipe("fecosr"), HELLO)
-    recipe = load_recipe("fecosr", ["masks.enabled=true"])
+    recipe = load_recipe("fecosr", ["masks.enabled=true", "semantics.kind=hashing", "evaluation.protocol=temporal"])
     texts = {"action": ["train.pretrain"], "threshold": ["2"]}
     announced = masks.announce(node, Instruction(recipe, 1, {}, texts)).texts
     columns = {name: [str(announced[name])] * 2 for name in announced}

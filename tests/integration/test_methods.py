@@ -96,7 +96,7 @@ def test_pooled_shares_one_model_on_the_federations_semantics(synthetic: Path, t
     recipe = resolved(*settings)
     markets = [PreparedMarket(store, recipe) for store in open_stores(synthetic)]
     states = [load_file(out / "markets" / market.store.name / "pooled.safetensors") for market in markets]
-    untrained = SequentialTrainer(recipe, markets[0], pooled_semantics(recipe, markets)[0]).model.shared_state()
+    untrained = SequentialTrainer.on(recipe, markets[0], pooled_semantics(recipe, markets)[0]).model.shared_state()
     federated = load_file(out / "shared" / "model.safetensors")
     for name in untrained:
         assert all(np.array_equal(state[name], states[0][name]) for state in states), name

@@ -171,16 +171,17 @@ def test_a_run_that_stopped_in_the_refit_goes_on_there(synthetic: Path, finished
     ("setting", "said"),
     [
         ("finetune.epochs=3", "finetune.epochs"),
-        ("masks.enabled=true", "masks.enabled"),
         ("evaluation.protocol=acmr", "protocol acmr"),
         ("pacer.scales=share", "pacer"),
-        ("privacy.epsilon=8", "has no"),
+        ("privacy.epsilon=8~scores.kind=fecosr", "no place in a ranker's epsilon"),
+        ("privacy.epsilon=8~algorithm.statistics=own", "all that a ranker's markets share"),
+        ("market_privacy.epsilon=8", "has no"),
         ("evaluation.methods=[federated, pooled]", "pooled: not of algorithm.kind 'ranker'"),
     ],
 )
 def test_what_does_not_go_with_it_is_refused(setting: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        small(setting)
+        small(*setting.split("~"))
 
 
 @pytest.fixture(scope="module")

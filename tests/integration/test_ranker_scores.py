@@ -326,6 +326,7 @@ def test_it_runs_quickly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ("ranker", "evaluation={methods: [local], catalogue: union}", "add federated"),
         ("ranker", "evaluation.methods=[local]~scores.kind=codes", "add federated"),
         ("ranker", "codes.share_keys=false~scores.kind=codes", "codes.share_keys false"),
+        ("ranker", "masks.enabled=true", "rounds of a second model do not go with masks"),
     ],
 )
 def test_what_does_not_fit_is_refused(recipe: str, setting: str, said: str) -> None:

@@ -23,12 +23,20 @@ def codes() -> Recipe:
     return fedmm("codes.alignment=gram", "evaluation.methods=[federated]", "masks.enabled=true", ADAM)
 
 
+def ranker() -> Recipe:
+    small = ["algorithm.hidden=8", "federation.rounds=3", "ease.lambdas=[10]", "scores.kind=none"]
+    return load_recipe("ranker", [*small, "evaluation.methods=[federated]", "masks.enabled=true", ADAM])
+
+
+RECIPES = {"fecosr": sequential, "fedmm": codes, "ranker": ranker}
+
+
 @pytest.fixture(scope="module")
 def whole(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Runs that nobody stopped."""
-    found = {"fecosr": tmp_path_factory.mktemp("whole") / "fecosr", "fedmm": tmp_path_factory.mktemp("whole") / "fedmm"}
-    prepare_simulation(sequential(), synthetic, found["fecosr"]).start()
-    prepare_simulation(codes(), synthetic, found["fedmm"]).start()
+    found = {name: tmp_path_factory.mktemp("whole") / name for name in RECIPES}
+    for name, recipe in RECIPES.items():
+        prepare_simulation(recipe(), synthetic, found[name]).start()
     return found
 
 
@@ -42,19 +50,22 @@ def whole(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         ("fecosr", "query.mask_keys", 3),
         ("fedmm", "train.codebook", 2),
         ("fedmm", "query.unmask", 2),
+        ("ranker", "query.unmask", 0),  # of the statistics
+        ("ranker", "query.unmask", 2),
+        ("ranker", "train.refit", 1),
     ],
 )
 def test_a_stopped_run_ends_as_if_nothing_had_happened(
     name: str, action: str, number: int, whole: dict[str, Path], synthetic: Path, tmp_path: Path
 ) -> None:
-    recipe, out = (sequential() if name == "fecosr" else codes()), tmp_path / "run"
+    recipe, out = RECIPES[name](), tmp_path / "run"
     stopping = Stopping(action, number)
     with pytest.raises(KeyboardInterrupt):
         prepare_simulation(recipe, synthetic, out).start(client_app=stopping)
     assert stopping.seen == 2
     summary = resume_simulation(out).start()
     assert [record["rejected"] for record in summary["rounds"]] == [[]] * len(summary["rounds"])
-    model = Path("shared") / ("model.safetensors" if name == "fecosr" else "codebook/model.safetensors")
+    model = Path("shared") / ("codebook/model.safetensors" if name == "fedmm" else "model.safetensors")
     assert (out / model).read_bytes() == (whole[name] / model).read_bytes()
 
 

@@ -116,15 +116,16 @@ def test_soft_part_pulls_towards_the_barycentre_of_the_neighbours():
     items=st.integers(2, 9),
     k=st.integers(1, 12),
     tau_s=st.sampled_from([0.05, 0.1, 1.0, 10.0]),
-    chunk=st.sampled_from([1, 3, 2048]),
+    held=st.sampled_from([1, 20, 2**20]),
+    exact_items=st.sampled_from([0, 100]),
     seed=st.integers(0, 10_000),
     data=st.data(),
 )
-def test_soft_targets_equal_the_naive_loops(items, k, tau_s, chunk, seed, data):
-    """Includes k beyond the catalogue, unknown items anywhere, and every chunking."""
+def test_soft_targets_equal_the_naive_loops(items, k, tau_s, held, exact_items, seed, data):
+    """Includes k beyond the catalogue, unknown items anywhere, every chunking, and the graph, exact for so few."""
     semantics = random(seed, items, WIDTH)
     known = data.draw(st.lists(st.booleans(), min_size=items, max_size=items))
-    soft = semantic_neighbours(semantics, k, tau_s, torch.tensor(known), chunk)
+    soft = semantic_neighbours(semantics, k, tau_s, torch.tensor(known), exact_items, held)
     actual, expected = dense(soft, items), naive_q(semantics, k, tau_s, known)
 
     np.testing.assert_allclose(actual, expected, atol=1e-5)
@@ -134,6 +135,37 @@ def test_soft_targets_equal_the_naive_loops(items, k, tau_s, chunk, seed, data):
     softened = expected.sum(axis=1) > 0
     np.testing.assert_allclose(sums[softened], 1, atol=1e-6)
     assert np.all(sums[~softened] == 0)
+
+
+def test_many_items_are_searched_nearly_exactly_and_always_alike():
+    """Clusters, as texts of products have them; some items without a vector."""
+    generator = torch.Generator().manual_seed(4)
+    centres = torch.randn(40, 16, generator=generator)
+    semantics = centres[torch.randint(40, (3000,), generator=generator)] + torch.randn(3000, 16, generator=generator)
+    known = torch.rand(3000, generator=generator) < 0.9
+    semantics[~known] = 0
+    exact = semantic_neighbours(semantics, 20, 0.1, known)
+    searched = semantic_neighbours(semantics, 20, 0.1, known, exact_items=0)
+    same = (exact.neighbours[:, :, None] == searched.neighbours[:, None, :]).any(dim=-1)[known]  # [known, k]
+    assert same.float().mean() > 0.97
+    assert not (searched.neighbours == torch.arange(3000)[:, None])[searched.weights > 0].any()
+    assert known[searched.neighbours[searched.weights > 0]].all()
+    again = semantic_neighbours(semantics, 20, 0.1, known, exact_items=0)
+    assert torch.equal(searched.neighbours, again.neighbours)
+    assert torch.equal(searched.weights, again.weights)
+
+
+def test_many_equal_vectors_are_all_found():
+    """Items with the same text: 30 vectors of 100 items each, so the nearest 20 of each are of its own group."""
+    generator = torch.Generator().manual_seed(5)
+    semantics = torch.randn(30, 16, generator=generator).repeat_interleave(100, dim=0)
+    shuffled = torch.randperm(3000, generator=generator)
+    group = torch.arange(3000)[shuffled] // 100
+    soft = semantic_neighbours(semantics[shuffled], 20, 0.1, exact_items=0)
+    assert (group[soft.neighbours] == group[:, None]).all()
+    assert not (soft.neighbours == torch.arange(3000)[:, None]).any()
+    assert all(len(set(row)) == 20 for row in soft.neighbours.tolist())
+    torch.testing.assert_close(soft.weights, torch.full((3000, 20), 1 / 20))
 
 
 def test_known_defaults_to_all():
@@ -261,6 +293,22 @@ def test_mean_log_partition_equals_logsumexp(scores_held):
             torch.autograd.grad(actual, inputs, upstream), torch.autograd.grad(expected, inputs, upstream), strict=True
         ):
             torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10 * scale)
+
+
+@pytest.mark.parametrize(
+    ("count", "scores_held"),
+    [(70, 33 * ITEMS), (70, 2 * ITEMS), (600, 300 * ITEMS), (600, 31 * ITEMS), (600, 700), (40, 1)],
+    ids=["rows in three blocks", "few keys at a time", "rows", "rows and keys", "rows and three keys", "one key"],
+)
+def test_many_queries_in_either_way(count, scores_held):
+    """All keys against some rows, or some keys against 256 rows twice: the same value and gradients."""
+    inputs = [random(37, count, 3).mul(20).requires_grad_(), random(38, ITEMS, 3).requires_grad_()]
+    weights = random(39, count)  # some are negative
+    expected = torch.logsumexp(inputs[0] @ inputs[1].T, dim=1) @ weights
+    actual = mean_log_partition(*inputs, scores_held, weights)
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-11)
+    for one, other in zip(torch.autograd.grad(actual, inputs), torch.autograd.grad(expected, inputs), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("scores_held", [1, 10, 100])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import norm
 
+from fedrec.privacy import accounting
 from fedrec.privacy.accounting import epsilon, noise_multiplier
 from fedrec.privacy.release import Release
 
@@ -114,3 +115,27 @@ def test_the_least_noise_that_keeps_to_epsilon(accountant, target):
     found = noise_multiplier(target, 1e-5, releases, accountant)
     assert epsilon(releases(found), 1e-5, accountant) <= target
     assert epsilon(releases(0.9 * found), 1e-5, accountant) > target
+
+
+def test_what_was_solved_is_kept_and_checked(tmp_path, monkeypatch):
+    """The second time nothing is searched; what somebody changed there, or nobody can read, is solved for again."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def update(noise: float) -> list[Release]:
+        return [Release("update", noise, 0.3, 40)]
+
+    first = noise_multiplier(2.0, 1e-5, update, "rdp")
+    (kept,) = (tmp_path / "fedrec" / "noise").iterdir()
+    searched = []
+    search = accounting._search
+    monkeypatch.setattr(accounting, "_search", lambda *rest: searched.append(rest) or search(*rest))
+    assert noise_multiplier(2.0, 1e-5, update, "rdp") == first
+    assert not searched
+    for text in ('{"noise_multiplier": 0.01}', '{"noise_multiplier": 50.0}', '{"noise_multiplier": "no"}', "{", ""):
+        kept.write_text(text)
+        assert noise_multiplier(2.0, 1e-5, update, "rdp") == first
+        assert len(searched) == 1
+        searched.clear()
+    assert noise_multiplier(3.0, 1e-5, update, "rdp") < first
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
+    assert noise_multiplier(2.0, 1e-5, update, "rdp") == first

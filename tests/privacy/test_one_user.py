@@ -201,6 +201,28 @@ def test_nor_where_items_are_known_by_codes(
     assert 0.5 < max(moved.values()) <= recipe.privacy.clip_norm * (1 + 1e-3), moved
 
 
+def test_nor_do_a_rankers_statistics(
+    base: tuple[pl.DataFrame, pl.DataFrame], measured: Measured, tmp_path: Path
+) -> None:
+    """Everyone's rows are in every feature of a ranker, and nothing of the ranker leaves."""
+    frame, items = base
+    own = ["evaluation.protocol=temporal", "scores.kind=none", "semantics.kind=hashing", "codes.alignment=layered"]
+    own += ["evaluation.methods=[federated]", "privacy.epsilon=4"]
+    recipe = load_recipe("ranker", own)
+
+    def sums(name: str, rows: pl.DataFrame) -> np.ndarray:
+        measured.clear()
+        Market(tmp_path / name, rows, items).ask("query.statistics", recipe)
+        assert set(measured) == {"pairs"}
+        return measured["pairs"]
+
+    before, moved = sums("before", frame), {}
+    for number, (label, more) in enumerate(extremes(items["item_id"].to_list()).items()):
+        after = sums(str(number), pl.concat([frame, more.cast(dict(frame.schema))]))
+        moved[label] = float(np.linalg.norm(after - before))
+    assert 0.5 < max(moved.values()) <= 1 + 1e-6, moved
+
+
 def test_nor_do_noised_figures(
     base: tuple[pl.DataFrame, pl.DataFrame], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from fedrec.exchange.pairs import PairCounts, count_pairs, sum_pairs
 from fedrec.recipe import load_recipe
 from fedrec.semantics.base import ItemEvidence, Semantics, SemanticsSettings
 from fedrec.semantics.cooccurrence import CooccurrenceSemantics
-from fedrec.semantics.factory import vectors_alone
+from fedrec.semantics.factory import make_semantics, vectors_alone
 from fedrec.semantics.hashing import HashingSemantics
 
 
@@ -348,8 +348,8 @@ def test_under_privacy_no_component_sees_histories(monkeypatch):
     some, fewer = (evidence(["a", "b", "c"], histories=part) for part in (histories, histories[:1]))
     words = ["semantics.kind=bought", "semantics.dimension=4", "evaluation.methods=[federated]"]
     plain = load_recipe("fecosr", words)
-    assert vectors_alone(plain, some).known.tolist() == [True, True, False]
-    private = load_recipe("fecosr", [*words, "privacy.epsilon=8"])
-    one, other = vectors_alone(private, some), vectors_alone(private, fewer)
+    bought = make_semantics(plain.semantics, plain.seed)
+    assert vectors_alone(bought, some, private=False).known.tolist() == [True, True, False]
+    one, other = (vectors_alone(bought, part, private=True) for part in (some, fewer))
     assert not one.known.any()
     np.testing.assert_array_equal(one.vectors, other.vectors)

@@ -107,7 +107,7 @@ def test_sentences_through_a_transformer(sentence_model: Path) -> None:
         "fecosr",
         ["semantics.kind=sentence-transformers", f"semantics.model={sentence_model}", "semantics.dimension=8"],
     )
-    semantics = make_semantics(recipe)
+    semantics = make_semantics(recipe.semantics, recipe.seed)
     semantics.require()
     vectors = semantics.alone(evidence(TEXTS))
     assert vectors.shape == (4, 8)

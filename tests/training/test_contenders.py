@@ -12,6 +12,7 @@ def test_who_trains_alone_gets_nothing_of_the_others_counts() -> None:
     trainers = dict.fromkeys(
         ("federated", "pooled", "local", "local_shared_semantics", "nocodes", "randomcodes"), nothing
     )
-    mixes = Methods(recipe, nothing, trainers, shared=Any).mixes  # type: ignore[arg-type]
+    evaluation, prior = recipe.evaluation, recipe.prior
+    mixes = Methods(evaluation, prior, nothing, mixed=True, trainers=trainers, shared=Any).mixes  # type: ignore[arg-type]
     assert {name for name, parts in mixes.items() if "shared" in parts} == {"federated", "pooled"}
     assert all(parts[-2:] == ("own", "popular") for parts in mixes.values())

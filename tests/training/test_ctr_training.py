@@ -12,7 +12,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from fedrec.data.ctr import CtrSplit, split_ctr
 from fedrec.data.store import open_store
 from fedrec.metrics.ctr import Predictions
-from fedrec.recipe import CtrSettings, Recipe, load_recipe
+from fedrec.recipe import CtrSettings
 from fedrec.training.codes import CodeTable, MarketCodes
 from fedrec.training.ctr import CtrTrainer, evaluate_ctr
 from tests.data.test_ctr_split import Row, market
@@ -21,10 +21,6 @@ from tests.data.test_splits import under
 BACKBONES = ["widedeep", "deepfm", "dcnv2", "din"]
 METRICS = ("auc", "gauc", "logloss")
 RESAMPLES = 12
-
-
-def recipe(task: str = "sampled", resamples: int = RESAMPLES) -> Recipe:
-    return load_recipe("fedmm", [f"ctr.task={task}", f"evaluation.resamples={resamples}"])
 
 
 # evaluation
@@ -74,7 +70,8 @@ def test_means_and_intervals_are_those_of_copied_users(told, seed, task):
     users, labels, predicted = told
     found = evaluate_ctr(
         {method: Predictions(users, labels, values) for method, values in predicted.items()},
-        recipe(task),
+        task,
+        RESAMPLES,
         np.random.default_rng(seed),
     )
     whole = {method: by_hand(users, labels, values) for method, values in predicted.items()}
@@ -100,7 +97,7 @@ def test_means_and_intervals_are_those_of_copied_users(told, seed, task):
 def test_calibration_by_hand():
     """One in [.2, .3), not liked, and two in [.9, 1], one of which is: |.25 - 0| / 3 + 2 |.95 - .5| / 3."""
     found = Predictions(np.array([0, 0, 1]), np.array([0.0, 1.0, 0.0]), np.array([0.25, 0.95, 0.95]))
-    scalars = evaluate_ctr({"federated": found}, recipe("ratings"), np.random.default_rng(0))
+    scalars = evaluate_ctr({"federated": found}, "ratings", RESAMPLES, np.random.default_rng(0))
     assert scalars["federated.ece"] == pytest.approx((0.25 + 2 * 0.45) / 3)
 
 
@@ -113,7 +110,7 @@ def some_predictions(seed: int = 0, users: int = 30) -> Predictions:
 
 def test_without_a_headline_there_are_no_differences():
     found = evaluate_ctr(
-        {"local": some_predictions(), "nocodes": some_predictions(1)}, recipe(), np.random.default_rng(0)
+        {"local": some_predictions(), "nocodes": some_predictions(1)}, "sampled", RESAMPLES, np.random.default_rng(0)
     )
     assert set(found) == {"users", *(f"{method}.{metric}" for method in ("local", "nocodes") for metric in METRICS)}
     assert found["users"] == 30
@@ -122,15 +119,15 @@ def test_without_a_headline_there_are_no_differences():
 def test_a_method_does_not_differ_from_its_like():
     """The same draws for every method: an interval of nothing, not one of chance."""
     found = evaluate_ctr(
-        {"federated": some_predictions(), "local": some_predictions()}, recipe(), np.random.default_rng(0)
+        {"federated": some_predictions(), "local": some_predictions()}, "sampled", RESAMPLES, np.random.default_rng(0)
     )
     assert {value for name, value in found.items() if name.startswith("difference.")} == {0.0}
 
 
 def test_other_methods_do_not_change_an_interval():
     pair = {"federated": some_predictions(), "local": some_predictions(1)}
-    alone = evaluate_ctr(pair, recipe(), np.random.default_rng(3))
-    among = evaluate_ctr({"nocodes": some_predictions(2), **pair}, recipe(), np.random.default_rng(3))
+    alone = evaluate_ctr(pair, "sampled", RESAMPLES, np.random.default_rng(3))
+    among = evaluate_ctr({"nocodes": some_predictions(2), **pair}, "sampled", RESAMPLES, np.random.default_rng(3))
     assert alone.items() <= among.items()
 
 
@@ -138,7 +135,7 @@ def test_an_interval_holds_its_mean_and_shrinks_with_users():
     widths = []
     for users in (20, 500):
         pair = {"federated": some_predictions(0, users), "local": some_predictions(1, users)}
-        found = evaluate_ctr(pair, recipe(resamples=200), np.random.default_rng(0))
+        found = evaluate_ctr(pair, "sampled", 200, np.random.default_rng(0))
         for metric in METRICS:
             low, mean, high = (found[f"difference.federated.local.{metric}.{part}"] for part in ("low", "mean", "high"))
             assert low < mean < high
@@ -151,7 +148,7 @@ def test_where_nobody_has_both_kinds_nothing_is_said_of_groups():
     users, labels = np.repeat(np.arange(6), 2), np.repeat([1.0, 0.0], 6)
     generator = np.random.default_rng(0)
     pair = {method: Predictions(users, labels, generator.uniform(size=12)) for method in ("federated", "local")}
-    found = evaluate_ctr(pair, recipe("ratings"), np.random.default_rng(0))
+    found = evaluate_ctr(pair, "ratings", RESAMPLES, np.random.default_rng(0))
     assert "federated.auc" in found
     assert not [name for name in found if "gauc" in name]
 

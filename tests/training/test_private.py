@@ -262,10 +262,11 @@ def test_a_private_round_moves_what_it_says_and_repeats_to_the_bit(synthetic, tr
     """The same purpose gives the same update, another one another; the private adaptation stays."""
     found = []
     for purpose in ("update:1", "update:1", "update:2"):
-        trainer = trainer_of(synthetic, "privacy.epsilon=8", f"privacy.trains={trains}")
+        trainer = trainer_of(synthetic, "privacy.epsilon=8")
         before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
         users = len(trainer.market.train)
-        trainer.pretrain_privately(PrivateSteps(1.0, Release("update", 1.0, 0.3, 2), users, NOISE, purpose, "asked"))
+        steps = PrivateSteps(1.0, Release("update", 1.0, 0.3, 2), users, NOISE, purpose, "asked")
+        trainer.pretrain_privately(steps, trains)
         after = trainer.model.state_dict()
         moved = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
         assert moved == ({"encoder"} if trains == "encoder" else {"encoder", "adaptor"})

@@ -73,7 +73,7 @@ def test_the_loss_reported_is_without_the_penalty(synthetic: Path) -> None:
         start = {name: value + 1 for name, value in trainer.model.shared_state().items()}
         anchor = Anchor(start, mu or 0.0)
         terms = [] if mu is None else [lambda _, a=anchor, t=trainer: a.penalty(t.model)]
-        training = trainer.recipe.training
+        training = trainer.stages.training
         batches = list(epoch_batches(trainer.market.train, training, trainer.model, np.random.default_rng(0)))
         assert len(batches) == 1
         optimiser = make_optimiser(trainer.model, training, 1e-2)

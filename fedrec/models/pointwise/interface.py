@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedrec.errors import UserError
+from fedrec.errors import RunError, UserError
 from fedrec.models.federated import FederatedModel
 
 
@@ -68,9 +68,20 @@ class PointwiseModel(nn.Module):
         """Logits [B, C]."""
         raise NotImplementedError
 
+    def logits(self, request: Request) -> Tensor:
+        """Logits [B, C]; raises :class:`RunError` where :meth:`forward` returns anything else."""
+        found: Tensor = self(request)
+        if found.shape != request.items.shape:
+            users, items = request.items.shape
+            raise RunError(
+                f"{type(self).__name__}: forward returned shape {tuple(found.shape)} for {users} users, {items} items "
+                "each; return one score for every user and item"
+            )
+        return found
+
     def loss(self, request: Request, labels: Tensor, counted: Tensor) -> Tensor:
         """Binary cross-entropy of the logits against ``labels`` [B, C], mean over those that are ``counted`` [B, C]."""
-        return F.binary_cross_entropy_with_logits(self(request)[counted], labels[counted])
+        return F.binary_cross_entropy_with_logits(self.logits(request)[counted], labels[counted])
 
 
 class FederatedPointwise(PointwiseModel, FederatedModel):

@@ -32,7 +32,7 @@ class CodesAttack(Attack):
         trainer = make_code_trainer(node, view.recipe, alone=False)
         encoder = {n: torch.from_numpy(np.array(a)) for n, a in last.sent.items() if not n.startswith(LEVEL)}
         trainer.model.load_state_dict(encoder, strict=False)
-        semantics = make_semantics(view.recipe)
+        semantics = make_semantics(view.recipe.semantics, view.recipe.seed)
         keys = view.everyone[view.name].items
         received = view.observation.vectors.get(view.name)
         evidence = view.everyone[view.name].evidence

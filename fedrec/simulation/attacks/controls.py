@@ -10,7 +10,7 @@ from fedrec.attacks import items, membership
 from fedrec.attacks.observation import UPLOADS
 from fedrec.attacks.scores import precision_at, separation
 from fedrec.clients.methods import make_sequential_trainer
-from fedrec.components.attack import Finding
+from fedrec.components.attack import Finding, Observed
 from fedrec.exchange.declaration import PRETRAIN
 from fedrec.exchange.ledger import ledger_entries
 from fedrec.exchange.pairs import count_pairs
@@ -37,7 +37,7 @@ def controls(view: MarketView) -> Iterator[Finding]:
         view, USER, "nobody", "length and popularity", membership.blind_scores(histories), member
     )
     yield replace(blind, control="never sees what left: about .5")
-    if view.observation.of("pretrain") and view.smallest:
+    if Observed.ROUNDS in view.observed and view.smallest:
         yield _overfitted(view)
         yield _plain_table(view)
     if view.observation.pairs:
@@ -80,9 +80,9 @@ def _plain_table(view: MarketView) -> Finding:
     plain = view.recipe.model_copy(
         update={"training": view.recipe.training.model_copy(update={"weight_decay": 0.0, "proximal": 0.0})}
     )
-    semantics = make_semantics(plain)
+    semantics = make_semantics(plain.semantics, plain.seed)
     vectors = semantics.finish(np.zeros((len(rows), semantics.dimension)), market.items)
-    trainer = SequentialTrainer(plain, market, vectors, ItemCodes(rows[:, None], (len(union),), nothing, ()))
+    trainer = SequentialTrainer.on(plain, market, vectors, ItemCodes(rows[:, None], (len(union),), nothing, ()))
     table = "adaptor.levels.0.weight"
     before = trainer.model.shared_state()[table].numpy()
     trainer.pretrain_round(1)

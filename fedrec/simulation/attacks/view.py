@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from fedrec.attacks.observation import Arrays, Observation, ObserverName
 from fedrec.attacks.scores import epsilon_at_least, precision_at, separation
 from fedrec.clients.methods import make_sequential_trainer
+from fedrec.components.algorithm import algorithm_of
 from fedrec.components.attack import Finding, Observed
 from fedrec.data.draws import UserDraws
 from fedrec.data.sequences import Sequences
@@ -18,10 +19,11 @@ from fedrec.recipe import Recipe
 from fedrec.seeds import numpy_generator
 from fedrec.simulation.replay import Replay
 from fedrec.training.prepared import PreparedMarket
+from fedrec.training.ranker.trainer import RankerTrainer
 
 USER, INTERACTION = "membership of a user", "membership of an interaction"
 ITEM_SET, TABLE = "best sellers", "catalogue"
-CODES, SEQUENCE = "items behind codes", "items of a user"
+CODES, SEQUENCE, KNOWN_ITEM = "items behind codes", "items of a user", "one known item"
 _SUBJECTS = 400  # of a market at most, those who took part and those who did not
 _ROUNDS = 10  # of a run, evenly spread, that are attacked one by one
 Floats = NDArray[np.float64]
@@ -45,7 +47,10 @@ class MarketView:
         """What of this run there is to look at."""
         seen, found = self.observation, set()
         if seen.of("pretrain"):
-            found.add(Observed.ROUNDS)
+            ranks = issubclass(algorithm_of(self.recipe).trainer(), RankerTrainer)
+            found.add(Observed.RANKER if ranks else Observed.ROUNDS)
+        if seen.statistics:
+            found.add(Observed.STATISTICS)
         if seen.pairs:
             found.add(Observed.PAIRS)
         if seen.of("codebook") and self.replay.recipe.alignment != "none":
@@ -76,7 +81,7 @@ class MarketView:
         """
         market, share = self.everyone[self.name], self.recipe.data.user_share
         clicks = self.recipe.task == "ctr"
-        ids = np.arange(len(market.train)) if clicks else market.split.learners
+        ids = np.arange(len(market.train)) if clicks else market.owners
         users = market.ctr.users if clicks else market.split.users
         draws = market.draws or UserDraws.of_seed(0 if clicks else self.recipe.seed, market.store.name)
         took_part = members(users, draws, share)[ids]

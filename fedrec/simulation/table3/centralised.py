@@ -130,7 +130,7 @@ def baselines(ground: Ground) -> Results:
     results: Results = {name: {} for name in BASELINES.values()}
     for market in ground.prepared:
         if market.store.name in ground.targets:
-            scorers = Methods(ground.recipe, market).scorers(market.test, {})
+            scorers = Methods(ground.recipe.evaluation, ground.recipe.prior, market).scorers(market.test, {})
             for method, name in BASELINES.items():
                 results[name][market.store.name] = Figures(all_ranks(scorers[method], market.test))
     return results

@@ -16,7 +16,7 @@ from fedrec.data.sequences import DAY, Sequences
 from fedrec.data.splits import Holdout
 from fedrec.models.ranker_features import COUNTED, LARGEST, MODEL, OWN, SUMMED, USER_FEATURES, WEIGHTED, feature_names
 from fedrec.training.evaluation import Scorer, excluded, user_blocks
-from fedrec.training.ranker.item_item import Matrix
+from fedrec.training.prior import Weights, history_scores
 from fedrec.training.ranker.sales import NEVER, Sales
 
 _HALF_LIFE_DAYS, _STEP = 300.0, 0.8  # of the weights of a history
@@ -31,7 +31,7 @@ Floats = NDArray[np.float32]
 class Source:
     """What features are computed of: a market's own statistics, or its own and the others' together."""
 
-    models: Mapping[str, Matrix]  # [I, I]
+    models: Mapping[str, Weights]  # [I, I]
     sales: Sales
     popularity: NDArray[np.float64]  # [I]
 
@@ -179,14 +179,10 @@ def history_weights(histories: Sequences) -> dict[str, sparse.csr_matrix]:
 
 def _scores(source: Source, weights: Mapping[str, sparse.csr_matrix]) -> dict[tuple[str, str], Floats]:
     """Of every item [B, I], by model and weighting of the history."""
-    return {(model, weight): _dense(weights[weight] @ source.models[model]) for model, weight in WEIGHTED}
+    return {(model, weight): history_scores(weights[weight], source.models[model]) for model, weight in WEIGHTED}
 
 
-def _dense(scores: "sparse.csr_matrix | NDArray[np.float32]") -> Floats:
-    return np.asarray(scores.toarray() if isinstance(scores, sparse.csr_matrix) else scores, np.float32)
-
-
-def _largest(similarity: Matrix, histories: Sequences) -> Floats:
+def _largest(similarity: Weights, histories: Sequences) -> Floats:
     """The largest similarity [B, I] of an item to any of the history's."""
     rows = sparse.csr_matrix(similarity)[histories.items].tocoo()  # [N, I]
     result = np.zeros((len(histories), histories.item_count), np.float32)

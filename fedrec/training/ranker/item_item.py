@@ -2,19 +2,18 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from fedrec.baselines.ease import ease_weights
 from fedrec.exchange.pairs import PairCounts
 from fedrec.exchange.statistics import GAPS, NEXT, SAME_DAY, TOGETHER, WITHIN
+from fedrec.recipe import EaseSettings
+from fedrec.training.prior import Weights, ease_model
 
-Matrix: TypeAlias = "sparse.csr_matrix | NDArray[np.float32]"
 _DECAY_DAYS, _FOLLOWING_DAYS = 60.0, 180.0  # of exp(-gap / days)
-_EASE = 100.0  # lambda
+_EASE, _LARGEST = 100.0, 1e12  # lambda, and the last that is tried
 _SHRINK = 5.0  # users that are added to a denominator
 _MIDDLES = [(low + 1 + high) / 2 for low, high in pairwise(GAPS)]  # days between two items
 
@@ -47,14 +46,14 @@ class PairMatrices:
         return sparse.csr_matrix(result)
 
 
-def item_models(pairs: PairMatrices) -> dict[str, Matrix]:
-    """Matrices [I, I] by name; a history h [I] gets the scores h M."""
+def item_models(pairs: PairMatrices, settings: EaseSettings) -> dict[str, Weights]:
+    """Matrices [I, I] by name; a history h [I] gets the scores h M. ``settings`` say when EASE's is sparse."""
     users, together = pairs.users, pairs.matrices[TOGETHER]
     others = _without_diagonal(together)
     decayed = pairs.decayed(_DECAY_DAYS, both_ways=True)
     shrunk = sparse.diags(1 / (users + _SHRINK))
     return {
-        "ease": _ease(together, _EASE),
+        "ease": _ease(together, _EASE, settings),
         "cosine": _cosine(others, users),
         "cosine_decayed": _cosine(decayed, users),
         "conditional": _single(shrunk @ others),
@@ -64,12 +63,14 @@ def item_models(pairs: PairMatrices) -> dict[str, Matrix]:
     }
 
 
-def _ease(counts: sparse.csr_matrix, lam: float) -> NDArray[np.float32]:
+def _ease(counts: sparse.csr_matrix, lam: float, settings: EaseSettings) -> Weights:
     """EASE; held-back counts may have no inverse, and then ``lam`` is doubled until they have."""
     while True:
         try:
-            return np.asarray(ease_weights(counts, lam, np.float32), np.float32)
+            return ease_model(counts, lam, settings, np.float32)
         except np.linalg.LinAlgError:
+            if lam > _LARGEST:
+                raise
             lam *= 2
 
 

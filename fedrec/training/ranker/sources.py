@@ -5,7 +5,8 @@ import numpy as np
 from fedrec.algorithms.ranker import RankerSettings
 from fedrec.data.sequences import Sequences
 from fedrec.data.splits import Holdout
-from fedrec.exchange.statistics import Statistics, count_kinds, count_statistics
+from fedrec.exchange.statistics import Events, Statistics, count_kinds, count_statistics
+from fedrec.recipe import EaseSettings
 from fedrec.training.evaluation import Scorer
 from fedrec.training.ranker.features import FeatureMaker, Source
 from fedrec.training.ranker.holdouts import events_of
@@ -18,8 +19,28 @@ def market_statistics(train: Sequences, min_count: int) -> Statistics:
     return count_statistics(events_of(train), min_count)
 
 
+def features_of_statistics(
+    holdout: Holdout, own: Statistics, everyone: Statistics | None, settings: RankerSettings, ease: EaseSettings
+) -> FeatureMaker:
+    """Of a holdout's users by statistics alone: a market's ``own``, and where there are such, those of ``everyone``."""
+    none = np.zeros(0, np.int64)
+    nothing = Events(none, none, none, holdout.histories.item_count)
+
+    def source(statistics: Statistics) -> Source:
+        monthly = statistics.monthly
+        models = item_models(PairMatrices.of(statistics.pairs), ease)
+        return Source(models, Sales.of(nothing, monthly), statistics.popularity)
+
+    summed = None if everyone is None else source(everyone)
+    return FeatureMaker(holdout, source(own), summed, settings.per_scorer, settings.left_out)
+
+
 def features_of(
-    holdout: Holdout, others: Statistics | None, settings: RankerSettings, scorer: Scorer | None = None
+    holdout: Holdout,
+    others: Statistics | None,
+    settings: RankerSettings,
+    ease: EaseSettings,
+    scorer: Scorer | None = None,
 ) -> FeatureMaker:
     """Of a holdout's users: by what their own market knows before, and by the statistics of ``others``.
 
@@ -28,9 +49,9 @@ def features_of(
     """
     events = events_of(holdout.known)
     pairs, popularity = PairMatrices.of(count_kinds(events)), holdout.known.item_counts().astype(np.float64)
-    own, summed = Source(item_models(pairs), Sales.of(events), popularity), None
+    own, summed = Source(item_models(pairs, ease), Sales.of(events), popularity), None
     if others is not None:
-        everywhere = popularity + np.bincount(others.monthly.item, others.monthly.count, minlength=len(popularity))
+        everywhere = popularity + others.popularity
         together = pairs + PairMatrices.of(others.pairs)
-        summed = Source(item_models(together), Sales.of(events, others.monthly), everywhere)
+        summed = Source(item_models(together, ease), Sales.of(events, others.monthly), everywhere)
     return FeatureMaker(holdout, own, summed, settings.per_scorer, settings.left_out, scorer)

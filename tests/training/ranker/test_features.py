@@ -22,8 +22,9 @@ from fedrec.exchange.statistics import (
     count_kinds,
 )
 from fedrec.models.ranker_features import COUNTED, USER_FEATURES, feature_names
-from fedrec.recipe import Recipe, load_recipe
+from fedrec.recipe import EaseSettings, Recipe, load_recipe
 from fedrec.training.evaluation import mean_ndcg
+from fedrec.training.known import Known
 from fedrec.training.loop import make_optimiser
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.ranker.features import Candidates, history_weights
@@ -46,6 +47,11 @@ def prepared(folder: Path, *overrides: str) -> PreparedMarket:
     return PreparedMarket(open_store(folder), recipe(*overrides))
 
 
+def untrained(recipe: Recipe, market: PreparedMarket) -> RankerTrainer:
+    """On the market's own statistics alone."""
+    return RankerTrainer.of(recipe, market, Known())
+
+
 def features_at(market: PreparedMarket, stage: str) -> Candidates:
     baskets = market.recipe.evaluation.holdout == "basket"
     holdout = {
@@ -53,7 +59,7 @@ def features_at(market: PreparedMarket, stage: str) -> Candidates:
         "validation": lambda: market.validation,
         "test": lambda: market.test,
     }[stage]()
-    return features_of(holdout, None, market.recipe.algorithm).block(np.arange(len(holdout)))
+    return features_of(holdout, None, market.recipe.algorithm, market.recipe.ease).block(np.arange(len(holdout)))
 
 
 def with_other_ends(frame: pl.DataFrame, steps: int, baskets: bool) -> pl.DataFrame:
@@ -128,7 +134,7 @@ def naive(histories: list[list[tuple[int, int]]], items: int) -> Sequences:
 def test_models_of_statistics_are_those_of_histories(synthetic: Path) -> None:
     """EASE of counted pairs is EASE of the histories; cosine and conditional by their definitions."""
     train = prepared(synthetic / "alfa").train
-    models = item_models(PairMatrices.of(count_kinds(events_of(train))))
+    models = item_models(PairMatrices.of(count_kinds(events_of(train))), EaseSettings())
     counts = gram(train.matrix()).toarray()
     assert np.abs(models["ease"] - ease_weights(counts, 100.0)).max() < 1e-5
     users, pairs = np.diag(counts), counts - np.diag(np.diag(counts))
@@ -151,7 +157,7 @@ def test_counts_without_an_inverse_get_a_larger_ridge() -> None:
         ease_weights(counts, 100.0)
     nothing = sparse.csr_matrix((2, 2))
     matrices = dict.fromkeys(PAIR_KINDS, nothing) | {TOGETHER: sparse.csr_matrix(counts)}
-    models = item_models(PairMatrices(matrices))
+    models = item_models(PairMatrices(matrices), EaseSettings())
     assert np.isfinite(models["ease"]).all()
     assert models["ease"][0, 1] > 0
 
@@ -205,7 +211,7 @@ def test_a_feature_for_every_name(synthetic: Path) -> None:
 @pytest.mark.parametrize("holdout", ["item", "basket"])
 def test_validation_is_that_of_the_evaluation(holdout: str, synthetic: Path) -> None:
     """Ranks among candidates are ranks among all items, as far as they come into the first ten."""
-    trainer = RankerTrainer(recipe(f"evaluation.holdout={holdout}"), prepared(synthetic / "alfa"), None)
+    trainer = untrained(recipe(f"evaluation.holdout={holdout}"), prepared(synthetic / "alfa"))
     trainer.pretrain_round(1)
     trainer.finetune()
     validation = trainer.market.validation
@@ -214,7 +220,7 @@ def test_validation_is_that_of_the_evaluation(holdout: str, synthetic: Path) -> 
 
 
 def test_a_batch_has_its_target_first_and_no_other_target(synthetic: Path) -> None:
-    trainer = RankerTrainer(recipe("evaluation.holdout=basket"), prepared(synthetic / "alfa"), None)
+    trainer = untrained(recipe("evaluation.holdout=basket"), prepared(synthetic / "alfa"))
     lists = trainer._hidden
     assert len(lists)
     batch = lists.batch(np.arange(len(lists)), 500, np.random.default_rng(0))
@@ -228,10 +234,10 @@ def test_a_batch_has_its_target_first_and_no_other_target(synthetic: Path) -> No
 
 def test_a_refit_round_learns_from_validation_users_and_leaves_no_trace(synthetic: Path) -> None:
     """The next round of the same trainer is that of a new one: validation users choose again."""
-    one, two = (RankerTrainer(recipe(), prepared(synthetic / "alfa"), None) for _ in range(2))
+    one, two = (untrained(recipe(), prepared(synthetic / "alfa")) for _ in range(2))
     alone, first = one.weight, one.state()
-    _, weight = one.refit_round(1)
-    assert weight == len(one._hidden) + len(one._validation) > alone
+    one.refit_round(1)
+    assert one.refit_weight == len(one._hidden) + len(one._validation) > alone
     assert one.weight == alone
     one.load(first)
     one.pretrain_round(1)
@@ -248,7 +254,7 @@ def test_the_learning_rate_falls_over_as_many_rounds_as_there_are(synthetic: Pat
         return make_optimiser(model, training, rate)
 
     monkeypatch.setattr("fedrec.training.stages.make_optimiser", remember)
-    trainer = RankerTrainer(recipe("federation.rounds=8"), prepared(synthetic / "alfa"), None)
+    trainer = untrained(recipe("federation.rounds=8"), prepared(synthetic / "alfa"))
     for server_round in (1, 8, 9):
         trainer.pretrain_round(server_round)
     for server_round in (1, 4):
@@ -265,7 +271,7 @@ def test_a_market_of_short_histories_has_nothing_to_learn_and_still_ranks(tmp_pa
     ]
     frame = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp", "value"], orient="row")
     write_store(tmp_path / "short", "short", frame, source="t", time_resolution="second")
-    trainer = RankerTrainer(recipe(), prepared(tmp_path / "short"), None)
+    trainer = untrained(recipe(), prepared(tmp_path / "short"))
     before = trainer.model.shared_state()
     trainer.pretrain_round(1)
     assert all(value.equal(before[name]) for name, value in trainer.model.shared_state().items())
@@ -281,3 +287,16 @@ def test_days_before_1970_are_days(synthetic: Path) -> None:
     assert sales.first(np.array([0, 1])).tolist() == [-3, 0]
     assert sales.last(np.array([0, 1]), np.array([5, -1])).tolist() == [-3, NEVER]
     assert sales.window(np.array([3]), 7)[0].tolist() == [1, 1]
+
+
+def test_an_untrained_ranker_ranks_its_candidates_by_popularity(synthetic: Path) -> None:
+    """It says the same of all; without that a market with too little to learn from would find nothing."""
+    trainer = untrained(recipe(), prepared(synthetic / "alfa"))
+    trainer.finetune()
+    holdout = trainer.market.validation
+    scores = trainer.scorer(holdout)(np.arange(len(holdout)))
+    popular = holdout.known.item_counts()
+    for row in scores:
+        order = np.argsort(-row[row > -1], kind="stable")
+        assert (np.diff(popular[row > -1][order]) <= 0).all()
+    assert trainer.validation() > 0
