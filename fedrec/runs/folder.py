@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import itertools
 import json
 import shutil
 import time
@@ -228,8 +229,10 @@ class RunFolder:
 
 
 def dated(name: str) -> Path:
-    """Where a run goes that was given no folder: ``runs/<time>-<name>``."""
-    return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    """Where a run goes that was given no folder: ``runs/<time>-<name>``, numbered from the second run of a second on."""
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    return next(path for each in names if not (path := Path("runs") / each).exists())
 
 
 class PartFolder(RunFolder):

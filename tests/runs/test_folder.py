@@ -1,6 +1,7 @@
 """The run folder."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from safetensors.numpy import load_file
 from fedrec.errors import UserError
 from fedrec.files import JsonLines, append_json_line, new_folder, read_json_lines, write_atomic, write_json
 from fedrec.recipe import Recipe
-from fedrec.runs.folder import Checkpoint, RunFolder
+from fedrec.runs.folder import Checkpoint, RunFolder, dated
 from fedrec.runs.summary import comparable
 
 
@@ -29,6 +30,16 @@ def test_an_occupied_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run" / "x").write_text("")
     with pytest.raises(UserError, match="not an empty folder"):
         RunFolder.create(tmp_path / "run", Recipe())
+
+
+def test_runs_of_one_second_have_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda _: "20261130-222036")
+    for _ in range(3):
+        RunFolder.create(dated("fecosr-0"), Recipe())
+    assert sorted(path.name for path in Path("runs").iterdir()) == [
+        f"20261130-222036-fecosr-0{number}" for number in ("", "-2", "-3")
+    ]
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
