@@ -229,7 +229,7 @@ class RunFolder:
 
 
 def dated(name: str) -> Path:
-    """Where a run goes that was given no folder: ``runs/<time>-<name>``, numbered from the second run of a second on."""
+    """Where a run goes that was given no folder: ``runs/<time>-<name>``, later ones of one second numbered."""
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
     names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
     return next(path for each in names if not (path := Path("runs") / each).exists())
