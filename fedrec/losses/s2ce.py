@@ -22,7 +22,7 @@ from fedrec.components.capability import Capability
 from fedrec.components.loss import Alike, Items, Loss, LossSettings
 from fedrec.losses.nearest import SIMILARITIES, nearest_items
 
-_SCORES_HELD = {"cpu": 2**19, "cuda": 2**27}  # 2 MB, within a core's cache; half a gigabyte
+_IN_CACHE, _ON_GPU = 2**19, 2**27  # scores held: 2 MB, within a core's cache; half a gigabyte
 _FEWEST_ROWS = 32  # at a time: products of fewer are slow
 # With more keys than this, a part of the rows is compared at a time: all at once is worse than computing twice.
 _MANY_KEYS = 2**17
@@ -150,7 +150,7 @@ def mean_log_partition(
     """
     held = scores_held
     if held is None:
-        held = _SCORES_HELD[queries.device.type]
+        held = _IN_CACHE if queries.device.type == "cpu" else _ON_GPU
         if len(keys) <= _MANY_KEYS:
             held = max(held, _FEWEST_ROWS * len(keys))
     if weights is None:

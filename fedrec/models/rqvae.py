@@ -158,7 +158,7 @@ def first_codebooks(model: RqVae, common: Tensor | None, seed: int) -> list[NDAr
         directions = generator.standard_normal((_DIRECTIONS * max(sizes, default=1), width)).astype(np.float32)
         common = torch.from_numpy(directions)
     result: list[NDArray[np.float32]] = []
-    rest = model.encoder(common)
+    rest = model.encoder(common.to(next(model.parameters(), common).device)).cpu()
     for level, size in enumerate(sizes):
         result.append(initial_codebook(rest.numpy(), size, derive_seed(seed, "codebook", level)))
         rest = rest - quantise(rest, [torch.from_numpy(result[-1])]).total

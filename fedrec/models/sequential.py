@@ -65,7 +65,8 @@ class Adaptation(nn.Module):
 class SequentialModel(FederatedModel):
     """Scores the next item of a history over one market's I items.
 
-    ``queries(states) @ catalogue().keys.T`` are the scores, temperature and bias included.
+    ``queries(states) @ catalogue().keys.T`` are the scores, temperature and bias included. ``precision``: of the
+    matrix products; losses, scores and the optimiser have float32 anyway.
     """
 
     groups = ParameterGroups(shared=("adaptor.", "encoder."), private=("adaptation.",))
@@ -80,6 +81,7 @@ class SequentialModel(FederatedModel):
     ) -> None:
         super().__init__()
         self.tau = tau
+        self.precision = torch.float32
         self.maximum_length = settings.maximum_length
         self.adaptor = (
             SemanticAdaptor(semantics.shape[1], settings.dimension)

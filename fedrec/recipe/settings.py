@@ -72,6 +72,9 @@ class TrainingSettings(Section):
     )
     proximal: float = Field(default=0.0, ge=0, description="FedProx: pull towards the parameters that came")
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="of a sequential model's matrix products; auto: bfloat16 on a GPU, float32 on a CPU"
+    )
 
 
 class UpdateSettings(Section):

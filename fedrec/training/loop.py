@@ -14,7 +14,7 @@ from fedrec.data.batches import Batch, pad, training_batches
 from fedrec.data.sequences import Sequences
 from fedrec.models.sequential import Catalogue, SequentialModel
 from fedrec.recipe import TrainingSettings
-from fedrec.training.device import mixed_precision
+from fedrec.training.device import mixed_precision, on_device
 
 _SCORING_BATCH = 256
 _NO_DECAY = ("bias", "norm", "identity", "position")
@@ -55,14 +55,16 @@ def make_optimiser(model: nn.Module, training: TrainingSettings, learning_rate: 
         {"params": decayed, "weight_decay": training.weight_decay},
         {"params": kept, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate)
+    on_gpu = any(parameter.is_cuda for parameter in (*decayed, *kept))
+    # One kernel for all parameters. Its form for CPUs rounds in another way: figures would move.
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate, fused=on_gpu or None)
 
 
 def batch_loss(model: SequentialModel, batch: Batch, loss: Loss) -> tuple[Tensor, int]:
     """Mean loss over the items that the batch asks for, and how many there are."""
     device = model.semantics.device
-    items, lengths = torch.from_numpy(batch.items).to(device), torch.from_numpy(batch.lengths).to(device)
-    with mixed_precision(device):
+    items, lengths = on_device(device, batch.items, batch.lengths)
+    with mixed_precision(device, model.precision):
         catalogue = model.catalogue()
         states, targets = model.predictions(catalogue, items, lengths)  # [N, d], [N]
     return loss(model.queries(states.float()), catalogue.keys.float(), targets), len(targets)
@@ -77,7 +79,8 @@ def train_epoch(
 ) -> EpochResult:
     """One optimiser step per batch; ``loss``: a batch's mean and its predictions. The result is without ``terms``."""
     model.train()
-    total, positions = 0.0, 0
+    total: Tensor | float = 0.0
+    positions = 0
     for batch in batches:
         value, count = loss(batch)
         optimiser.zero_grad(set_to_none=True)
@@ -86,9 +89,9 @@ def train_epoch(
             objective = objective + term(batch)
         objective.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        total += float(value.detach()) * count
+        total += value.detach().double() * count  # stays on the device: to read it is to wait for the step
         positions += count
-    return EpochResult(total / max(positions, 1), positions)
+    return EpochResult(float(total) / max(positions, 1), positions)
 
 
 def epoch_batches(
@@ -101,8 +104,8 @@ def epoch_batches(
 def batch_states(model: SequentialModel, batch: Batch) -> Tensor:
     """The encoder's states [B, d] after the last item but one of every history of a batch, with their gradients."""
     device = model.semantics.device
-    with mixed_precision(device):
-        items, lengths = (torch.from_numpy(part).to(device) for part in (batch.items[:, :-1], batch.lengths - 1))
+    with mixed_precision(device, model.precision):
+        items, lengths = on_device(device, batch.items[:, :-1], batch.lengths - 1)
         return model.next_states(model.catalogue(), items, lengths).float()
 
 
@@ -111,14 +114,14 @@ def last_states(model: SequentialModel, catalogue: Catalogue, histories: Sequenc
     """The encoder's states [B, d] after the histories of ``users`` [B]."""
     model.eval()
     device = model.semantics.device
-    with mixed_precision(device):
+    with mixed_precision(device, model.precision):
         last = torch.empty(len(users), catalogue.vectors.shape[1], device=device)  # [B, d]
         # Histories of like length are encoded together, so that little padding is computed.
         order = np.argsort(histories.lengths[users], kind="stable")
         for start in range(0, len(users), _SCORING_BATCH):
             rows = order[start : start + _SCORING_BATCH]
             batch = pad(histories, users[rows], model.maximum_length)
-            items, lengths = (torch.from_numpy(part).to(device) for part in (batch.items, batch.lengths))
+            items, lengths = on_device(device, batch.items, batch.lengths)
             last[rows] = model.next_states(catalogue, items, lengths).float()
     return last
 
@@ -127,7 +130,7 @@ def last_states(model: SequentialModel, catalogue: Catalogue, histories: Sequenc
 def model_scores(model: SequentialModel, histories: Sequences, users: NDArray[np.int64]) -> NDArray[np.float32]:
     """Scores [B, I] of the next item after the histories of ``users`` [B]."""
     model.eval()
-    with mixed_precision(model.semantics.device):
+    with mixed_precision(model.semantics.device, model.precision):
         catalogue = model.catalogue()
     last = last_states(model, catalogue, histories, users)  # [B, d]
     scores: NDArray[np.float32] = (model.queries(last) @ catalogue.keys.float().T).cpu().numpy()

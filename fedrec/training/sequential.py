@@ -18,7 +18,7 @@ from fedrec.recipe import Recipe
 from fedrec.semantics.base import ItemVectors
 from fedrec.semantics.factory import make_semantics, vectors_alone
 from fedrec.training.causality import require_reading
-from fedrec.training.device import choose_device
+from fedrec.training.device import choose_device, choose_precision
 from fedrec.training.evaluation import Scorer
 from fedrec.training.isolation import require_isolation
 from fedrec.training.known import Known
@@ -61,6 +61,7 @@ class SequentialTrainer(LocalTrainer[Batch]):
         device, kind = choose_device(recipe.training.device), recipe.encoder.kind
         vectors, known = (torch.from_numpy(part).to(device) for part in (semantics.vectors, semantics.known))
         model = build_model(recipe.model, recipe.encoder, vectors, recipe.loss.tau, recipe.seed, codes).to(device)
+        model.precision = choose_precision(recipe.training.precision, device)
         if components("encoder")[kind].origin != OWN:
             require_reading(model.encoder, kind, recipe.model.dimension, recipe.model.maximum_length)
         objective: Loss = find("loss", recipe.loss.kind)(recipe.loss, Items(model.semantics, known))

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from fedrec.data.store import open_store
+from fedrec.errors import UserError
 from fedrec.recipe import load_recipe
+from fedrec.training.device import choose_device, choose_precision
 from fedrec.training.loop import model_scores
 from fedrec.training.prepared import PreparedMarket
 from fedrec.training.sequential import SequentialTrainer
@@ -64,3 +66,30 @@ def test_bf16_on_a_gpu_learns_like_the_cpu(synthetic: Path) -> None:
     for number in range(1, 6):
         expected, found = on_cpu.pretrain_round(number).loss, on_gpu.pretrain_round(number).loss
     assert abs(found - expected) < 0.1
+
+
+@pytest.mark.parametrize("encoder", ["transformer", "bert4rec", "gru4rec"])
+def test_half_the_bits_learn_what_all_do(synthetic: Path, encoder: str) -> None:
+    """In bfloat16 the encoder's products have eight bits; its parameters, losses and scores keep float32."""
+    words, losses = [f"encoder.kind={encoder}", "model.dropout=0"], {}
+    for precision in ("float32", "bfloat16"):
+        trainer = make_trainer(synthetic, *words, f"training.precision={precision}")
+        assert trainer.model.precision == getattr(torch, precision)
+        losses[precision] = [trainer.pretrain_round(number).loss for number in range(1, 5)]
+        assert {value.dtype for value in trainer.model.state_dict().values()} == {torch.float32}
+        assert model_scores(trainer.model, trainer.market.test.histories, np.arange(5)).dtype == np.float32
+    assert losses["bfloat16"] != losses["float32"]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
+
+
+def test_what_is_chosen_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert choose_precision("auto", cpu) == torch.float32
+    assert choose_precision("auto", gpu) == torch.bfloat16
+    assert choose_precision("float32", gpu) == torch.float32
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert (choose_device("auto"), choose_device("cpu"), choose_device("cuda")) == (gpu, cpu, gpu)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert choose_device("auto") == cpu
+    with pytest.raises(UserError, match=r"training\.device = cuda: no CUDA device on this machine"):
+        choose_device("cuda")

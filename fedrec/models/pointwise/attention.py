@@ -62,7 +62,7 @@ def dropout(x: Tensor, share: float, training: bool) -> Tensor:
     dropped = min(round(256 * share), 255)
     if not training or dropped == 0:
         return x
-    if x.is_cuda:
+    if x.device.type != "cpu":
         return F.dropout(x, share)
     words = torch.empty(x.numel() // 8 + 1, dtype=torch.int64).random_(-(2**63), None)
     kept = (words.view(torch.uint8)[: x.numel()] >= dropped).view(x.shape).to(x.dtype)
