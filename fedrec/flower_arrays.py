@@ -4,6 +4,7 @@ Of many small ones most time goes into writing and reading their headers, and th
 """
 
 import io
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -24,7 +25,7 @@ def numpy_of(array: FlowerArray) -> Array:
     if array.stype != "numpy.ndarray" or not data.startswith(_MAGIC) or len(data) < end:
         return array.numpy()
     shape, fortran, dtype = _header(data[_START - 2 : end])
-    if dtype.hasobject or fortran or len(data) - end != dtype.itemsize * int(np.prod(shape, dtype=object)):
+    if dtype.hasobject or fortran or len(data) - end != dtype.itemsize * math.prod(shape):
         return array.numpy()
     return np.frombuffer(data, dtype, offset=end).reshape(shape).copy()
 
@@ -34,16 +35,19 @@ def flower_array(array: Array) -> FlowerArray:
     shape, dtype = array.shape, array.dtype
     if dtype.hasobject or dtype.names or len(shape) > _DIMENSIONS:
         return FlowerArray(array)
-    data = _written(shape, dtype) + array.tobytes()  # in the order of C
-    return FlowerArray(dtype=str(dtype), shape=shape, stype="numpy.ndarray", data=data)
+    name, start = _written(shape, dtype)
+    return FlowerArray(
+        dtype=name, shape=shape, stype="numpy.ndarray", data=start + array.tobytes()
+    )  # in the order of C
 
 
 @lru_cache(maxsize=512)
-def _written(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
+def _written(shape: tuple[int, ...], dtype: np.dtype) -> tuple[str, bytes]:
+    """The name of a type, and what stands before the numbers."""
     stream = io.BytesIO()
     described = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     npy.write_array_header_1_0(stream, described)
-    return stream.getvalue()
+    return str(dtype), stream.getvalue()
 
 
 @lru_cache(maxsize=512)

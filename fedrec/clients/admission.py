@@ -53,8 +53,7 @@ def refuse_plugins(node: MarketNode, recipe: str) -> None:
 
     Before the recipe is read, for to read it loads what it names.
     """
-    values = json.loads(recipe)
-    for noun, name in kinds_in(values if isinstance(values, dict) else {}):
+    for noun, name in _named(recipe):
         known = components(noun).get(name)
         if known is None:
             raise RunError(f"{noun} {name!r} is not known to this market; its package is not in the bundle")
@@ -63,6 +62,13 @@ def refuse_plugins(node: MarketNode, recipe: str) -> None:
                 f"{noun} {name!r} is of package {known.origin!r}, which this market's operator has not allowed "
                 "(plugins in the node's configuration)"
             )
+
+
+@lru_cache(maxsize=4)
+def _named(recipe: str) -> list[tuple[str, str]]:
+    """The same for all markets of this process, in question after question."""
+    values = json.loads(recipe)
+    return kinds_in(values if isinstance(values, dict) else {})
 
 
 def admit(node: MarketNode, recipe: Recipe, action: str) -> None:
@@ -112,8 +118,10 @@ def _allowed(node: MarketNode, recipe: Recipe) -> None:
 def _planned(recipe: Recipe, action: str) -> None:
     """Refuse a question that is no step of the recipe, or of the part of it that trains a model for scores."""
     step = STEPS.get(action)
-    plans = [algorithm_of(one).plan() for one in (recipe, *([recipe.scoring] if recipe.scores.on else []))]
-    if step is not None and not any(step in plan for plan in plans):
+    if step is None:
+        return
+    recipes = (recipe, recipe.scoring) if recipe.scores.on else (recipe,)
+    if not any(step in algorithm_of(one).plan() for one in recipes):
         raise RunError(f"{action} is no step of algorithm.kind {recipe.algorithm.kind!r} in this recipe")
 
 
@@ -151,6 +159,8 @@ def _same(node: MarketNode, recipe: Recipe, began: dict[str, Any] | None, action
             raise RunError(f"the recipe is in conflict with itself: {found}")
         write_json(node.recipe, now)
         write_json(node.began_with, {"fingerprint": node.store.fingerprint, "recipe": now})
+        return
+    if now == began:
         return
     before = _as_today(json.dumps(began))
     if now == before:

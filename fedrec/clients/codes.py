@@ -158,7 +158,7 @@ def _start(trainer: CodeTrainer, instruction: Instruction) -> CodeTrainer:
     """Take the shared arrays of the instruction: all of them, each of the right shape."""
     state = tensors({name: array for name, array in instruction.arrays.items() if not name.startswith(LEVEL)})
     levels = {name: array for name, array in instruction.arrays.items() if name.startswith(LEVEL)}
-    expected = {name: value.shape for name, value in trainer.model.shared_state().items()}
+    expected = {name: value.shape for name, value in trainer.model.shared().items()}
     sizes, width = trainer.settings.global_levels, trainer.settings.dimension
     shapes = {f"{LEVEL}{level}": (size, width) for level, size in enumerate(sizes)}
     found = {name: value.shape for name, value in state.items()}

@@ -261,7 +261,7 @@ def _private_trainer(node: MarketNode, recipe: Recipe) -> SequentialTrainer:
 
 def _start(trainer: Trainer, instruction: Instruction) -> Trainer:
     """Load the shared parameters of the instruction: all of them, each of the right shape."""
-    expected = trainer.model.shared_state()
+    expected = trainer.model.shared()
     state: State = tensors(instruction.arrays)
     if {name: value.shape for name, value in state.items()} != {name: value.shape for name, value in expected.items()}:
         raise RunError("the shared parameters received do not fit this model; do both sides run the same version?")

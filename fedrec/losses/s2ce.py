@@ -253,7 +253,7 @@ class S2CE(Loss):
         """Cross-entropy."""
         return S2CE(self.settings, self.items, lam=0.0)
 
-    @property
+    @cached_property
     def perplexity(self) -> float | None:
         """Over how many items a target is spread."""
         return None if self.soft is None else self.soft.perplexity

@@ -10,14 +10,17 @@ class FederatedModel(nn.Module):
 
     groups: ParameterGroups
 
+    def shared(self) -> dict[str, Tensor]:
+        """The shared parameters themselves, by sorted name."""
+        return self.groups.select_shared(self.state_dict())
+
     def shared_state(self) -> dict[str, Tensor]:
-        """A copy of the shared parameters on the CPU, by sorted name."""
-        shared = self.groups.select_shared(self.state_dict())
-        return {name: value.detach().cpu().clone() for name, value in shared.items()}
+        """A copy of them on the CPU."""
+        return {name: value.cpu().clone() for name, value in self.shared().items()}
 
     def join(self, other: "FederatedModel") -> None:
         """From now on have the shared parameters of ``other``, not copies of them."""
-        for name in self.groups.shared_names(self.state_dict()):
+        for name in self.shared():
             parent, _, last = name.rpartition(".")
             theirs = getattr(other.get_submodule(parent), last)
             setattr(self.get_submodule(parent), last, theirs)

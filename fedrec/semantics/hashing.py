@@ -31,12 +31,12 @@ class HashingSemantics(Semantics):
         characters = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 5), **common)
         features = sparse.hstack([words.transform(evidence.texts), characters.transform(evidence.texts)])
         projection = _projection(features.shape[1], self.dimension, derive_seed(self.seed, "hashing") % 2**32)
-        projected = projection.transform(sparse.csr_matrix(features)).toarray()
-        return np.asarray(projected, dtype=np.float32)
+        return np.asarray((sparse.csr_matrix(features) @ projection).toarray(), dtype=np.float32)
 
 
 @lru_cache(maxsize=1)
-def _projection(features: int, dimension: int, seed: int) -> SparseRandomProjection:
+def _projection(features: int, dimension: int, seed: int) -> "sparse.csr_matrix":
     """The same for all markets: fitting draws the matrix from the number of features alone, and no text enters it."""
     projection = SparseRandomProjection(n_components=dimension, density=_DENSITY, random_state=seed)
-    return projection.fit(sparse.csr_matrix((1, features)))
+    fitted = projection.fit(sparse.csr_matrix((1, features)))
+    return sparse.csr_matrix(fitted.components_.T)  # [features, dimension], which scikit-learn makes anew every time

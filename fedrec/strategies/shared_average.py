@@ -5,7 +5,7 @@ first, and a rejected one leaves the result exactly as if that market had not be
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from logging import INFO
 
@@ -137,10 +137,11 @@ class SharedAverage(Strategy):
         """Validate, then aggregate what passed; (None, None) below quorum. Details are in ``outcome``."""
         accepted: list[Answer] = []
         rejected: list[Rejection] = []
+        heard: set[str] = set()  # whose answer was accepted
         answers = read_answers(replies, self.market_of)
         for answer in answers:
             answer = self._undone(answer)
-            reason = self._reason(answer, accepted, server_round)
+            reason = self._reason(answer, heard, server_round)
             if reason is None and self.masked is not None:
                 shapes = {name: array.shape for name, array in {**self.parameters, **self._statistics_like()}.items()}
                 reason = self.masked.reason_to_reject(answer.payload, shapes, self.train_action)
@@ -151,6 +152,7 @@ class SharedAverage(Strategy):
                 rejected.append(Rejection(answer.origin.market, reason))
             else:
                 accepted.append(answer)
+                heard.add(answer.origin.market)
         accepted = self._kept_together(accepted, rejected)
         silent = sorted(set(self.sampled) - {answer.origin.market for answer in answers})
         waited = self.federation.deadline_seconds
@@ -197,14 +199,14 @@ class SharedAverage(Strategy):
             return replace(answer, error=str(error))
         return replace(answer, payload=payload)
 
-    def _reason(self, answer: Answer, accepted: list[Answer], server_round: int) -> str | None:
+    def _reason(self, answer: Answer, heard: Set[str], server_round: int) -> str | None:
         if answer.error is not None:
             return answer.error
         if answer.origin.round != server_round:
             return f"round {answer.origin.round}, expected {server_round}"
         if answer.origin.market not in self.sampled:
             return "was not asked"
-        if any(other.origin.market == answer.origin.market for other in accepted):
+        if answer.origin.market in heard:
             return "duplicate reply"
         return None
 

@@ -119,11 +119,14 @@ class LocalTrainer(ABC, Generic[Batch]):
 
     def load(self, state: State) -> None:
         """Overwrite the named parameters; shapes must fit."""
-        self.model.load_state_dict(state, strict=False)
+        if state:
+            self.model.load_state_dict(state, strict=False)
 
     def carried_state(self) -> State:
         """A copy of the private parameters that stage one trains."""
-        return {name: value for name, value in self.state().items() if name.startswith(self.carried)}
+        if not self.carried:
+            return {}
+        return _copied({n: value for n, value in self.model.state_dict().items() if n.startswith(self.carried)})
 
     def carry_on(self, state: State | None) -> None:
         """Go on with the private parameters of an earlier round, or where there was none, with the first ones."""
@@ -222,14 +225,14 @@ class LocalTrainer(ABC, Generic[Batch]):
 
     def freeze(self, *, private: bool, shared: bool) -> None:
         """Say which parameters a stage leaves as they are; what is carried along is never frozen."""
-        names = set(self.model.shared_state())
+        names = set(self.model.shared())
         for name, parameter in self.model.named_parameters():
             fixed = shared if name in names else private and not name.startswith(self.carried)
             parameter.requires_grad_(not fixed)
 
     def state(self) -> State:
         """A copy of all parameters, on the CPU."""
-        return {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
+        return _copied(self.model.state_dict())
 
     def _epoch(
         self,
@@ -243,10 +246,14 @@ class LocalTrainer(ABC, Generic[Batch]):
 
     def _pull(self, strength: float) -> Term[Batch]:
         """Towards the shared parameters as they are now."""
-        shared = set(self.model.shared_state())
+        shared = set(self.model.shared())
         start = {n: p.detach().clone() for n, p in self.model.named_parameters() if n in shared}
         anchor = Anchor(start, strength)
         return lambda batch: anchor.penalty(self.model)
+
+
+def _copied(state: State) -> State:
+    return {name: value.cpu().clone() for name, value in state.items()}
 
 
 @dataclass(frozen=True)
