@@ -19,7 +19,8 @@ from results import append_rows, measured, say_complete
 from runs import finish, settings
 
 from fedrec.data.columns import Columns
-from fedrec.data.store import MarketStore, copy_store, open_stores
+from fedrec.data.store import MarketStore, open_stores
+from fedrec.data.store_writer import copy_store
 
 METHODS = ("federated", "local", "popularity", "itemknn", "ease", "fedease")
 REPEATS, CATALOGUES = ("first", "earliest"), ("all", "known")

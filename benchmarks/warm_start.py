@@ -16,7 +16,8 @@ from results import append_rows, measured, say_complete
 from runs import finish, settings
 
 from fedrec.data.columns import Columns
-from fedrec.data.store import MarketStore, open_stores, write_store
+from fedrec.data.store import MarketStore, open_stores
+from fedrec.data.store_writer import write_store
 
 NAME = ("begin", "seed")
 BEGINS = ("cold", "warm")

@@ -9,6 +9,9 @@ import polars as pl
 from fedrec.data.columns import Columns
 from fedrec.data.store import MarketStore
 
+_HELD = 5_000_000  # rows of which each pair of user and item is held at a time
+_SEED = 0
+
 
 @dataclass(frozen=True)
 class MarketDescription:
@@ -28,11 +31,19 @@ class MarketDescription:
 
 
 def describe_market(store: MarketStore) -> MarketDescription:
-    """Counts and shares of one market."""
-    frame = store.rows
-    pairs = frame.select(Columns.USER, Columns.ITEM).n_unique()
-    days = pl.from_epoch(frame[Columns.TIMESTAMP] + frame[Columns.UTC_OFFSET]).dt.date().sort()
-    together = frame.select((pl.len().over(Columns.USER, Columns.TIMESTAMP) > 1).mean()).item()
+    """Counts and shares of one market, of which some users' rows are held at a time."""
+    rows = store.scan()
+    parts = -(-store.count // _HELD)
+    user = pl.col(Columns.USER)
+    pairs, together = 0, 0
+    for part in range(parts):
+        some = rows.filter(user.hash(_SEED) % parts == part) if parts > 1 else rows
+        moments = some.group_by(user, Columns.TIMESTAMP).len().filter(pl.col("len") > 1)
+        pairs += int(_counted(some.select(Columns.USER, Columns.ITEM).unique().select(pl.len())))
+        together += int(_counted(moments.select(pl.col("len").sum())))
+    clock = pl.from_epoch(pl.col(Columns.TIMESTAMP) + pl.col(Columns.UTC_OFFSET)).dt.date().alias("day")
+    days = rows.select(clock).group_by("day").len().collect(engine="streaming").sort("day")
+    before = days["len"].cum_sum()
     return MarketDescription(
         market=store.name,
         users=store.users,
@@ -40,12 +51,16 @@ def describe_market(store: MarketStore) -> MarketDescription:
         interactions=store.count,
         mean_length=store.count / store.users,
         repeats=1 - pairs / store.count,
-        same_time=float(together),
+        same_time=together / store.count,
         resolution=store.time_resolution,
-        first=days[0],
-        most=days[(len(days) * 4 - 1) // 5],
-        last=days[-1],
+        first=days["day"][0],
+        most=days["day"][int((before <= (store.count * 4 - 1) // 5).sum())],
+        last=days["day"][-1],
     )
+
+
+def _counted(one: pl.LazyFrame) -> int:
+    return one.collect(engine="streaming").item() or 0
 
 
 def shared_items(stores: Sequence[MarketStore]) -> tuple[list[list[int]], int]:

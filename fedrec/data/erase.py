@@ -6,7 +6,8 @@ from pathlib import Path
 import polars as pl
 
 from fedrec.data.columns import Columns
-from fedrec.data.store import MarketStore, copy_store
+from fedrec.data.store import MarketStore
+from fedrec.data.store_writer import copy_store
 from fedrec.errors import UserError
 
 

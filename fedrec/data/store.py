@@ -9,7 +9,7 @@ import hashlib
 import io
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,9 +29,10 @@ SCHEMA = 2
 EARLIEST = 631_152_000  # 1990-01-01: older dates are errors of the source
 _LATEST = 253_402_214_400  # 9999-12-31, the last day that calendars of Python know
 _MAX_ROWS = 10**12
+_BLOCK = 2**20  # rows that are written as text, or read, at a time
 # What polars raises for a damaged file; its parser of parquet panics at some.
 UNREADABLE = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
-_INTERACTIONS = pl.Schema(
+INTERACTIONS = pl.Schema(
     {
         Columns.USER: pl.String,
         Columns.ITEM: pl.String,
@@ -40,7 +41,7 @@ _INTERACTIONS = pl.Schema(
         Columns.UTC_OFFSET: pl.Int32,
     }
 )
-_OF_USERS = "families_of_users"
+FAMILIES_OF_USERS = "families_of_users"
 _ITEMS = pl.Schema(dict.fromkeys(Columns.ITEMS, pl.String))
 
 
@@ -58,6 +59,14 @@ class MarketStore:
     source: str
     families_of_users: bool = False  # whether the map of families was made of the users' interactions
 
+    def scan(self) -> pl.LazyFrame:
+        """The rows, for counting in more of them than memory holds; verified as :attr:`rows` are."""
+        lazy = pl.scan_parquet(self.path / "interactions.parquet", glob=False)
+        blocks = lazy.collect_batches(chunk_size=_BLOCK, maintain_order=True, lazy=True)
+        if lazy.collect_schema() != INTERACTIONS or hash_of_blocks(blocks) != self.content_hash:
+            raise UserError(f"{self.path}: interactions differ from market.yaml; import the data again")
+        return lazy
+
     @property
     def interactions(self) -> pl.DataFrame:
         """All interactions in the source's row order: user, item, moment, value."""
@@ -66,7 +75,7 @@ class MarketStore:
     @cached_property
     def rows(self) -> pl.DataFrame:
         """The interactions, and the offset that each was written with; verified against the hash in ``market.yaml``."""
-        frame = _read_parquet(self.path / "interactions.parquet", _INTERACTIONS)
+        frame = _read_parquet(self.path / "interactions.parquet", INTERACTIONS)
         if content_hash(frame) != self.content_hash or not self._describes(frame):
             raise UserError(f"{self.path}: interactions differ from market.yaml; import the data again")
         return frame
@@ -108,56 +117,17 @@ class MarketStore:
 
 def content_hash(interactions: pl.DataFrame) -> str:
     """SHA-256 over the rows in order, independent of how parquet lays them out."""
-    return hashlib.sha256(interactions.select(Columns.INTERACTIONS).write_csv().encode()).hexdigest()
+    return hash_of_blocks([interactions])
 
 
-def write_store(
-    path: Path,
-    name: str,
-    interactions: pl.DataFrame,
-    *,
-    source: str,
-    time_resolution: str,
-    items: pl.DataFrame | None = None,
-    families: dict[str, str] | None = None,
-    families_of_users: bool = False,
-) -> None:
-    """Write one market. ``items`` defaults to the ids that occur, without text; ``utc_offset`` to zero.
-
-    ``families``: of items that occur or are listed, whoever bought them; ``families_of_users``: see
-    :class:`MarketStore`.
-
-    Raises :class:`UserError` for an unsafe name and for an empty market.
-    """
-    market_name(name, str(path))
-    if interactions.is_empty():
-        raise UserError(f"{source}: market {name!r} has no interactions; leave it out or supply its rows")
-    if Columns.UTC_OFFSET not in interactions.columns:
-        interactions = interactions.with_columns(pl.lit(0, pl.Int32).alias(Columns.UTC_OFFSET))
-    interactions = interactions.select(Columns.INTERACTIONS).cast(dict(_INTERACTIONS))  # type: ignore[arg-type]
-    ids = interactions[Columns.ITEM].unique().sort()
-    if items is None:
-        items = pl.DataFrame({Columns.ITEM: ids}, schema_overrides={Columns.ITEM: pl.String}).with_columns(
-            *(pl.lit(None, pl.String).alias(text) for text in Columns.TEXT)
-        )
-    path.mkdir(parents=True, exist_ok=True)
-    write_atomic(path / "interactions.parquet", _parquet_bytes(interactions))
-    write_atomic(path / "items.parquet", _parquet_bytes(items.select(Columns.ITEMS)))
-    if families is not None:
-        known = sorted({*ids, *items[Columns.ITEM]})
-        write_families(path / "families.csv", {item: families[item] for item in known if item in families})
-    description = {
-        "schema": SCHEMA,
-        "name": name,
-        "time_resolution": time_resolution,
-        "users": interactions[Columns.USER].n_unique(),
-        "items": len(ids),
-        "interactions": interactions.height,
-        "content_hash": content_hash(interactions),
-        "source": source,
-        **({_OF_USERS: True} if families_of_users else {}),
-    }
-    write_atomic(path / "market.yaml", dump_yaml(description).encode())
+def hash_of_blocks(blocks: Iterable[pl.DataFrame]) -> str:
+    """:func:`content_hash` of what the blocks are together, one block or more."""
+    digest, first = hashlib.sha256(), True
+    for block in blocks:
+        for part in block.select(Columns.INTERACTIONS).iter_slices(_BLOCK):
+            digest.update(part.write_csv(include_header=first).encode())
+            first = False
+    return digest.hexdigest()
 
 
 def replace_families(store: MarketStore, families: dict[str, str]) -> None:
@@ -165,21 +135,7 @@ def replace_families(store: MarketStore, families: dict[str, str]) -> None:
     path = store.path / "market.yaml"
     description: Any = parse_yaml(path.read_text(encoding="utf-8"), str(path))
     write_families(store.path / "families.csv", families)
-    write_atomic(path, dump_yaml({**description, _OF_USERS: True}).encode())
-
-
-def copy_store(store: MarketStore, path: Path, interactions: pl.DataFrame) -> None:
-    """Write a market anew with other ``interactions``; all that is known of its items stays."""
-    write_store(
-        path,
-        store.name,
-        interactions,
-        source=store.source,
-        time_resolution=store.time_resolution,
-        items=store.catalogue,
-        families=store.families,
-        families_of_users=store.families_of_users,
-    )
+    write_atomic(path, dump_yaml({**description, FAMILIES_OF_USERS: True}).encode())
 
 
 def open_store(path: Path) -> MarketStore:
@@ -201,7 +157,7 @@ def open_store(path: Path) -> MarketStore:
             count=_count(values["interactions"]),
             content_hash=str(values["content_hash"]),
             source=cleaned(str(values["source"]), 200),
-            families_of_users=values.get(_OF_USERS, False) is True,
+            families_of_users=values.get(FAMILIES_OF_USERS, False) is True,
         )
     except (UserError, UnicodeDecodeError, KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, UserError):
@@ -271,12 +227,6 @@ def _families_csv(families: dict[str, str]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerows([(Columns.ITEM, Columns.FAMILY), *sorted(families.items())])
-    return buffer.getvalue()
-
-
-def _parquet_bytes(frame: pl.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd", statistics=False)
     return buffer.getvalue()
 
 

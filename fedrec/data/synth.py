@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fedrec.data.columns import Columns
-from fedrec.data.store import write_store
+from fedrec.data.store_writer import write_store
 from fedrec.errors import UserError
 from fedrec.files import market_name, new_folder
 from fedrec.seeds import numpy_generator

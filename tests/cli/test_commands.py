@@ -20,7 +20,8 @@ from safetensors.numpy import load_file, save_file
 from fedrec.cli.main import app, exit_code
 from fedrec.data.importers import run_import
 from fedrec.data.importers.options import ImportOptions
-from fedrec.data.store import open_store, write_store
+from fedrec.data.store import open_store
+from fedrec.data.store_writer import write_store
 from fedrec.errors import UserError
 from fedrec.recipe import Recipe, load_recipe
 from fedrec.report.tables import print_lines, print_table

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from fedrec.data.ctr import CtrSplit, Instances, split_ctr
 from fedrec.data.protocols import LEARN, TEST, TRAIN, VALIDATION, Rows, days_apart
-from fedrec.data.store import MarketStore, open_store, write_store
+from fedrec.data.store import MarketStore, open_store
+from fedrec.data.store_writer import write_store
 from fedrec.errors import UserError
 from fedrec.recipe import CtrSettings, load_recipe
 from fedrec.training.prepared import PreparedMarket

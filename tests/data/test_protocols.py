@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from fedrec.data.catalogue import Vocabulary, own_vocabulary, union_vocabulary
 from fedrec.data.market_rows import user_history
 from fedrec.data.splits import NEGATIVES, OUTSIDE, Holdout, Split, split_market
-from fedrec.data.store import MarketStore, open_store, write_store
+from fedrec.data.store import MarketStore, open_store
+from fedrec.data.store_writer import write_store
 from fedrec.errors import UserError
 from fedrec.recipe import EvaluationSettings
 from tests.data.test_splits import Rows, listed, store, under

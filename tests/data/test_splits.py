@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from fedrec.data.sequences import Sequences
 from fedrec.data.splits import split_market
-from fedrec.data.store import open_store, open_stores, write_store
+from fedrec.data.store import open_store, open_stores
+from fedrec.data.store_writer import write_store
 from fedrec.errors import UserError
 from fedrec.recipe import EvaluationSettings
 

@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 import yaml
 
-from fedrec.data.store import open_store, open_stores, write_store
+from fedrec.data.store import open_store, open_stores
+from fedrec.data.store_writer import write_store
 from fedrec.data.synth import SynthSettings, write_synthetic_markets
 from fedrec.errors import UserError
 from tests.conftest import TINY

@@ -203,10 +203,10 @@ def test_a_file_at_which_the_reader_panics_is_named(tmp_path: Path, monkeypatch:
     """polars' own kind of error for what its parser did not expect; it is no Exception."""
     path = csv(tmp_path / "t.parquet", LINES)
 
-    def panic(_path: Path) -> pl.DataFrame:
+    def panic(_path: Path, **_: object) -> pl.DataFrame:
         raise pl.exceptions.PanicException("index out of bounds")
 
-    monkeypatch.setattr(pl, "read_parquet", panic)
+    monkeypatch.setattr(pl, "scan_parquet", panic)
     with pytest.raises(UserError, match=r"t.parquet: not readable as parquet \(index out of bounds\)"):
         run_import("parquet", path, tmp_path / "data", options())
 

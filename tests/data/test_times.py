@@ -20,7 +20,8 @@ from fedrec.data.importers.times import Times, check_zone, read_times
 from fedrec.data.market_rows import read_rows
 from fedrec.data.protocols import TEST, days_apart
 from fedrec.data.splits import split_market
-from fedrec.data.store import open_store, write_store
+from fedrec.data.store import open_store
+from fedrec.data.store_writer import write_store
 from fedrec.errors import DataError, UserError
 from fedrec.recipe import EvaluationSettings
 from tests.data.test_protocols import asked

@@ -19,7 +19,8 @@ from fedrec.clients.node import open_node
 from fedrec.data.columns import Columns
 from fedrec.data.draws import UserDraws
 from fedrec.data.families import write_own_families
-from fedrec.data.store import open_store, open_stores, write_store
+from fedrec.data.store import open_store, open_stores
+from fedrec.data.store_writer import write_store
 from fedrec.errors import RunError, UserError
 from fedrec.exchange.declaration import (
     CATALOGUE,

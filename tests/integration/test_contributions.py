@@ -11,7 +11,8 @@ from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 from fedrec.cli.main import app
-from fedrec.data.store import open_store, write_store
+from fedrec.data.store import open_store
+from fedrec.data.store_writer import write_store
 from fedrec.errors import UserError
 from fedrec.recipe import load_recipe
 from fedrec.report.contributions import Effect, read_table, sentences

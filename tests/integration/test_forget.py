@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from fedrec.cli.main import app
 from fedrec.data.columns import Columns
-from fedrec.data.store import open_store, open_stores, write_store
+from fedrec.data.store import open_store, open_stores
+from fedrec.data.store_writer import write_store
 from fedrec.errors import RunError, UserError
 from fedrec.recipe import load_recipe
 from fedrec.runs.summary import comparable

@@ -10,7 +10,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from fedrec.data.columns import Columns
-from fedrec.data.store import open_store, write_store
+from fedrec.data.store import open_store
+from fedrec.data.store_writer import write_store
 from fedrec.errors import RunError, UserError
 from fedrec.files import read_json_lines
 from fedrec.report.tables import privacy_lines

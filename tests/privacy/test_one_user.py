@@ -13,7 +13,8 @@ import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
 from fedrec.clients.app import app
-from fedrec.data.store import open_store, write_store
+from fedrec.data.store import open_store
+from fedrec.data.store_writer import write_store
 from fedrec.exchange import noised_pairs
 from fedrec.exchange.figures import noised_figures
 from fedrec.models.adaptor import ItemCodes

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import polars as pl
 
-from fedrec.data.store import open_store, write_families, write_store
+from fedrec.data.store import open_store, write_families
+from fedrec.data.store_writer import write_store
 from fedrec.training.prepared import item_texts
 
 

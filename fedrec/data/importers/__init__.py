@@ -7,7 +7,7 @@ from fedrec.components.importer import Importer
 from fedrec.components.registry import components, nearest
 from fedrec.data.importers.options import REQUIRED, ROLES, ImportOptions
 from fedrec.data.importers.report import ImportReport
-from fedrec.data.importers.tabular import import_table
+from fedrec.data.importers.tabular import Frame, import_table
 from fedrec.data.importers.whole import WholeImporter
 from fedrec.errors import UserError
 
@@ -28,7 +28,8 @@ def run_import(kind: str, source: Path, directory: Path, options: ImportOptions 
     frame = importer.frame(source, options)
     _require_roles(kind, frame.columns)
     columns = {role: role for role in ROLES if role in frame.columns}
-    return import_table(source, frame, directory, options.with_columns(columns), f"importer {kind!r} gives columns")
+    table, has = Frame(source, frame), f"importer {kind!r} gives columns"
+    return import_table(table, directory, options.with_columns(columns), has)
 
 
 def _require_roles(kind: str, columns: Iterable[str]) -> None:

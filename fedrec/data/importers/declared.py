@@ -11,9 +11,10 @@ import polars as pl
 
 from fedrec.data.columns import Columns
 from fedrec.data.importers.ids import read_ids
+from fedrec.data.importers.item_texts import item_table
 from fedrec.data.importers.options import ROLES
 from fedrec.data.importers.refusal import Rows
-from fedrec.data.importers.table import MARKET, ROW, item_table, market_slug
+from fedrec.data.importers.table import MARKET, ROW, market_slug
 from fedrec.data.importers.texts import read_text
 from fedrec.errors import UserError
 

@@ -13,8 +13,8 @@ from fedrec.data.columns import Columns
 from fedrec.data.importers.ids import MISSING
 from fedrec.data.importers.options import ImportOptions
 from fedrec.data.importers.report import ImportReport
-from fedrec.data.importers.table import MARKET, ROW, checked, write_markets
-from fedrec.data.importers.tabular import read_csv
+from fedrec.data.importers.table import MARKET, ROW, Table, write_markets
+from fedrec.data.importers.tabular import CsvFile
 from fedrec.data.importers.whole import WholeImporter
 from fedrec.errors import UserError
 
@@ -41,11 +41,11 @@ class OnlineRetailImporter(WholeImporter):
 
         Stock codes differ in case only by accident of entry and are upper-cased.
         """
-        frame = read_csv(source)
+        table = CsvFile(source)
         for column in COLUMNS:
-            if column not in frame.columns:
+            if column not in table.schema:
                 raise UserError(f"{source}: column {column!r} is missing; is this the UCI table as CSV?")
-        frame = frame.select(pl.col(column).alias(name) for column, name in COLUMNS.items())
+        frame = pl.concat(list(table.blocks())).select(pl.col(column).alias(name) for column, name in COLUMNS.items())
         code = pl.col(Columns.ITEM).str.strip_chars().str.replace(_WHOLE, "$1")
         frame = frame.with_columns(
             pl.int_range(2, pl.len() + 2).alias(ROW), code.str.to_uppercase(), pl.col(Columns.USER).str.strip_chars()
@@ -68,6 +68,5 @@ class OnlineRetailImporter(WholeImporter):
             frame = kept
         if frame.is_empty():
             raise UserError(f"{source}: no purchase of a product is left; is this the UCI table?")
-        frame, said = checked(frame, str(source), options)
-        report = write_markets(frame, directory, "UCI Online Retail", options)
-        return ImportReport(report.markets, (*notes, *said, *report.notes))
+        report = write_markets(Table(str(source), lambda: iter([frame])), directory, "UCI Online Retail", options)
+        return ImportReport(report.markets, (*notes, *report.notes))

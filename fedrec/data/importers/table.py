@@ -1,26 +1,64 @@
-"""From a table with one row an interaction to market stores: what all tabular importers have in common."""
+"""From a table with one row an interaction to market stores: what all tabular importers have in common.
+
+A source is read twice, block by block: first for the ids that occur, which decide how they are written, then for the
+rows. What is held is a block, every id once, and every text of an item once.
+"""
 
 import re
 import unicodedata
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from fedrec.data.columns import Columns
-from fedrec.data.importers.ids import MISSING, read_ids
+from fedrec.data.distinct import Distinct
+from fedrec.data.importers.ids import read_ids
+from fedrec.data.importers.item_texts import ItemTexts
 from fedrec.data.importers.options import ImportOptions
 from fedrec.data.importers.refusal import Rows
 from fedrec.data.importers.report import ImportReport, shared_user_note
-from fedrec.data.importers.times import read_times
-from fedrec.data.protocols import DAY_SECONDS
-from fedrec.data.store import write_store
+from fedrec.data.importers.times import Resolution, read_times
+from fedrec.data.store_writer import StoreWriter
 from fedrec.errors import UserError
 from fedrec.files import market_name, new_folder
 
-_NO_TEXT = r"[\p{Cc}\p{Zl}\p{Zp}\x{061c}\x{200e}\x{200f}\x{202a}-\x{202e}\x{2066}-\x{2069}]+"
 Declared = Callable[[str, pl.DataFrame], pl.DataFrame]
 MARKET, ROW = "market", "row"  # ROW: where the row stands in the source, for errors
+_IDS = (Columns.USER, Columns.ITEM, MARKET)
+
+
+class Source(ABC):
+    """What an importer reads: a table, as often as it is wanted."""
+
+    path: Path
+    schema: pl.Schema
+
+    @abstractmethod
+    def blocks(self) -> Iterator[pl.DataFrame]:
+        """Its rows from the first on, some at a time."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One row an interaction, by the names of a store's columns, with MARKET and ROW; ``origin``: the file."""
+
+    origin: str
+    blocks: Callable[[], Iterator[pl.DataFrame]]
+
+
+def numbered(source: Source, chosen: Sequence[pl.Expr], first: int) -> Table:
+    """The ``chosen`` columns of a source, its rows counted from ``first``."""
+
+    def blocks() -> Iterator[pl.DataFrame]:
+        row = first
+        for block in source.blocks():
+            yield block.select(*chosen, pl.int_range(row, row + pl.len()).alias(ROW))
+            row += block.height
+
+    return Table(str(source.path), blocks)
 
 
 def market_slug(text: str) -> str:
@@ -29,60 +67,35 @@ def market_slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain.strip().lower()).strip("-")
 
 
-def checked(frame: pl.DataFrame, origin: str, options: ImportOptions) -> tuple[pl.DataFrame, list[str]]:
-    """Rows with user, item, time, offset, value and ROW, all valid, and what is worth saying of them.
-
-    Raises :class:`DataError` for the first that is not.
-    """
-    rows, notes = Rows(origin, frame[ROW]), []
-    for name in (Columns.USER, Columns.ITEM, MARKET):
-        ids, said = read_ids(frame[name], rows, name, markets=name == MARKET)
-        frame = frame.with_columns(ids.alias(name))
-        notes += said
-    times = read_times(frame[Columns.TIMESTAMP], rows, options.time_format, options.timezone)
-    frame = frame.with_columns(times.seconds.alias(Columns.TIMESTAMP), times.offsets.alias(Columns.UTC_OFFSET))
-    notes += times.notes
-    if (times.fractions != 0).any():  # stores keep seconds, and break ties by the order of rows
-        exact = [pl.col(Columns.TIMESTAMP), times.fractions.alias("fraction")]
-        frame = frame[frame.select(pl.arg_sort_by(exact, maintain_order=True)).to_series()]
-        rows = Rows(origin, frame[ROW])
-    if Columns.VALUE not in frame.columns:
-        return frame.with_columns(pl.lit(1.0).alias(Columns.VALUE)), notes
-    values = frame[Columns.VALUE]
-    if not values.dtype.is_numeric():
-        values = values.cast(pl.String)
-    values = values.cast(pl.Float64, strict=False)
-    wrong = values.is_null() | ~values.is_finite().fill_null(False)
-    rows.refuse(wrong, frame[Columns.VALUE], "value", "is not a finite number", "correct or remove the row")
-    return frame.with_columns(values.alias(Columns.VALUE)), notes
-
-
 def write_markets(
-    frame: pl.DataFrame, directory: Path, source: str, options: ImportOptions, declared: Declared | None = None
+    table: Table, directory: Path, source: str, options: ImportOptions, declared: Declared | None = None
 ) -> ImportReport:
-    """Write one store per value of MARKET. ``frame`` is :func:`checked`; text columns become the items' texts.
+    """Write one store per value of MARKET; text columns become the items' texts.
 
     ``declared``: what a market sells by its own word, from its name and the items that occur; default: the latter.
+    Raises :class:`DataError` for the first row that is not valid.
     """
-    notes: list[str] = []
-    names = {text: market_slug(text) for text in frame[MARKET].unique().sort()}
-    by_name: dict[str, str] = {}
-    for text, name in names.items():
-        market_name(name, f"{source}: market {text!r}")
-        if by_name.setdefault(name, text) != text:
-            raise UserError(f"{source}: markets {by_name[name]!r} and {text!r} would both be {name!r}; rename one")
-    frame = frame.with_columns(pl.col(MARKET).replace_strict(names, default=None))
-    frame = _merged(frame, options, source)
-    users: dict[str, set[str]] = {}
+    ids, notes = _read_ids(table)
+    names = _names(ids[MARKET], options, source)
+    ids[MARKET] = ids[MARKET].with_columns(pl.col("id").replace_strict(names, default=None))
+    said: list[str] = []
     with new_folder(directory) as scratch:
-        for name in frame[MARKET].unique().sort():
-            own = frame.filter(pl.col(MARKET) == name)
-            ids = set(own[Columns.USER])
-            if len(ids) < options.min_users:
-                notes.append(f"market {name} left out: {len(ids)} users, fewer than {options.min_users}")
+        markets = {name: _Market(StoreWriter(scratch / name, name, source)) for name in sorted(set(names.values()))}
+        for block in table.blocks():
+            checked, told = _checked(block, ids, table.origin, options)
+            said += [note for note in told if note not in said]
+            for (name,), rows in checked.partition_by(MARKET, as_dict=True, maintain_order=True).items():
+                markets[str(name)].add(rows)
+        notes += [note for note in said if not any(other != note and other.startswith(note) for other in said)]
+        users: dict[str, pl.Series] = {}
+        for name, market in markets.items():
+            people = market.users.rows[Columns.USER]
+            if len(people) < options.min_users:
+                notes.append(f"market {name} left out: {len(people)} users, fewer than {options.min_users}")
+                market.writer.discard()
                 continue
-            users[name] = ids
-            found = item_table(own)
+            users[name] = people
+            found = market.items.table()
             items = found if declared is None else declared(name, found)
             others = len(found.join(items, on=Columns.ITEM, how="anti"))
             if others:
@@ -90,48 +103,83 @@ def write_markets(
                     f"market {name}: {others} of {len(found)} items that occur are not declared; under privacy "
                     "their rows do not count"
                 )
-            write_store(
-                scratch / name,
-                name,
-                own,
-                source=source,
-                time_resolution=resolution(own[Columns.TIMESTAMP] + own[Columns.UTC_OFFSET]),
-                items=items,
-            )
+            market.writer.close(market.resolution.word, items)
         if not users:
             raise UserError(f"--min-users {options.min_users}: leaves no market of {source}; lower it")
     return ImportReport(tuple(users), (*notes, *shared_user_note(users)))
 
 
-def item_table(frame: pl.DataFrame) -> pl.DataFrame:
-    """One row an item with the text that most of its rows have (ties: the first in the alphabet); null where none.
+class _Market:
+    """What is known of a market when all its rows are written."""
 
-    What programs write for nothing is none. Texts are in Unicode's composed form (NFC), and what a terminal would obey,
-    line ends and marks of direction among it, is a blank in them.
+    def __init__(self, writer: StoreWriter) -> None:
+        self.writer = writer
+        self.users = Distinct(Columns.USER)
+        self.items = ItemTexts()
+        self.resolution = Resolution()
+
+    def add(self, rows: pl.DataFrame) -> None:
+        self.users.add(rows.select(Columns.USER))
+        self.items.add(rows)
+        self.resolution.add(rows[Columns.TIMESTAMP] + rows[Columns.UTC_OFFSET])
+        self.writer.add(rows)
+
+
+def _read_ids(table: Table) -> tuple[dict[str, pl.DataFrame], list[str]]:
+    """By column, every value that occurs (``raw``) and the id that it is (``id``); and what is worth saying of them."""
+    occurring = {name: Distinct(name) for name in _IDS}
+    empty = True
+    for block in table.blocks():
+        empty = empty and block.is_empty()
+        for name, values in occurring.items():
+            values.add(block.select(name, ROW))
+    if empty:
+        raise UserError(f"{table.origin}: holds no rows; supply some")
+    result, notes = {}, []
+    for name, values in occurring.items():
+        found = values.rows
+        ids, said = read_ids(found[name], Rows(table.origin, found[ROW]), name, markets=name == MARKET)
+        result[name] = pl.DataFrame({"raw": found[name], "id": ids})
+        notes += said
+    return result, notes
+
+
+def _checked(
+    block: pl.DataFrame, ids: dict[str, pl.DataFrame], origin: str, options: ImportOptions
+) -> tuple[pl.DataFrame, list[str]]:
+    """Rows with user, item, market, time, offset, fraction of a second and value, all valid; and what to say of times.
+
+    Raises :class:`DataError` for the first that is not.
     """
-    texts = [name for name in Columns.TEXT if name in frame.columns]
-    cleaned = frame.with_columns(
-        pl.col(name).cast(pl.String).str.normalize("NFC").str.replace_all(_NO_TEXT, " ").str.strip_chars().alias(name)
-        for name in texts
-    ).with_columns(
-        pl.when(pl.col(name).str.to_lowercase().is_in(["", *sorted(MISSING)]).not_()).then(name).alias(name)
-        for name in texts
+    rows = Rows(origin, block[ROW])
+    for name, known in ids.items():
+        block = block.with_columns(pl.col(name).replace_strict(known["raw"], known["id"], return_dtype=pl.String))
+    times = read_times(block[Columns.TIMESTAMP], rows, options.time_format, options.timezone)
+    block = block.with_columns(
+        times.seconds.alias(Columns.TIMESTAMP),
+        times.offsets.alias(Columns.UTC_OFFSET),
+        times.fractions.alias(StoreWriter.FRACTION),
     )
-    table = cleaned.group_by(Columns.ITEM).agg(pl.col(name).drop_nulls().mode().sort().first() for name in texts)
-    missing = [pl.lit(None, pl.String).alias(name) for name in Columns.TEXT if name not in texts]
-    return table.with_columns(missing).sort(Columns.ITEM).select(Columns.ITEMS)
+    if Columns.VALUE not in block.columns:
+        return block.with_columns(pl.lit(1.0).alias(Columns.VALUE)), times.notes
+    values = block[Columns.VALUE]
+    if not values.dtype.is_numeric():
+        values = values.cast(pl.String)
+    values = values.cast(pl.Float64, strict=False)
+    wrong = values.is_null() | ~values.is_finite().fill_null(False)
+    rows.refuse(wrong, block[Columns.VALUE], "value", "is not a finite number", "correct or remove the row")
+    return block.with_columns(values.alias(Columns.VALUE)), times.notes
 
 
-def resolution(times: pl.Series) -> str:
-    """How finely a source tells time, by its clock: ``month`` (always one day), ``day``, ``minute`` or ``second``."""
-    moments = pl.from_epoch(times)
-    if (times % DAY_SECONDS == 0).all():
-        return "month" if moments.dt.day().n_unique() == 1 and moments.n_unique() > 1 else "day"
-    return "minute" if (times % 60 == 0).all() else "second"
-
-
-def _merged(frame: pl.DataFrame, options: ImportOptions, source: str) -> pl.DataFrame:
-    known = set(frame[MARKET])
+def _names(markets: pl.DataFrame, options: ImportOptions, source: str) -> dict[str, str]:
+    """The name of the store that each market of the source goes to."""
+    names = {text: market_slug(text) for text in markets["id"].unique().sort()}
+    by_name: dict[str, str] = {}
+    for text, name in names.items():
+        market_name(name, f"{source}: market {text!r}")
+        if by_name.setdefault(name, text) != text:
+            raise UserError(f"{source}: markets {by_name[name]!r} and {text!r} would both be {name!r}; rename one")
+    known = set(by_name)
     target = {member: name for name, members in options.merge.items() for member in members}
     unknown = sorted(set(target) - known)
     if unknown:
@@ -139,4 +187,4 @@ def _merged(frame: pl.DataFrame, options: ImportOptions, source: str) -> pl.Data
     clash = sorted(name for name in options.merge if name in known and target.get(name) != name)
     if clash:
         raise UserError(f"--merge: {clash[0]!r} is a market already; choose another name")
-    return frame.with_columns(pl.col(MARKET).replace(target))
+    return {text: target.get(name, name) for text, name in names.items()}

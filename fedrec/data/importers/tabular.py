@@ -1,7 +1,11 @@
-"""``csv`` and ``parquet``: any table with one row an interaction, by a mapping of its columns."""
+"""``csv`` and ``parquet``: any table with one row an interaction, by a mapping of its columns.
 
-import io
+Sources are read block by block, twice: to learn what ids occur, and to write the rows.
+"""
+
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 
@@ -9,22 +13,115 @@ from fedrec.components.importer import COMMON
 from fedrec.data.importers.declared import read_declared
 from fedrec.data.importers.options import REQUIRED, ROLES, ImportOptions
 from fedrec.data.importers.report import ImportReport
-from fedrec.data.importers.table import MARKET, ROW, checked, write_markets
+from fedrec.data.importers.table import MARKET, Source, numbered, write_markets
 from fedrec.data.importers.texts import (
+    BLOCK,
     column_name,
+    csv_blocks,
     csv_header,
     csv_records,
     csv_trouble,
     header_in_words,
     read_text,
     require_file,
+    text_blocks,
 )
 from fedrec.data.importers.whole import WholeImporter
 from fedrec.data.store import UNREADABLE, without_panics
 from fedrec.errors import UserError
 from fedrec.words import cleaned
 
+BLOCK_ROWS = 500_000  # of a parquet file that are read at a time
+Value = TypeVar("Value")
 _SEPARATORS = {"tab": "\t", "\\t": "\t"}
+
+
+class CsvFile(Source):
+    """A CSV file, of texts; what cannot be read is said with its line, and never with what stands there."""
+
+    def __init__(self, path: Path, separator: str = ",") -> None:
+        self.path = path
+        self._separator = _SEPARATORS.get(separator, separator)
+        if len(self._separator.encode()) != 1:
+            raise UserError(f"--separator {separator!r}: must be one character")
+        first = next(text_blocks(path, BLOCK))
+        if not first.strip():
+            first = read_text(path)  # which says so of an empty file
+        self._header, self._header_lines = csv_header(path, first, self._separator)
+        self.schema = pl.Schema({column_name(name): pl.String() for name in self._header})
+
+    def blocks(self) -> Iterator[pl.DataFrame]:
+        """Every record below the header."""
+        for text, line in csv_blocks(self.path, text_blocks(self.path, BLOCK), self._separator):
+            body, skipped = text, 0
+            if line == 1:
+                skipped = self._header_lines
+                body = text.split("\n", skipped)[-1]
+            if body := body.rstrip("\n"):
+                yield self._parsed(f"{body}\n", line + skipped)
+
+    def _parsed(self, body: str, line: int) -> pl.DataFrame:
+        columns = len(self._header)
+        places = [f"column_{place}" for place in range(1, columns + 1)]  # as polars names them
+        frame: pl.DataFrame | None
+        try:
+            frame = pl.read_csv(
+                body.encode(), separator=self._separator, has_header=False, schema=dict.fromkeys(places, pl.String)
+            )
+        except UNREADABLE:
+            frame = None
+        if frame is None or body.count('"') % 2:
+            trouble = csv_trouble(self.path, body, self._separator, columns, line)
+            if trouble is not None:
+                raise trouble
+        if frame is None:  # a quote within a value, as in 5" screen, is no trouble but to polars
+            frame = pl.DataFrame(
+                csv_records(body, self._separator, columns), schema=dict.fromkeys(places, pl.String), orient="row"
+            )
+        return frame.rename(dict(zip(places, self.schema, strict=True)))
+
+
+class ParquetFile(Source):
+    """A parquet file."""
+
+    def __init__(self, path: Path) -> None:
+        require_file(path)
+        self.path = path
+        self.schema = self._tried(lambda: self._scan().collect_schema())
+
+    def blocks(self) -> Iterator[pl.DataFrame]:
+        """So many rows at a time."""
+        batches = self._tried(
+            lambda: iter(self._scan().collect_batches(chunk_size=BLOCK_ROWS, maintain_order=True, lazy=True))
+        )
+        while True:
+            block = self._tried(lambda: next(batches, None))
+            if block is None:
+                return
+            yield block
+
+    def _scan(self) -> pl.LazyFrame:
+        return pl.scan_parquet(self.path, glob=False)  # a path may hold what is a pattern to polars
+
+    def _tried(self, read: Callable[[], Value]) -> Value:
+        try:
+            with without_panics():
+                return read()
+        except UNREADABLE as error:
+            raise UserError(f"{self.path}: not readable as parquet ({cleaned(str(error), 120)})") from None
+
+
+class Frame(Source):
+    """A table in memory."""
+
+    def __init__(self, path: Path, frame: pl.DataFrame) -> None:
+        self.path = path
+        self.schema = frame.schema
+        self._frame = frame
+
+    def blocks(self) -> Iterator[pl.DataFrame]:
+        """The whole of it."""
+        yield self._frame
 
 
 class CsvImporter(WholeImporter):
@@ -34,9 +131,9 @@ class CsvImporter(WholeImporter):
 
     def write(self, source: Path, directory: Path, options: ImportOptions) -> ImportReport:
         """One store a market."""
-        frame = read_csv(source, options.separator)
+        table = CsvFile(source, options.separator)
         wanted = {column_name(column) for column in options.columns.values()}
-        return import_table(source, frame, directory, options, header_in_words(source, frame.columns, wanted))
+        return import_table(table, directory, options, header_in_words(source, list(table.schema), wanted))
 
 
 class ParquetImporter(WholeImporter):
@@ -46,17 +143,11 @@ class ParquetImporter(WholeImporter):
 
     def write(self, source: Path, directory: Path, options: ImportOptions) -> ImportReport:
         """One store a market."""
-        require_file(source)
-        try:
-            with without_panics():
-                frame = pl.read_parquet(io.BytesIO(source.read_bytes()))  # a path may hold what is a pattern to polars
-        except UNREADABLE as error:
-            raise UserError(f"{source}: not readable as parquet ({cleaned(str(error), 120)})") from None
-        names = f"{source} has {cleaned(', '.join(frame.columns), 300)}"
-        return import_table(source, frame, directory, options, names)
+        table = ParquetFile(source)
+        return import_table(table, directory, options, f"{source} has {cleaned(', '.join(table.schema), 300)}")
 
 
-def import_table(source: Path, frame: pl.DataFrame, directory: Path, options: ImportOptions, has: str) -> ImportReport:
+def import_table(source: Source, directory: Path, options: ImportOptions, has: str) -> ImportReport:
     """Write one store a market.
 
     ``--map`` names the columns of user, item and time, and optionally value (default 1), title, brand, category and
@@ -64,58 +155,32 @@ def import_table(source: Path, frame: pl.DataFrame, directory: Path, options: Im
     naming column or row, value and remedy; nothing is left behind in that case.
     ``has``: what errors say of the columns.
     """
-    columns = {role: _named(frame, role, column) for role, column in options.columns.items()}
+    columns = {role: _named(source.schema, role, column) for role, column in options.columns.items()}
     missing = [role for role in REQUIRED if role not in columns]
     if missing:
         raise UserError(f"--map: {missing[0]} is missing; write --map {missing[0]}=COLUMN ({has})")
     for role, column in columns.items():
-        if column not in frame.columns:
+        if column not in source.schema:
             raise UserError(f"--map {role}={column}: no such column; {has}")
     if (MARKET in columns) == (options.market is not None):
         raise UserError("market: give --map market=COLUMN, or --market NAME for all rows (one of them)")
-    if frame.is_empty():
-        raise UserError(f"{source}: holds no rows; supply some")
     for role, column in columns.items():
-        if frame.schema[column].is_nested() or frame.schema[column] in (pl.Duration, pl.Time, pl.Object, pl.Binary):
-            kind = cleaned(str(frame.schema[column]), 60)
-            raise UserError(f"--map {role}={column}: a column of {kind} cannot be one; convert it")
-        if role in {"user", "item", "market"} and frame.schema[column] == pl.Boolean:
+        kind = source.schema[column]
+        if kind.is_nested() or kind in (pl.Duration, pl.Time, pl.Object, pl.Binary):
+            raise UserError(f"--map {role}={column}: a column of {cleaned(str(kind), 60)} cannot be one; convert it")
+        if role in {"user", "item", "market"} and kind == pl.Boolean:
             raise UserError(f"--map {role}={column}: a column of true and false names nobody; choose another")
-    chosen = frame.select(pl.col(column).alias(ROLES[role]) for role, column in columns.items())
+    chosen = [pl.col(column).alias(ROLES[role]) for role, column in columns.items()]
     if options.market is not None:
-        chosen = chosen.with_columns(pl.lit(options.market).alias(MARKET))
-    chosen = chosen.with_columns(pl.int_range(2, pl.len() + 2).alias(ROW))  # the header is row 1
+        chosen.append(pl.lit(options.market).alias(MARKET))
     declared = None if options.items is None else read_declared(options.items).of
-    frame, notes = checked(chosen, str(source), options)
-    report = write_markets(frame, directory, str(source.name), options, declared)
-    return ImportReport(report.markets, (*notes, *report.notes))
+    table = numbered(source, chosen, first=2)  # the header is row 1
+    return write_markets(table, directory, str(source.path.name), options, declared)
 
 
-def read_csv(source: Path, separator: str = ",") -> pl.DataFrame:
-    """A CSV file as texts; what cannot be read is said with its line, and never with what stands there."""
-    separator = _SEPARATORS.get(separator, separator)
-    if len(separator.encode()) != 1:
-        raise UserError(f"--separator {separator!r}: must be one character")
-    text = read_text(source).rstrip("\n") + "\n"
-    header = csv_header(source, text, separator)
-    try:
-        frame = pl.read_csv(text.encode(), separator=separator, infer_schema=False)
-    except UNREADABLE:
-        frame = None
-    if frame is None or frame.columns != header or text.count('"') % 2:
-        trouble = csv_trouble(source, text, separator, len(header))
-        if trouble is not None:
-            raise trouble
-    if frame is None or frame.columns != header:  # a quote within a value, as in 5" screen, is no trouble but to polars
-        frame = pl.DataFrame(
-            csv_records(text, separator, len(header)), schema=dict.fromkeys(header, pl.String), orient="row"
-        )
-    return frame.rename({name: column_name(name) for name in header})
-
-
-def _named(frame: pl.DataFrame, role: str, column: str) -> str:
-    """The frame's own spelling of a column; raises :class:`UserError` where several would do."""
-    alike = [name for name in frame.columns if column_name(name) == column_name(column)]
+def _named(schema: pl.Schema, role: str, column: str) -> str:
+    """The table's own spelling of a column; raises :class:`UserError` where several would do."""
+    alike = [name for name in schema if column_name(name) == column_name(column)]
     if column in alike or not alike:
         return column
     if len(alike) > 1:

@@ -20,6 +20,32 @@ _NAIVE = ("%Y-%m-%d", *(f"%Y-%m-%d{between}{clock}" for between in " T" for cloc
 _AWARE = tuple(f"%Y-%m-%d{between}{clock}%#z" for between in " T" for clock in _CLOCKS)
 
 
+class Resolution:
+    """How finely times are told, by their clocks."""
+
+    def __init__(self) -> None:
+        self._days, self._minutes = True, True  # whether all are whole ones
+        self._of_month: set[int] = set()
+        self._moments: set[int] = set()  # the first and the last
+
+    def add(self, times: pl.Series) -> "Resolution":
+        """Take more of them along, seconds since 1970 as a clock shows them."""
+        self._days = self._days and bool((times % DAY_SECONDS == 0).all())
+        self._minutes = self._minutes and bool((times % 60 == 0).all())
+        if self._days:
+            self._of_month |= set(pl.from_epoch(times).dt.day().unique())
+            moments = self._moments | {int(times.min()), int(times.max())}  # type: ignore[arg-type]
+            self._moments = {min(moments), max(moments)}
+        return self
+
+    @property
+    def word(self) -> str:
+        """``month`` (always one day), ``day``, ``minute`` or ``second``."""
+        if self._days:
+            return "month" if len(self._of_month) == 1 and len(self._moments) > 1 else "day"
+        return "minute" if self._minutes else "second"
+
+
 @dataclass(frozen=True)
 class Times:
     """When the rows happened."""
@@ -105,6 +131,8 @@ def _parse(column: pl.Series, time_format: str | None) -> _Written:
     fractions = ((exact - exact.floor()) * _MICRO).round().cast(pl.Int64, strict=False)
     found = _Written(seconds, nothing, pl.Series([False]).new_from_index(0, len(column)), fractions)
     for form in (*_NAIVE, *_AWARE):
+        if not found.seconds.has_nulls():
+            break
         found = found.filled(_read(texts, form))
     return found
 

@@ -15,10 +15,11 @@ from fedrec.data.importers.ids import read_ids
 from fedrec.data.importers.options import ImportOptions
 from fedrec.data.importers.refusal import Rows, quoted
 from fedrec.data.importers.report import ImportReport, shared_user_note
-from fedrec.data.importers.table import resolution
 from fedrec.data.importers.texts import read_text
+from fedrec.data.importers.times import Resolution
 from fedrec.data.importers.whole import WholeImporter
-from fedrec.data.store import EARLIEST, read_families, write_store
+from fedrec.data.store import EARLIEST, read_families
+from fedrec.data.store_writer import write_store
 from fedrec.errors import DataError, UserError
 from fedrec.files import market_name, new_folder
 
@@ -45,19 +46,19 @@ class XMarketImporter(WholeImporter):
         files = _market_files(source)
         map_path = source / "families.csv"
         families = read_families(map_path) if map_path.is_file() else None
-        users: dict[str, set[str]] = {}
+        users: dict[str, pl.Series] = {}
         notes: list[str] = []
         with new_folder(directory) as scratch:
             for name, path in files.items():
                 frame, said = read_five_core(path)
                 notes += said
-                users[name] = set(frame[Columns.USER].unique())
+                users[name] = frame[Columns.USER].unique()
                 write_store(
                     scratch / name,
                     name,
                     frame,
                     source=f"xmarket-5core {path.name}",
-                    time_resolution=resolution(frame[Columns.TIMESTAMP]),
+                    time_resolution=Resolution().add(frame[Columns.TIMESTAMP]).word,
                     families=families,
                 )
         return ImportReport(tuple(files), (*notes, *shared_user_note(users)))

@@ -12,7 +12,8 @@ from scipy import sparse
 
 from fedrec.baselines.ease import ease_weights, gram
 from fedrec.data.sequences import Sequences
-from fedrec.data.store import open_store, write_store
+from fedrec.data.store import open_store
+from fedrec.data.store_writer import write_store
 from fedrec.exchange.statistics import (
     MONTH_DAYS,
     PAIR_KINDS,
