@@ -17,7 +17,7 @@ from fedrec.files import market_name, write_atomic
 from fedrec.strict_yaml import dump_yaml
 
 _HELD: dict[Any, Any] = {**dict(INTERACTIONS), "fraction": pl.Int32}
-_PART = 1_000_000  # rows that are held before they are written
+_BLOCK = 1_000_000  # rows that are read again at a time
 
 
 class StoreWriter:
@@ -34,6 +34,7 @@ class StoreWriter:
         self.path = path
         self.name = name
         self.source = source
+        self.held = 0  # rows that are in memory
         self._held: list[pl.DataFrame] = []
         self._parts: list[Path] = []
         self._users, self._items = Distinct(Columns.USER), Distinct(Columns.ITEM)
@@ -50,9 +51,8 @@ class StoreWriter:
         self._items.add(rows.select(Columns.ITEM))
         self._fractions = self._fractions or bool((rows[self.FRACTION] != 0).any())
         self._rows += rows.height
+        self.held += rows.height
         self._held.append(rows)
-        if sum(map(len, self._held)) >= _PART:
-            self._write_part()
 
     def close(
         self,
@@ -93,14 +93,15 @@ class StoreWriter:
         self._held = []
         shutil.rmtree(self.path, ignore_errors=True)
 
-    def _write_part(self) -> None:
+    def flush(self) -> None:
+        """Put the rows that are held aside, on disk."""
         if not self._held:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         part = self._folder / f"{len(self._parts):06d}.parquet"
         pl.concat(self._held).write_parquet(part, compression="lz4", statistics=False)
         self._parts.append(part)
-        self._held = []
+        self._held, self.held = [], 0
 
     @property
     def _folder(self) -> Path:
@@ -113,7 +114,7 @@ class StoreWriter:
             frame = self._ordered(pl.concat(self._held).lazy()).collect()
             write_atomic(target, _parquet_bytes(frame))
             return hash_of_blocks([frame])
-        self._write_part()
+        self.flush()
         parts = pl.concat([pl.scan_parquet(part, glob=False) for part in self._parts])
         whole = self._folder / target.name
         self._ordered(parts).sink_parquet(whole, compression="zstd", statistics=False, maintain_order=True)
@@ -168,7 +169,7 @@ def copy_store(store: MarketStore, path: Path, interactions: pl.DataFrame) -> No
 
 def _blocks_of(path: Path) -> Iterator[pl.DataFrame]:
     batches: Iterator[pl.DataFrame] = iter(
-        pl.scan_parquet(path, glob=False).collect_batches(chunk_size=_PART, maintain_order=True, lazy=True)
+        pl.scan_parquet(path, glob=False).collect_batches(chunk_size=_BLOCK, maintain_order=True, lazy=True)
     )
     return batches
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fedrec.data import distinct, store, store_writer
 from fedrec.data.describe import describe_market
-from fedrec.data.importers import item_texts, run_import, tabular, texts
+from fedrec.data.importers import item_texts, run_import, table, tabular, texts
 from fedrec.data.importers.options import ImportOptions
 from fedrec.data.importers.tabular import CsvFile
 from fedrec.data.store import open_store, open_stores
@@ -28,7 +28,8 @@ def in_blocks(patch: pytest.MonkeyPatch, rows: int) -> None:
     """Of so many rows or fewer, whatever holds rows or values."""
     patch.setattr(tabular, "BLOCK", 20 * rows)
     patch.setattr(tabular, "BLOCK_ROWS", rows)
-    patch.setattr(store_writer, "_PART", rows)
+    patch.setattr(table, "_HELD", rows)
+    patch.setattr(store_writer, "_BLOCK", rows)
     patch.setattr(store, "_BLOCK", rows)
     patch.setattr(distinct, "_FEW", rows)
     patch.setattr(item_texts, "_FEW", rows)
@@ -65,11 +66,11 @@ def tables(draw: st.DrawFn) -> list[tuple[str, ...]]:
     table=tables(), size=st.integers(1, 7), options=st.sampled_from([{}, {"timezone": "Asia/Tokyo"}, {"min_users": 2}])
 )
 def test_stores_are_the_same_whatever_a_block_is(
-    table: list[tuple[str, ...]], size: int, options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+    rows: list[tuple[str, ...]], size: int, options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("blocks")
     chosen = ImportOptions(columns=COLUMNS, **options)
-    frame = pl.DataFrame(table, schema=list(COLUMNS.values()), orient="row")
+    frame = pl.DataFrame(rows, schema=list(COLUMNS.values()), orient="row")
     # The columns of COLUMNS stand in the order of its values, so a row is user, item, time, value, title, market.
     frame.write_csv(folder / "t.csv")
     frame.write_parquet(folder / "t.parquet", row_group_size=3)

@@ -27,6 +27,7 @@ from fedrec.files import market_name, new_folder
 
 Declared = Callable[[str, pl.DataFrame], pl.DataFrame]
 MARKET, ROW = "market", "row"  # ROW: where the row stands in the source, for errors
+_HELD = 2_000_000  # rows in memory that wait to be written
 _IDS = (Columns.USER, Columns.ITEM, MARKET)
 
 
@@ -86,6 +87,7 @@ def write_markets(
             said += [note for note in told if note not in said]
             for (name,), rows in checked.partition_by(MARKET, as_dict=True, maintain_order=True).items():
                 markets[str(name)].add(rows)
+            _make_room([market.writer for market in markets.values()])
         notes += [note for note in said if not any(other != note and other.startswith(note) for other in said)]
         users: dict[str, pl.Series] = {}
         for name, market in markets.items():
@@ -123,6 +125,18 @@ class _Market:
         self.items.add(rows)
         self.resolution.add(rows[Columns.TIMESTAMP] + rows[Columns.UTC_OFFSET])
         self.writer.add(rows)
+
+
+def _make_room(writers: Sequence[StoreWriter]) -> None:
+    """Where markets hold many rows, those with most of them put theirs aside."""
+    held = sum(writer.held for writer in writers)
+    if held <= _HELD:
+        return
+    for writer in sorted(writers, key=lambda one: -one.held):
+        if held <= _HELD // 2:
+            return
+        held -= writer.held
+        writer.flush()
 
 
 def _read_ids(table: Table) -> tuple[dict[str, pl.DataFrame], list[str]]:
