@@ -63,7 +63,7 @@ def tables(draw: st.DrawFn) -> list[tuple[str, ...]]:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    table=tables(), size=st.integers(1, 7), options=st.sampled_from([{}, {"timezone": "Asia/Tokyo"}, {"min_users": 2}])
+    rows=tables(), size=st.integers(1, 7), options=st.sampled_from([{}, {"timezone": "Asia/Tokyo"}, {"min_users": 2}])
 )
 def test_stores_are_the_same_whatever_a_block_is(
     rows: list[tuple[str, ...]], size: int, options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
