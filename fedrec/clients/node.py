@@ -23,24 +23,28 @@ from fedrec.training.prepared import PreparedMarket
 
 Value = TypeVar("Value")
 _OLD_NAMES = {"least-markets": "min-markets", "most-epsilon": "max-epsilon"}
+_MARKETS = 1000  # whose things a process holds: of tiny ones about a gigabyte
 _log = getLogger("fedrec.market")
 
 
 class _Memory:
-    """Things made for the markets of one run; another run in the same process starts with none."""
+    """Things made for the markets of one run that were asked last; another run in the same process starts with none."""
 
     def __init__(self) -> None:
         self._run: Path | None = None
-        self._things: dict[tuple[Path, tuple[str, ...]], Any] = {}
+        self._things: dict[Path, dict[tuple[str, ...], Any]] = {}  # by market's folder, the last asked last
 
     def recall(self, folder: Path, run: Path, key: tuple[str, ...], make: Callable[[], Value]) -> Value:
         """The thing remembered for a market's folder in a run under ``key``, or a new one."""
         if run != self._run:
             self._things.clear()
             self._run = run
-        if (folder, key) not in self._things:
-            self._things[folder, key] = make()
-        thing: Value = self._things[folder, key]
+        things = self._things[folder] = self._things.pop(folder, {})
+        if len(self._things) > _MARKETS:
+            del self._things[next(iter(self._things))]
+        if key not in things:
+            things[key] = make()
+        thing: Value = things[key]
         return thing
 
 

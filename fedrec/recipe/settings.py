@@ -104,6 +104,9 @@ class FederationSettings(Section):
         default=1.0, gt=0, le=1, description="largest weight of one market, in averages and codebooks"
     )
     max_items: int = Field(default=200_000, ge=1, le=2_000_000, description="largest catalogue that is taken")
+    validators: int | None = Field(
+        default=None, ge=1, description="fixed markets, drawn from the seed, that say how good a model is; null: all"
+    )
     quorum: float = Field(default=0.5, gt=0, le=1, description="share of the sampled that must be accepted")
     norm_bound: Positive = Field(default=1000.0, description="largest L2 norm of one market's change")
     patience: int = Field(default=5, ge=1, description="rounds without a better validation before stopping")

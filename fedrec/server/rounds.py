@@ -23,6 +23,7 @@ from fedrec.server.masks import MaskedSum
 from fedrec.stopping import EarlyStopping, decided_by, is_better, over_markets
 from fedrec.strategies.masked import MaskedRound
 from fedrec.strategies.records import array_record
+from fedrec.strategies.sampling import validating_markets
 from fedrec.strategies.shared_average import RoundOutcome, SharedAverage
 
 _FAILED_ROUNDS = 3  # skipped rounds in a row before the run is given up
@@ -151,9 +152,9 @@ def run_rounds(
     """Rounds of a federation; the result's ``watch.best`` validated best, the untrained parameters included.
 
     A reply validates the model it was sent, so a model is validated by the replies of the next round: one exchange a
-    round instead of two. Only where not all markets answered well are all of them asked once more, because means over
-    different markets cannot be compared; so is the last round's model. A run that was interrupted goes on after its
-    last whole checkpoint. Raises :class:`RunError` when too many rounds in a row miss the quorum, and when all did:
+    round instead of two. Only where not all validators answered well are all of them asked once more, because means
+    over different markets cannot be compared; so is the last round's model. A run that was interrupted goes on after
+    its last whole checkpoint. Raises :class:`RunError` when too many rounds in a row miss the quorum, and when all did:
     then nothing was learned together, and there is no verdict on it.
     """
     rounds = Rounds(dict(initial), EarlyStopping[Shared](schedule.patience))
@@ -161,6 +162,7 @@ def run_rounds(
     if checkpoint is not None:
         rounds = Rounds.restore(checkpoint, schedule.patience, strategy, federation)
         run.event("resumed", stage=schedule.stage, round=checkpoint.round)
+    validators = validating_markets(federation.markets, federation.recipe.federation.validators, federation.recipe.seed)
     while len(rounds.records) < schedule.rounds + (rounds.missed if schedule.makes_up else 0):
         server_round = len(rounds.records) + 1
         outcome = _exchange(grid, federation, strategy, rounds, server_round, run, schedule)
@@ -173,9 +175,11 @@ def run_rounds(
                 )
         else:
             rounds.skipped = 0
-            validations = outcome.validations if schedule.validated else {}
-            if schedule.validated and list(outcome.accepted) != federation.markets:
-                validations = _ask_validation(grid, federation, strategy, rounds)
+            validations: dict[str, float] = {}
+            if schedule.validated:
+                told = {market: outcome.validations[market] for market in validators if market in outcome.validations}
+                heard = set(validators) <= set(outcome.accepted)
+                validations = told if heard else _ask_validation(grid, federation, strategy, rounds)
             if rounds.validate(validations):
                 reason = f"no better validation in {schedule.patience} rounds"
                 run.event("stop", round=server_round, reason=reason)
@@ -266,7 +270,7 @@ def _with_reasons(outcome: RoundOutcome, failed: Mapping[str, str]) -> RoundOutc
 
 
 def _ask_validation(grid: Grid, federation: Federation, strategy: SharedAverage, rounds: Rounds) -> dict[str, float]:
-    """Validation of the current model in all markets that can say it."""
+    """Validation of the current model in all validators that can say it."""
     arrays = array_record(rounds.shared)
     messages = list(strategy.configure_evaluate(rounds.made_in, arrays, federation.config(rounds.made_in), grid))
     replies = list(grid.send_and_receive(messages, timeout=federation.recipe.federation.stage_deadline_seconds))

@@ -1,6 +1,7 @@
 """Which markets take part in a round."""
 
 import math
+from collections.abc import Collection
 
 from fedrec.seeds import numpy_generator
 
@@ -13,6 +14,18 @@ def sample_markets(markets: list[str], participation: float, seed: int, server_r
     """
     count = max(1, math.ceil(participation * len(markets) - 1e-9))
     generator = numpy_generator(seed, "sampling", server_round)
+    return sorted(generator.choice(sorted(markets), size=count, replace=False).tolist())
+
+
+def validating_markets(markets: Collection[str], count: int | None, seed: int) -> list[str]:
+    """The markets that validate the shared model, the same in every round, sorted: ``count`` of them, or all.
+
+    >>> validating_markets(["jp", "in", "de"], None, 0)
+    ['de', 'in', 'jp']
+    """
+    if count is None or count >= len(markets):
+        return sorted(markets)
+    generator = numpy_generator(seed, "validators")
     return sorted(generator.choice(sorted(markets), size=count, replace=False).tolist())
 
 

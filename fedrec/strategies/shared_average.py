@@ -31,7 +31,7 @@ from fedrec.strategies.drift import mean_pairwise_cosine
 from fedrec.strategies.market_noise import MarketNoise
 from fedrec.strategies.masked import MaskedRound
 from fedrec.strategies.records import Answer, array_record, content_bytes, instruction, read_answers
-from fedrec.strategies.sampling import sample_markets
+from fedrec.strategies.sampling import sample_markets, validating_markets
 
 VALIDATION, GAP = "validation", "transfer_gap"
 
@@ -76,7 +76,7 @@ class SharedAverage(Strategy):
         """``largest``: the largest weight that each market may have, by what it said of its size."""
         self.assign_nodes(node_of)
         self.largest = largest or {}
-        self.validations: dict[str, float] = {}  # of the last model that all markets were asked about
+        self.validations: dict[str, float] = {}  # of the last model that all validators were asked about
         self.recipe = recipe
         self.federation = recipe.federation
         self.pacer = recipe.pacer
@@ -98,6 +98,11 @@ class SharedAverage(Strategy):
         """Which node speaks for which market; may change when a market comes back."""
         self.node_of = dict(node_of)
         self.market_of = {node: market for market, node in self.node_of.items()}
+
+    @property
+    def validators(self) -> list[str]:
+        """The markets that say how good a shared model is."""
+        return validating_markets(self.node_of, self.federation.validators, self.seed)
 
     @property
     def paced(self) -> bool:
@@ -171,8 +176,8 @@ class SharedAverage(Strategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """One message to every market: how good is this shared model on your validation users?"""
-        return self._messages(sorted(self.node_of), self.validate_action, server_round, arrays, config)
+        """One message to every validator: how good is this shared model on your validation users?"""
+        return self._messages(self.validators, self.validate_action, server_round, arrays, config)
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """The finite answers over the markets; None when there is none. By market they are in ``validations``."""
