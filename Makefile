@@ -61,5 +61,6 @@ lint: setup ## style, types, trust boundary
 docs: setup ## the pages below site/; a link that leads nowhere is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
-bench: setup ## overhead of a federated round over plain training
+bench: setup ## a round over plain training; an epoch and a round beside RecTools, RecBole, Flower and pfl-research
 	$(BIN)/python benchmarks/round_overhead.py
+	$(BIN)/python benchmarks/peers.py

@@ -216,5 +216,8 @@ ENGINES = Command(
 )
 COMPRESSION = Command("compression.py XMARKET", ("compression",))
 SCALE = Command("scale.py --markets 10,100,1000", ("scale",))
+SAMPLED = Command("scale.py --markets 10000 --engines inline --sampled 100", ("scale_sampled",))
+IMPORT_SCALE = Command("import_scale.py --rows 1000000,10000000,100000000", ("import_scale",))
+PEERS = Command("peers.py XMARKET", ("peers",))
 DEPLOYMENT = Command("deployment.py", ("deployment",), root=True)
 CONTAINERS = Command("containers.py", ("containers_demo", "containers_kills"), root=True)

@@ -7,6 +7,7 @@ market-size.png: what a market that begins gains from the others, by recipe and 
 
 import argparse
 from pathlib import Path
+from statistics import fmean
 
 from matplotlib.figure import Figure as Canvas
 from results import Row, read_rows
@@ -31,14 +32,19 @@ def main() -> None:
 
 
 def market_size(canvas: Canvas, tables: dict[str, list[Row]], markets: list[str]) -> None:
-    """Gain and its interval over the share of users known, a panel a market, a line a recipe."""
+    """Gain and its interval over the share of users known, a panel a market, a line a recipe; means over seeds."""
     panels = canvas.subplots(1, len(markets), sharey=True, squeeze=False)[0]
     for axes, market in zip(panels, markets, strict=True):
         axes.axhline(0, color=GREY, linewidth=0.8)
         for (recipe, rows), colour, marker in zip(tables.items(), SERIES, MARKERS, strict=False):
-            own = sorted((row for row in rows if row["market"] == market), key=lambda row: float(row["share"]))
-            shares = [100 * float(row["share"]) for row in own]
-            mean, low, high = ([float(row[f"gain_{part}"]) for row in own] for part in ("mean", "low", "high"))
+            own = [row for row in rows if row["market"] == market]
+            known = sorted({float(row["share"]) for row in own})
+            seeds = [[row for row in own if float(row["share"]) == share] for share in known]
+            shares = [100 * share for share in known]
+            mean, low, high = (
+                [fmean(float(row[f"gain_{part}"]) for row in rows) for rows in seeds]
+                for part in ("mean", "low", "high")
+            )
             axes.fill_between(shares, low, high, color=colour, alpha=0.12, linewidth=0)
             axes.plot(shares, mean, color=colour, marker=marker, markersize=4, linewidth=1.4, label=recipe)
         axes.set_xscale("log")

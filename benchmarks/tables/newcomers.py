@@ -1,9 +1,11 @@
 """docs/results/newcomers.md: markets that come later, markets that begin, and rows that come later."""
 
+import statistics
+
 from commands import METHODS, NEWCOMERS, NEWCOMERS_CODES, NEWCOMERS_RANKER, WARM_START
 from results import Row
 
-from tables.figures import HEADLINE, by, markdown, mean, rows_of, select, values, with_interval, with_spread
+from tables.figures import HEADLINE, markdown, mean, rows_of, select, values, with_interval, with_spread
 from tables.table import Table
 
 WARM_FIGURES = ("first_validation", "federated", "local", "gain")
@@ -39,19 +41,23 @@ def market_size() -> str:
     """What a market that begins gains from a federation it never was in, by recipe and share of its users known."""
     lines = [["recipe", "market", "figure", *SHARES]]
     for recipe, table in SIZES.items():
-        rows = by(rows_of(table), "market", "share")
-        for market in dict.fromkeys(market for market, _ in rows):
-            own = [rows.get((market, share)) for share in SHARES.values()]
+        rows = rows_of(table)
+        for market in dict.fromkeys(row["market"] for row in rows):
+            own = [[row for row in rows if (row["market"], row["share"]) == (market, one)] for one in SHARES.values()]
             for name, words in (("popularity", "popularity"), ("local", "local"), ("federated", "federated")):
-                lines.append(
-                    [recipe, market, words, *("" if row is None else f"{float(row[name]):.4f}" for row in own)]
-                )
+                figures = (with_spread([float(row[name]) for row in seeds]) if seeds else "" for seeds in own)
+                lines.append([recipe, market, words, *figures])
             lines.append([recipe, market, "federated − local", *map(_gain, own)])
     return markdown(lines)
 
 
-def _gain(row: Row | None) -> str:
-    return "" if row is None else with_interval({part: row[f"gain_{part}"] for part in ("mean", "low", "high")})
+def _gain(seeds: list[Row]) -> str:
+    """With the interval of one seed over its test users; of several, bold where that of each excludes zero."""
+    if len(seeds) < 2:
+        return "".join(with_interval({part: row[f"gain_{part}"] for part in ("mean", "low", "high")}) for row in seeds)
+    text = f"{mean([float(row['gain_mean']) for row in seeds]):+.4f}"
+    text += f" ± {statistics.stdev(float(row['gain_mean']) for row in seeds):.4f}"
+    return f"**{text}**" if all(float(row["gain_low"]) > 0 for row in seeds) else text
 
 
 def warm_start() -> str:

@@ -90,14 +90,14 @@ def known_item() -> str:
 
 
 def parts() -> str:
-    """The federated ranker without each of its parts, one seed: NDCG@10 per market, and what left all markets."""
-    rows = select("ranker_parts", protocol="family", method="federated", seed="0")
-    lines = [["", *MARKETS, "**mean**", "MB up"]]
+    """The federated ranker without each of its parts: NDCG@10 per market, and what left all markets."""
+    rows = select("ranker_parts", protocol="family", method="federated")
+    lines = [["", *MARKETS, "**mean**", "MB up", "seeds"]]
     for variant in dict.fromkeys(row["variant"] for row in rows):
-        own = by([row for row in rows if row["variant"] == variant], "market")
-        figures = [float(own[(market,)]["ndcg@10"]) for market in MARKETS]
-        megabytes = own[(MARKETS[0],)]["megabytes_up"]
-        lines.append([variant, *(f"{one:.4f}" for one in figures), f"{mean(figures):.4f}", megabytes])
+        own = [row for row in rows if row["variant"] == variant]
+        ((_, *figures),) = result_lines(own, ("federated",))
+        seeds = {row["seed"]: float(row["megabytes_up"]) for row in own}
+        lines.append([variant, *figures, f"{mean(list(seeds.values())):.2f}", str(len(seeds))])
     return markdown(lines)
 
 
