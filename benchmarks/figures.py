@@ -42,8 +42,8 @@ def market_size(canvas: Canvas, tables: dict[str, list[Row]], markets: list[str]
             seeds = [[row for row in own if float(row["share"]) == share] for share in known]
             shares = [100 * share for share in known]
             mean, low, high = (
-                [fmean(float(row[f"gain_{part}"]) for row in rows) for rows in seeds]
-                for part in ("mean", "low", "high")
+                [fmean(float(row[name]) for row in rows) for rows in seeds]
+                for name in ("gain_mean", "gain_low", "gain_high")
             )
             axes.fill_between(shares, low, high, color=colour, alpha=0.12, linewidth=0)
             axes.plot(shares, mean, color=colour, marker=marker, markersize=4, linewidth=1.4, label=recipe)

@@ -4,8 +4,8 @@
 
 Synthetic markets of 20 users and about 60 items each, a small model, text semantics, four rounds; only the rounds after
 the first are timed. Rows of benchmarks/results/scale.csv; what is there already is skipped. ``--sampled``: so many
-markets train in a round, and as many fixed ones validate; rows of scale_sampled.csv, which also say the share of a round
-that is training.
+markets train in a round, and as many fixed ones validate; rows of scale_sampled.csv, which also say what share of a
+round is training.
 """
 
 import argparse
