@@ -177,6 +177,11 @@ RETAIL_RANKER = _grid(
     "--set evaluation.holdout=basket --set 'evaluation.methods=[federated, local, popularity, ease]'",
     *_ALL_ROWS,
 )
+RETAIL_CODES = _grid(
+    "retail_codes",
+    "RETAIL --data retail --recipe codes --variant codes --protocols temporal --seeds 0 --lams 0.3",
+    "_gains",
+)
 TABLE3 = Command("table3.py XMARKET", ("table3/rows",))
 PACER_FECOSR = Command(
     "pacer.py XMARKET --recipe fecosr --seeds 3 --variants nothing,share,share-align,loss "

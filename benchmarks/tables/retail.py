@@ -1,6 +1,6 @@
 """docs/results/retail.md: markets whose items are described, UCI Online Retail."""
 
-from commands import RETAIL_BASKET, RETAIL_ITEM, RETAIL_RANKER
+from commands import RETAIL_BASKET, RETAIL_CODES, RETAIL_ITEM, RETAIL_RANKER
 
 from tables.figures import differences, markdown, result_lines, select
 from tables.table import Table
@@ -43,12 +43,20 @@ def ranker_differences() -> str:
     return differences("retail_ranker", "temporal", (("federated", "local"), ("federated", "ease")), MARKETS)
 
 
+def codes() -> str:
+    """The next item by a sequential model on codes."""
+    rows = select("retail_codes", protocol="temporal")
+    methods = (*BASELINES, "randomcodes", "nocodes", "local", "federated")
+    return markdown([["", *MARKETS, "**mean**"], *result_lines(rows, methods, MARKETS)])
+
+
 _PAGE = "docs/results/retail.md"
 TABLES = (
     Table("retail-item", _PAGE, lambda: retail("item"), (RETAIL_ITEM,)),
     Table("retail-item-differences", _PAGE, lambda: retail_differences("item"), (RETAIL_ITEM,)),
     Table("retail-basket", _PAGE, lambda: retail("basket"), (RETAIL_BASKET,)),
     Table("retail-basket-differences", _PAGE, lambda: retail_differences("basket"), (RETAIL_BASKET,)),
+    Table("retail-codes", _PAGE, codes, (RETAIL_CODES,)),
     Table("retail-ranker", _PAGE, ranker, (RETAIL_RANKER,)),
     Table("retail-ranker-differences", _PAGE, ranker_differences, (RETAIL_RANKER,)),
 )
