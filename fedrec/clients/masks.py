@@ -164,15 +164,12 @@ def summed_statistics(node: MarketNode, instruction: Instruction) -> Statistics:
     if masks is None or opened is None or masks.opened is None or list(opened.over) != sorted(masks.members or []):
         raise RunError("masks: this market opened no sum that these statistics could be of")
     check_sum(opened, masks)
-    union = read_keys(instruction.texts, "union")
     sizes = {name: masks.announcements[name].weight for name in masks.members or []}
-    if context_of(recipe_json(recipe), {}, union, sizes) != masks.context:
+    if context_of(recipe_json(recipe), {}, read_keys(instruction.texts, "union"), sizes) != masks.context:
         raise RunError("masks: these are not the items that the statistics were summed over")
-    keys = node.prepare(recipe).items
-    place = {key: index for index, key in enumerate(union)}
-    own = np.array([place[key] for key in keys], np.int64)
+    own, size = _places(instruction, node.prepare(recipe).items)
     try:
-        return Statistics.of_table(opened.sums[TABLE], len(union)).restricted(own)
+        return Statistics.of_table(opened.sums[TABLE], size).restricted(own)
     except (KeyError, ValueError):
         raise RunError("masks: the sum of the statistics cannot be read") from None
 
@@ -248,25 +245,25 @@ class MaskStage(Stage):
 
     def _pairs(self, payload: Payload) -> Payload:
         """Item pairs, counted or noised, as an upper triangle over the union of all markets' items."""
-        index, size = self._union(payload)
+        index, size = _places(self.instruction, payload.texts["items"])
         if size > _LARGEST_UNION:
             raise RunError(f"masks: pairs of {size} items are too many to be summed; at most {_LARGEST_UNION} are")
         return replace(payload, arrays={PAIRS: _triangle(payload.arrays, index, size)}, texts={})
 
     def _table(self, payload: Payload, cells: int) -> Payload:
         """Statistics as a table for so many counts of all markets, over the union of their items."""
-        index, size = self._union(payload)
+        index, size = _places(self.instruction, payload.texts["items"])
         keys, counts = read_statistics(payload.arrays, len(index), 1).placed(index, size).cells()
         return replace(payload, arrays={TABLE: table_of(keys, counts, cells)}, texts={})
 
-    def _union(self, payload: Payload) -> tuple[np.ndarray, int]:
-        """Where the market's items stand among those of all, and how many these are."""
-        union = read_keys(self.instruction.texts, "union")
-        place = {key: index for index, key in enumerate(union)}
-        keys = payload.texts["items"]
-        if not place.keys() >= set(keys):
-            raise RunError("masks: the union of items lacks items of this market")
-        return np.array([place[key] for key in keys], np.int64), len(union)
+
+def _places(instruction: Instruction, keys: Sequence[str]) -> tuple[np.ndarray, int]:
+    """Where a market's items stand among those of all, and how many these are."""
+    union = read_keys(instruction.texts, "union")
+    place = {key: index for index, key in enumerate(union)}
+    if not place.keys() >= set(keys):
+        raise RunError("masks: the union of items lacks items of this market")
+    return np.array([place[key] for key in keys], np.int64), len(union)
 
 
 def _triangle(arrays: Mapping[str, Array], index: np.ndarray, size: int) -> Array:

@@ -17,7 +17,7 @@ from fedrec.privacy.noise import SecretNoise
 from fedrec.privacy.release import Release
 
 PAIRS, RIDGE = "pairs", "ridge"
-_MOST = 1e9
+_MOST = 1e9  # a pair of items of more users, noise included, is none that a market could have
 Floats = NDArray[np.float32]
 
 
