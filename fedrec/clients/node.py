@@ -28,20 +28,24 @@ _log = getLogger("fedrec.market")
 
 
 class _Memory:
-    """Things made for the markets of one run that were asked last; another run in the same process starts with none."""
+    """Things made for markets of one run; another run in the same process starts with none.
+
+    Those of the first markets stay, and of all others those of the last: to keep the last of many would find nothing
+    again where all are asked in turn.
+    """
 
     def __init__(self) -> None:
         self._run: Path | None = None
-        self._things: dict[Path, dict[tuple[str, ...], Any]] = {}  # by market's folder, the last asked last
+        self._things: dict[Path, dict[tuple[str, ...], Any]] = {}  # by market's folder
 
     def recall(self, folder: Path, run: Path, key: tuple[str, ...], make: Callable[[], Value]) -> Value:
         """The thing remembered for a market's folder in a run under ``key``, or a new one."""
         if run != self._run:
             self._things.clear()
             self._run = run
-        things = self._things[folder] = self._things.pop(folder, {})
-        if len(self._things) > _MARKETS:
-            del self._things[next(iter(self._things))]
+        if folder not in self._things and len(self._things) >= _MARKETS:
+            self._things.popitem()
+        things = self._things.setdefault(folder, {})
         if key not in things:
             things[key] = make()
         thing: Value = things[key]

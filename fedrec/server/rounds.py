@@ -26,6 +26,7 @@ from fedrec.strategies.records import array_record
 from fedrec.strategies.sampling import validating_markets
 from fedrec.strategies.shared_average import RoundOutcome, SharedAverage
 
+_NAMED = 5  # validators in an error
 _FAILED_ROUNDS = 3  # skipped rounds in a row before the run is given up
 Shared = dict[str, Array]
 
@@ -197,7 +198,8 @@ def run_rounds(
     ):  # where the server adds noise, a round may be noise alone
         raise RunError(f"no round was accepted: nothing was learned together{_why(rounds.records)}")
     if rounds.watch.best is None:
-        raise RunError("no shared model could be validated; see events.jsonl")
+        asked = ", ".join(validators[:_NAMED]) + (" ..." if len(validators) > _NAMED else "")
+        raise RunError(f"no shared model could be validated (by {asked}); see events.jsonl, and the markets' own logs")
     return rounds
 
 

@@ -17,7 +17,7 @@ from fedrec.data.importers import item_texts, run_import, table, tabular, texts
 from fedrec.data.importers.options import ImportOptions
 from fedrec.data.importers.tabular import CsvFile
 from fedrec.data.store import open_store, open_stores
-from fedrec.errors import DataError, UserError
+from fedrec.errors import UserError
 
 COLUMNS = {"user": "who", "item": "what", "time": "when", "value": "stars", "title": "name", "market": "land"}
 OPTIONS: list[dict[str, Any]] = [{}, {"timezone": "Asia/Tokyo"}, {"min_users": 2}]
@@ -123,7 +123,10 @@ THREE = ImportOptions({"user": "who", "item": "what", "time": "when"}, market="f
         (f"{LONG},i,2020-01-01\n", "row 502: user_id None is missing"),
         (f"{LONG}u,i,2020-01-01,x\n", "line 502: 4 fields where the header has 3"),
         (f'{LONG}u,"i,2020-01-01\n{LONG}', "line 502: a quote is opened and never closed"),
+        (f"{LONG}\n\nu,i,2020-01-01\n{LONG}", "row 502: user_id None is missing"),
+        (f"{LONG}u,i,{'x' * 3000}", "line 502|a line of over 2,000 bytes"),
         (f"{LONG}u,i\0,2020-01-01\n", "line 502: NUL byte"),
+        (f"{LONG}u,i\0,2020-01-01\n".replace("\n", "\r"), "line 502: NUL byte"),
         (f"{LONG}u,\udcff,2020-01-01\n", "line 502: not UTF-8"),
     ],
 )
@@ -133,9 +136,49 @@ def test_a_mistake_far_down_has_its_own_place(
     in_blocks(monkeypatch, 50)
     monkeypatch.setattr(texts, "LONGEST_RECORD", 2000)
     (tmp_path / "t.csv").write_bytes((HEADER + content).encode("utf-8", "surrogateescape"))
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(UserError, match=said):
         run_import("csv", tmp_path / "t.csv", tmp_path / "data", THREE)
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+@pytest.mark.parametrize("size", [40, 2**25])
+def test_lines_of_all_kinds(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Line ends of other systems, records without their last columns, values longer than csv takes by itself."""
+    monkeypatch.setattr(tabular, "BLOCK", size)
+    long = "y" * 200_000
+    rows = ["u1,a,2020-01-01", "u2,b,2020-01-02,Blue", f'u3,c,2020-01-03,"{long}"', 'u4,d,2020-01-04,"two', 'lines"']
+    for end in ("\n", "\r", "\r\n"):
+        (tmp_path / "t.csv").write_bytes(end.join(["who,what,when,name", *rows]).encode())
+        found = pl.concat(list(CsvFile(tmp_path / "t.csv").blocks()))
+        assert found["who"].to_list() == ["u1", "u2", "u3", "u4"]
+        assert found["name"].to_list() == [None, "Blue", long, "two\nlines"]
+
+
+def test_a_header_alone_is_no_row(tmp_path: Path) -> None:
+    for text in ("who,what,when", HEADER, f"{HEADER}\n\n"):
+        (tmp_path / "t.csv").write_text(text)
+        with pytest.raises(UserError, match=r"t\.csv: holds no rows; supply some"):
+            run_import("csv", tmp_path / "t.csv", tmp_path / "data", THREE)
+
+
+@pytest.mark.parametrize("later", [LONG + "SECRET,i,2020-01-01\n", LONG[:-20], LONG + LONG])
+def test_a_source_that_changes_meanwhile_is_refused(
+    later: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(HEADER + LONG)
+    read = table._read_ids
+
+    def then_change(*arguments: Any) -> Any:
+        found = read(*arguments)
+        path.write_text(HEADER + later)
+        return found
+
+    monkeypatch.setattr(table, "_read_ids", then_change)
+    with pytest.raises(UserError, match=r"t\.csv: changed while it was read; import it again") as error:
+        run_import("csv", path, tmp_path / "data", THREE)
+    assert "SECRET" not in str(error.value)
+    assert [one.name for one in tmp_path.iterdir()] == ["t.csv"]
 
 
 def test_rows_that_were_changed_are_noticed_while_they_are_scanned(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ _PRODUCT = r"^(\d{5}[A-Za-z]{0,2}|DCGS.*)$"  # others are postage, fees, voucher
 
 
 class OnlineRetailImporter(WholeImporter):
-    """The published table."""
+    """The published table, half a million rows, held as a whole."""
 
     options = COMMON - {"--market", "--items"}
 

@@ -1,13 +1,14 @@
 """From a table with one row an interaction to market stores: what all tabular importers have in common.
 
 A source is read twice, block by block: first for the ids that occur, which decide how they are written, then for the
-rows. What is held is a block, every id once, and every text of an item once.
+rows. What is held is a block, every id once, every text of an item once, and rows that wait to be written. Rows of a
+market whose times have fractions of a second are put in order in memory.
 """
 
 import re
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +39,8 @@ class Source(ABC):
     schema: pl.Schema
 
     @abstractmethod
-    def blocks(self) -> Iterator[pl.DataFrame]:
-        """Its rows from the first on, some at a time."""
+    def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+        """Its rows from the first on, some at a time, with these columns at least; default: all."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,16 @@ class Table:
     blocks: Callable[[], Iterator[pl.DataFrame]]
 
 
-def numbered(source: Source, chosen: Sequence[pl.Expr], first: int) -> Table:
-    """The ``chosen`` columns of a source, its rows counted from ``first``."""
+def numbered(source: Source, chosen: Mapping[str, str], market: str | None, first: int) -> Table:
+    """Columns of a source by the names that they get, its rows counted from ``first``; ``market``: that of all rows."""
+    picked = [pl.col(column).alias(name) for name, column in chosen.items()]
+    if market is not None:
+        picked.append(pl.lit(market).alias(MARKET))
 
     def blocks() -> Iterator[pl.DataFrame]:
         row = first
-        for block in source.blocks():
-            yield block.select(*chosen, pl.int_range(row, row + pl.len()).alias(ROW))
+        for block in source.blocks(list(chosen.values())):
+            yield block.select(*picked, pl.int_range(row, row + pl.len()).alias(ROW))
             row += block.height
 
     return Table(str(source.path), blocks)
@@ -76,18 +80,21 @@ def write_markets(
     ``declared``: what a market sells by its own word, from its name and the items that occur; default: the latter.
     Raises :class:`DataError` for the first row that is not valid.
     """
-    ids, notes = _read_ids(table)
+    ids, notes, count = _read_ids(table)
     names = _names(ids[MARKET], options, source)
     ids[MARKET] = ids[MARKET].with_columns(pl.col("id").replace_strict(names, default=None))
     said: list[str] = []
     with new_folder(directory) as scratch:
         markets = {name: _Market(StoreWriter(scratch / name, name, source)) for name in sorted(set(names.values()))}
         for block in table.blocks():
+            count -= block.height
             checked, told = _checked(block, ids, table.origin, options)
             said += [note for note in told if note not in said]
             for (name,), rows in checked.partition_by(MARKET, as_dict=True, maintain_order=True).items():
                 markets[str(name)].add(rows)
             _make_room([market.writer for market in markets.values()])
+        if count:
+            raise _changed(table.origin)
         notes += [note for note in said if not any(other != note and other.startswith(note) for other in said)]
         users: dict[str, pl.Series] = {}
         for name, market in markets.items():
@@ -139,15 +146,22 @@ def _make_room(writers: Sequence[StoreWriter]) -> None:
         writer.flush()
 
 
-def _read_ids(table: Table) -> tuple[dict[str, pl.DataFrame], list[str]]:
-    """By column, every value that occurs (``raw``) and the id that it is (``id``); and what is worth saying of them."""
+def _changed(origin: str) -> UserError:
+    return UserError(f"{origin}: changed while it was read; import it again")
+
+
+def _read_ids(table: Table) -> tuple[dict[str, pl.DataFrame], list[str], int]:
+    """By column, every value that occurs (``raw``) and the id that it is (``id``).
+
+    Also what is worth saying of them, and how many rows there are.
+    """
     occurring = {name: Distinct(name) for name in _IDS}
-    empty = True
+    count = 0
     for block in table.blocks():
-        empty = empty and block.is_empty()
+        count += block.height
         for name, values in occurring.items():
             values.add(block.select(name, ROW))
-    if empty:
+    if not count:
         raise UserError(f"{table.origin}: holds no rows; supply some")
     result, notes = {}, []
     for name, values in occurring.items():
@@ -155,7 +169,7 @@ def _read_ids(table: Table) -> tuple[dict[str, pl.DataFrame], list[str]]:
         ids, said = read_ids(found[name], Rows(table.origin, found[ROW]), name, markets=name == MARKET)
         result[name] = pl.DataFrame({"raw": found[name], "id": ids})
         notes += said
-    return result, notes
+    return result, notes, count
 
 
 def _checked(
@@ -167,7 +181,10 @@ def _checked(
     """
     rows = Rows(origin, block[ROW])
     for name, known in ids.items():
-        block = block.with_columns(pl.col(name).replace_strict(known["raw"], known["id"], return_dtype=pl.String))
+        found = pl.col(name).replace_strict(known["raw"], known["id"], default=None, return_dtype=pl.String)
+        block = block.with_columns(found)
+        if block[name].has_nulls():
+            raise _changed(origin)
     times = read_times(block[Columns.TIMESTAMP], rows, options.time_format, options.timezone)
     block = block.with_columns(
         times.seconds.alias(Columns.TIMESTAMP),

@@ -3,7 +3,7 @@
 Sources are read block by block, twice: to learn what ids occur, and to write the rows.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -50,24 +50,27 @@ class CsvFile(Source):
         self._header, self._header_lines = csv_header(path, first, self._separator)
         self.schema = pl.Schema({column_name(name): pl.String() for name in self._header})
 
-    def blocks(self) -> Iterator[pl.DataFrame]:
-        """Every record below the header."""
+    def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+        """Every record below the header, with all columns."""
+        blank = ""  # lines that end the file, or belong to what follows
         for text, line in csv_blocks(self.path, text_blocks(self.path, BLOCK), self._separator):
-            body, skipped = text, 0
+            body = text
             if line == 1:
-                skipped = self._header_lines
-                body = text.split("\n", skipped)[-1]
-            if body := body.rstrip("\n"):
-                yield self._parsed(f"{body}\n", line + skipped)
+                body = "".join(text.split("\n", self._header_lines)[self._header_lines :])
+                line += self._header_lines
+            body, line = blank + body, line - len(blank)
+            rows = body.rstrip("\n")
+            blank = body[len(rows) + 1 :] if rows else body
+            if rows:
+                yield self._parsed(f"{rows}\n", line)
 
     def _parsed(self, body: str, line: int) -> pl.DataFrame:
         columns = len(self._header)
-        places = [f"column_{place}" for place in range(1, columns + 1)]  # as polars names them
+        places = [f"column_{place}" for place in range(columns)]
         frame: pl.DataFrame | None
+        whole = f"{self._separator.join(places)}\n{body}"  # the first record may be shorter than others
         try:
-            frame = pl.read_csv(
-                body.encode(), separator=self._separator, has_header=False, schema=dict.fromkeys(places, pl.String)
-            )
+            frame = pl.read_csv(whole.encode(), separator=self._separator, infer_schema=False)
         except UNREADABLE:
             frame = None
         if frame is None or body.count('"') % 2:
@@ -89,11 +92,10 @@ class ParquetFile(Source):
         self.path = path
         self.schema = self._tried(lambda: self._scan().collect_schema())
 
-    def blocks(self) -> Iterator[pl.DataFrame]:
+    def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
         """So many rows at a time."""
-        batches = self._tried(
-            lambda: iter(self._scan().collect_batches(chunk_size=BLOCK_ROWS, maintain_order=True, lazy=True))
-        )
+        rows = self._scan() if columns is None else self._scan().select(list(dict.fromkeys(columns)))
+        batches = self._tried(lambda: iter(rows.collect_batches(chunk_size=BLOCK_ROWS, maintain_order=True, lazy=True)))
         while True:
             block = self._tried(lambda: next(batches, None))
             if block is None:
@@ -119,7 +121,7 @@ class Frame(Source):
         self.schema = frame.schema
         self._frame = frame
 
-    def blocks(self) -> Iterator[pl.DataFrame]:
+    def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
         """The whole of it."""
         yield self._frame
 
@@ -170,11 +172,9 @@ def import_table(source: Source, directory: Path, options: ImportOptions, has: s
             raise UserError(f"--map {role}={column}: a column of {cleaned(str(kind), 60)} cannot be one; convert it")
         if role in {"user", "item", "market"} and kind == pl.Boolean:
             raise UserError(f"--map {role}={column}: a column of true and false names nobody; choose another")
-    chosen = [pl.col(column).alias(ROLES[role]) for role, column in columns.items()]
-    if options.market is not None:
-        chosen.append(pl.lit(options.market).alias(MARKET))
     declared = None if options.items is None else read_declared(options.items).of
-    table = numbered(source, chosen, first=2)  # the header is row 1
+    chosen = {ROLES[role]: column for role, column in columns.items()}
+    table = numbered(source, chosen, options.market, first=2)  # the header is row 1
     return write_markets(table, directory, str(source.path.name), options, declared)
 
 

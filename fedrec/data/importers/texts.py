@@ -26,6 +26,7 @@ _STARTS = {
 }
 BLOCK = 2**25  # bytes of a source that are read at a time
 LONGEST_RECORD = 2**26  # characters within quotes; more are an unclosed quote
+csv.field_size_limit(LONGEST_RECORD)
 _EVIDENCE = 2  # names that were asked for and are there: one may be a value by chance
 _VALUE = re.compile(r"[-+]?\d[\d.,:TZ+/ -]*")  # a number, a date or a time: no name of a column
 
@@ -50,18 +51,23 @@ def text_blocks(source: Path, size: int = BLOCK) -> Iterator[str]:
     lines, blank = 0, True  # before this block; whether all was
     for data in _byte_blocks(source, size):
         if b"\0" in data:
-            line = lines + data.count(b"\n", 0, data.index(b"\0")) + 1
+            line = lines + _line_ends(data[: data.index(b"\0")]) + 1
             raise DataError(f"{source}: line {line}: NUL byte; the file is damaged, or no text: fetch it again")
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError as error:
-            line = lines + data.count(b"\n", 0, error.start) + 1
+            line = lines + _line_ends(data[: error.start]) + 1
             raise DataError(f"{source}: line {line}: not UTF-8 ({error.reason}); convert the file to UTF-8") from None
         blank = blank and not text.strip()
-        lines += data.count(b"\n")
+        lines += _line_ends(data)
         yield text.replace("\r\n", "\n").replace("\r", "\n")
     if blank:
         raise UserError(f"{source}: empty file; supply its rows")
+
+
+def _line_ends(data: bytes) -> int:
+    """How many: LF, CR, or both together."""
+    return data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
 
 
 def _byte_blocks(source: Path, size: int) -> Iterator[bytes]:
@@ -80,10 +86,12 @@ def _byte_blocks(source: Path, size: int) -> Iterator[bytes]:
                         if data.startswith(start):
                             raise UserError(f"{source}: is {what}")
                     data = data.removeprefix(codecs.BOM_UTF8)
-                end = data.rfind(b"\n") + 1
+                end = max(data.rfind(b"\n"), data.rfind(b"\r", 0, len(data) - 1)) + 1
                 rest = data[end:]
                 if end:
                     yield data[:end]
+                if len(rest) > LONGEST_RECORD:
+                    raise UserError(f"{source}: a line of over {LONGEST_RECORD:,} bytes; is this text with line ends?")
         except (EOFError, gzip.BadGzipFile, zlib.error):
             raise UserError(f"{source}: truncated or damaged gzip; fetch it again") from None
         if rest:
