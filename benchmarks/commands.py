@@ -83,7 +83,7 @@ RANKER = Command("ranker.py XMARKET", ("ranker", "ranker_intervals", "ranker_use
 RANKER_SCORES = Command(
     "ranker.py XMARKET --study scores", ("ranker_scores", "ranker_scores_intervals", "ranker_scores_users")
 )
-RANKER_PARTS = Command("ranker.py XMARKET --study parts", ("ranker_parts",))
+RANKER_PARTS = Command("ranker.py XMARKET --study parts --seeds 0,1,2", ("ranker_parts",))
 RANKER_PRIVATE = Command(
     "ranker.py XMARKET --study private", ("ranker_private", "ranker_private_intervals", "ranker_private_users")
 )
@@ -201,7 +201,9 @@ CODES_BACKBONES = _codes(
 )
 _SHARES = "--shares 0.01,0.02,0.05,0.1,0.2,0.5,1.0"
 NEWCOMERS = Command(f"newcomers.py XMARKET {_SHARES}", ("newcomers",))
-NEWCOMERS_RANKER = Command(f"newcomers.py XMARKET --recipe ranker {_SHARES}", ("newcomers_xmarket_ranker",))
+NEWCOMERS_RANKER = Command(
+    f"newcomers.py XMARKET --recipe ranker {_SHARES} --seeds 0,1,2", ("newcomers_xmarket_ranker",)
+)
 _SOME = "--shares 0.02,0.1,0.5"
 NEWCOMERS_CODES = Command(f"newcomers.py XMARKET --recipe codes --inside {_SOME}", ("newcomers_xmarket_codes",))
 WARM_START = Command("warm_start.py XMARKET", ("warm_start",))
@@ -221,7 +223,6 @@ ENGINES = Command(
 )
 COMPRESSION = Command("compression.py XMARKET", ("compression",))
 SCALE = Command("scale.py --markets 10,100,1000", ("scale",))
-SAMPLED = Command("scale.py --markets 10000 --engines inline --sampled 100", ("scale_sampled",))
 IMPORT_SCALE = Command("import_scale.py --rows 1000000,10000000,100000000", ("import_scale",))
 PEERS = Command("peers.py XMARKET", ("peers",))
 DEPLOYMENT = Command("deployment.py", ("deployment",), root=True)

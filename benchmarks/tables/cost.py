@@ -8,7 +8,6 @@ from commands import (
     IMPORT_SCALE,
     PEERS,
     ROUND_OVERHEAD,
-    SAMPLED,
     SCALE,
     SPARSE_EASE,
 )
@@ -21,7 +20,6 @@ TABLES = (
     Table("round-overhead", _PAGE, lambda: as_measured("round_overhead"), (ROUND_OVERHEAD,)),
     Table("engines", _PAGE, lambda: as_measured("engines"), (ENGINES,)),
     Table("scale", _PAGE, lambda: as_measured("scale"), (SCALE,)),
-    Table("scale-sampled", _PAGE, lambda: as_measured("scale_sampled"), (SAMPLED,)),
     Table("peers", _PAGE, lambda: as_measured("peers"), (PEERS,)),
     Table("import-scale", _PAGE, lambda: as_measured("import_scale"), (IMPORT_SCALE,)),
     Table("sparse-ease", _PAGE, lambda: as_measured("sparse_ease"), (SPARSE_EASE,)),
