@@ -83,7 +83,8 @@ RANKER = Command("ranker.py XMARKET", ("ranker", "ranker_intervals", "ranker_use
 RANKER_SCORES = Command(
     "ranker.py XMARKET --study scores", ("ranker_scores", "ranker_scores_intervals", "ranker_scores_users")
 )
-RANKER_PARTS = Command("ranker.py XMARKET --study parts --seeds 0,1,2", ("ranker_parts",))
+RANKER_PARTS = Command("ranker.py XMARKET --study parts", ("ranker_parts",))
+RANKER_SUMS = Command("ranker.py XMARKET --study sums", ("ranker_sums",))
 RANKER_PRIVATE = Command(
     "ranker.py XMARKET --study private", ("ranker_private", "ranker_private_intervals", "ranker_private_users")
 )
@@ -223,7 +224,7 @@ ENGINES = Command(
 )
 COMPRESSION = Command("compression.py XMARKET", ("compression",))
 SCALE = Command("scale.py --markets 10,100,1000", ("scale",))
-IMPORT_SCALE = Command("import_scale.py --rows 1000000,10000000,100000000", ("import_scale",))
+IMPORT_SCALE = Command("import_scale.py", ("import_scale",))
 PEERS = Command("peers.py XMARKET", ("peers",))
 DEPLOYMENT = Command("deployment.py", ("deployment",), root=True)
 CONTAINERS = Command("containers.py", ("containers_demo", "containers_kills"), root=True)

@@ -11,7 +11,7 @@ from statistics import fmean
 
 from matplotlib.figure import Figure as Canvas
 from results import Row, read_rows
-from tables.newcomers import SIZES
+from tables.newcomers import NOBODY, SIZES
 
 from fedrec.files import write_atomic
 from fedrec.report.figures import GREY, MARKERS, SERIES, render
@@ -23,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, nargs="?", default=Path(__file__).parents[1] / "docs" / "images")
     options = parser.parse_args()
-    tables = {recipe: read_rows(table) for recipe, table in SIZES.items()}
+    tables = {name: [row for row in read_rows(table) if row["users"] != NOBODY] for name, table in SIZES.items()}
     markets = sorted({row["market"] for rows in tables.values() for row in rows})
     size = (_PANEL * len(markets), _HEIGHT)
     target = options.out / "market-size.png"

@@ -1,6 +1,6 @@
 """Many rows imported and described: time and peak memory.
 
-    python benchmarks/import_scale.py [--rows 1000000,100000000] [--kinds parquet,csv] [--markets 20]
+    python benchmarks/import_scale.py [--sources csv:1000000,parquet:100000000] [--markets 20]
 
 Synthetic logs: a hundredth as many users as rows, a thousandth as many items, times in seconds, in the order in which
 things happened, so that rows of all markets lie side by side. The file is written block by block into a scratch folder
@@ -21,19 +21,19 @@ import polars as pl
 from engines import tree_megabytes
 from results import append_rows, measured, say_complete
 
+SOURCES = "parquet:1000000,csv:1000000,parquet:10000000,csv:10000000,parquet:100000000"
 _BLOCK = 1_000_000
 _MAP = ["--map", "user=user", "--map", "item=item", "--map", "time=time", "--map", "market=market"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", default="1000000,100000000")
-    parser.add_argument("--kinds", default="parquet,csv")
+    parser.add_argument("--sources", default=SOURCES, help="kind and number of rows of each")
     parser.add_argument("--markets", type=int, default=20)
     parser.add_argument("--scratch", type=Path)
     options = parser.parse_args()
     done = measured("import_scale", "kind", "rows")
-    wanted = [(kind, rows) for rows in options.rows.split(",") for kind in options.kinds.split(",")]
+    wanted = [(kind, rows) for kind, _, rows in (one.partition(":") for one in options.sources.split(","))]
     missing = [one for one in wanted if one not in done]
     for kind, rows in missing:
         with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:

@@ -26,6 +26,7 @@ from unittest.mock import patch
 import results
 from results import append_rows, measured, say_complete
 from runs import Refused, finish, settings
+from tables.newcomers import NOBODY
 
 from fedrec.data.store import open_stores
 from fedrec.recipe import load_recipe
@@ -89,6 +90,7 @@ def measure(study: Study, market: str, seed: str, shares: list[str]) -> None:
             summary = finish(work / f"share-{share}", "adapt", work / "others", study.folder, *settings(changes))
         except Refused as refused:
             print(f"{market}, {share} of its users: {refused}", flush=True)
+            append_rows(study.table, [{"market": market, "share": share, "seed": seed, "users": NOBODY}], NAME)
             continue
         record(study, summary, market, share, seed)
     shutil.rmtree(work)

@@ -2,11 +2,12 @@
 
     python benchmarks/ranker.py XMARKET_DIR [--protocols family,temporal] [--seeds 0,1,2] [--jobs 2]
     python benchmarks/ranker.py XMARKET_DIR --study scores [--seeds 0,1,2]
+    python benchmarks/ranker.py XMARKET_DIR --study sums [--seeds 0,1,2]
     python benchmarks/ranker.py XMARKET_DIR --study parts [--seeds 0]
     python benchmarks/ranker.py XMARKET_DIR --study private [--seeds 0,1,2]
 
 Each run is one `fedrec run`. Rows of benchmarks/results/ranker.csv (of the others, under `family`: ranker_scores.csv,
-ranker_parts.csv, ranker_private.csv): NDCG@10 per variant, market and method, with the run's seconds and megabytes up.
+ranker_sums.csv, ranker_parts.csv, ranker_private.csv): NDCG@10 per variant, market and method, with the run's seconds and megabytes up.
 When all seeds of a protocol are there, ..._intervals.csv gets differences with intervals over users and seeds, per
 market, for the mean of markets, and for the mean without IN, whose 156 users make it wide. Values per user are kept in
 ..._users.csv until then. A run that has its rows is skipped.
@@ -82,14 +83,19 @@ STUDIES = {
             (("scores", "federated"), ("scores", "popularity")),
         ),
     ),
-    "parts": Study(
-        "ranker_parts",
+    "sums": Study(
+        "ranker_sums",
         {
             "the ranker": ("ranker", FEDERATED, ALONE),
             "exact sums": ("ranker", FEDERATED, ALONE, "algorithm.min_count=1"),
             "masked sums": ("ranker", FEDERATED, ALONE, "masks.enabled=true"),
             "at least five users": ("ranker", FEDERATED, ALONE, "algorithm.min_count=5"),
             "shared weights alone": ("ranker", FEDERATED, ALONE, "algorithm.statistics=own"),
+        },
+    ),
+    "parts": Study(
+        "ranker_parts",
+        {
             "without EASE": ("ranker", FEDERATED, ALONE, "algorithm.left_out=[ease]"),
             "without cosine and conditional": ("ranker", FEDERATED, ALONE, "algorithm.left_out=[cosine, conditional]"),
             "without order": ("ranker", FEDERATED, ALONE, "algorithm.left_out=[following, next]"),

@@ -2,7 +2,13 @@
 
 import statistics
 
-from commands import METHODS, NEWCOMERS, NEWCOMERS_CODES, NEWCOMERS_RANKER, WARM_START
+from commands import (
+    METHODS,
+    NEWCOMERS,
+    NEWCOMERS_CODES,
+    NEWCOMERS_RANKER,
+    WARM_START,
+)
 from results import Row
 
 from tables.figures import HEADLINE, markdown, mean, rows_of, select, values, with_interval, with_spread
@@ -12,6 +18,7 @@ WARM_FIGURES = ("first_validation", "federated", "local", "gain")
 SHOWN = ("popularity", "ease", "local", "federated")
 KNOWN = ("0.05", "0.2", "1.0")
 SHARES = {f"{float(share):.0%}": share for share in ("0.01", "0.02", "0.05", "0.1", "0.2", "0.5", "1.0")}
+NOBODY = "0"  # users of a row whose share left none to train, choose and test on
 SIZES = {
     "ranker": "newcomers_xmarket_ranker",
     "FeCoSR-style": "newcomers",
@@ -41,7 +48,7 @@ def market_size() -> str:
     """What a market that begins gains from a federation it never was in, by recipe and share of its users known."""
     lines = [["recipe", "market", "figure", *SHARES]]
     for recipe, table in SIZES.items():
-        rows = rows_of(table)
+        rows = [row for row in rows_of(table) if row["users"] != NOBODY]
         for market in dict.fromkeys(row["market"] for row in rows):
             own = [[row for row in rows if (row["market"], row["share"]) == (market, one)] for one in SHARES.values()]
             for name, words in (("popularity", "popularity"), ("local", "local"), ("federated", "federated")):
@@ -75,6 +82,11 @@ def warm_start() -> str:
 
 TABLES = (
     Table("newcomers", "docs/results/newcomers.md", newcomers, (NEWCOMERS, METHODS)),
-    Table("market-size", "docs/results/newcomers.md", market_size, (NEWCOMERS, NEWCOMERS_RANKER, NEWCOMERS_CODES)),
+    Table(
+        "market-size",
+        "docs/results/newcomers.md",
+        market_size,
+        (NEWCOMERS, NEWCOMERS_RANKER, NEWCOMERS_CODES),
+    ),
     Table("warm-start", "docs/results/newcomers.md", warm_start, (WARM_START,)),
 )

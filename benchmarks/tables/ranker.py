@@ -11,6 +11,7 @@ from commands import (
     RANKER_PARTS,
     RANKER_PRIVATE,
     RANKER_SCORES,
+    RANKER_SUMS,
 )
 from results import Row
 
@@ -91,7 +92,9 @@ def known_item() -> str:
 
 def parts() -> str:
     """The federated ranker without each of its parts: NDCG@10 per market, and what left all markets."""
-    rows = select("ranker_parts", protocol="family", method="federated")
+    rows = [
+        row for table in ("sums", "parts") for row in select(f"ranker_{table}", protocol="family", method="federated")
+    ]
     lines = [["", *MARKETS, "**mean**", "MB up", "seeds"]]
     for variant in dict.fromkeys(row["variant"] for row in rows):
         own = [row for row in rows if row["variant"] == variant]
@@ -172,7 +175,7 @@ TABLES = (
     Table("ranker-temporal-differences", _PAGE, lambda: differences("ranker", "temporal"), (RANKER,)),
     Table("ranker-global", _PAGE, one_date, (RANKER_GLOBAL,)),
     Table("ranker-global-differences", _PAGE, one_date_differences, (RANKER_GLOBAL,)),
-    Table("ranker-parts", _PAGE, parts, (RANKER_PARTS,)),
+    Table("ranker-parts", _PAGE, parts, (RANKER_PARTS, RANKER_SUMS)),
     Table("ranker-private", _PAGE, private, (RANKER_PRIVATE,)),
     Table("ranker-private-differences", _PAGE, private_differences, (RANKER_PRIVATE,)),
     Table("ranker-boosted", _PAGE, boosted, (BOOSTED,)),
