@@ -7,7 +7,8 @@
     python benchmarks/ranker.py XMARKET_DIR --study private [--seeds 0,1,2]
 
 Each run is one `fedrec run`. Rows of benchmarks/results/ranker.csv (of the others, under `family`: ranker_scores.csv,
-ranker_sums.csv, ranker_parts.csv, ranker_private.csv): NDCG@10 per variant, market and method, with the run's seconds and megabytes up.
+ranker_sums.csv, ranker_parts.csv, ranker_private.csv): NDCG@10 per variant, market and method, with the run's seconds
+and megabytes up.
 When all seeds of a protocol are there, ..._intervals.csv gets differences with intervals over users and seeds, per
 market, for the mean of markets, and for the mean without IN, whose 156 users make it wide. Values per user are kept in
 ..._users.csv until then. A run that has its rows is skipped.

@@ -92,9 +92,8 @@ def known_item() -> str:
 
 def parts() -> str:
     """The federated ranker without each of its parts: NDCG@10 per market, and what left all markets."""
-    rows = [
-        row for table in ("sums", "parts") for row in select(f"ranker_{table}", protocol="family", method="federated")
-    ]
+    asked = {"protocol": "family", "method": "federated"}
+    rows = select("ranker_sums", **asked) + select("ranker_parts", **asked)
     lines = [["", *MARKETS, "**mean**", "MB up", "seeds"]]
     for variant in dict.fromkeys(row["variant"] for row in rows):
         own = [row for row in rows if row["variant"] == variant]
