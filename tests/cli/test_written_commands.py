@@ -53,6 +53,9 @@ ELSEWHERE = {
     "fedrec run --resume /deployment/runs/RUN": (
         "deployment/test_faults.py::test_an_interruption_stops_the_run_and_it_can_go_on"
     ),
+    "fedrec run --data DIR --engine ray --set ray.address=ADDRESS:6379 --out RUN": (
+        "integration/test_ray_cluster.py::test_a_run_over_two_nodes_equals_inline_and_one_node_may_be_lost"
+    ),
     "fedrec deploy check jp": "deployment/test_run.py::test_check_sees_the_superlink",
     "fedrec audit RUN --black-box 400": ("integration/test_black_box.py::test_answers_prove_no_more_than_is_stated"),
     "make sbom": "containers/test_image.py::test_the_bill_of_materials_names_every_package",
