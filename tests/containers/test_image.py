@@ -34,7 +34,7 @@ def test_our_own_code_is_a_small_layer_of_its_own(environment: dict[str, str]) -
         for line in run("docker", "history", "--format", "json", "--human=false", IMAGE).stdout.splitlines()
     ]
     copies = [int(row["Size"]) for row in rows if "COPY dir" in row["CreatedBy"] or "COPY /opt" in row["CreatedBy"]]
-    assert copies[0] < 5e6, "newest first: the code"
+    assert copies[0] < 7e6, "newest first: the code, with its bytecode"
     text = json.dumps(rows)
     assert not [word for word in ("PRIVATE KEY", "password", "token", "http://", "https://") if word in text]
 
