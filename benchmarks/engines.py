@@ -58,6 +58,12 @@ def run(data: Path, out: Path, overrides: list[str]) -> tuple[float, float, dict
     """Seconds, peak MB of the process tree, summary."""
     command = [sys.executable, "-m", "fedrec.cli.main", "run", "fecosr", "--data", str(data), "--out", str(out)]
     command += [part for override in overrides for part in ("--set", override)]
+    seconds, peak = timed(command)
+    return seconds, peak, json.loads((out / "summary.json").read_text())
+
+
+def timed(command: list[str]) -> tuple[float, float]:
+    """Seconds of a command, and peak MB of its process tree."""
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     peak = 0.0
@@ -66,7 +72,7 @@ def run(data: Path, out: Path, overrides: list[str]) -> tuple[float, float, dict
         time.sleep(0.25)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)}: exit {process.returncode}")
-    return time.perf_counter() - started, peak, json.loads((out / "summary.json").read_text())
+    return time.perf_counter() - started, peak
 
 
 def tree_megabytes(pid: int) -> float:

@@ -9,16 +9,14 @@ benchmarks/results/import_scale.csv; what is there already is skipped.
 """
 
 import argparse
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from engines import tree_megabytes
+from engines import timed
 from results import append_rows, measured, say_complete
 
 SOURCES = "parquet:1000000,csv:1000000,parquet:10000000,csv:10000000,parquet:100000000"
@@ -41,8 +39,8 @@ def main() -> None:
             write_log(source, int(rows), options.markets)
             row = {"kind": kind, "rows": rows, "markets": options.markets}
             row["source_mb"] = round(source.stat().st_size / 1e6)
-            row["import_seconds"], row["import_mb"] = timed("data", "import", kind, str(source), str(data), *_MAP)
-            row["describe_seconds"], row["describe_mb"] = timed("data", "describe", str(data))
+            row["import_seconds"], row["import_mb"] = measure("data", "import", kind, str(source), str(data), *_MAP)
+            row["describe_seconds"], row["describe_mb"] = measure("data", "describe", str(data))
             row["store_mb"] = round(sum(path.stat().st_size for path in data.rglob("*.parquet")) / 1e6)
         print(row, flush=True)
         append_rows("import_scale", [row])
@@ -84,16 +82,10 @@ def _blocks(rows: int, markets: int) -> Iterator[pl.DataFrame]:
         ).with_columns(pl.format(f"{name}-{{}}", name).alias(name) for name in ("user", "item", "market"))
 
 
-def timed(*words: str) -> tuple[str, int]:
+def measure(*words: str) -> tuple[str, int]:
     """Seconds and peak MB of one command of the software."""
-    started, peak = time.perf_counter(), 0.0
-    process = subprocess.Popen([sys.executable, "-m", "fedrec.cli.main", *words], stdout=subprocess.DEVNULL)
-    while process.poll() is None:
-        peak = max(peak, tree_megabytes(process.pid))
-        time.sleep(0.1)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(words)}: exit {process.returncode}")
-    return f"{time.perf_counter() - started:.1f}", round(peak)
+    seconds, peak = timed([sys.executable, "-m", "fedrec.cli.main", *words])
+    return f"{seconds:.1f}", round(peak)
 
 
 if __name__ == "__main__":

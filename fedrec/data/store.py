@@ -9,7 +9,7 @@ import hashlib
 import io
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +29,7 @@ SCHEMA = 2
 EARLIEST = 631_152_000  # 1990-01-01: older dates are errors of the source
 _LATEST = 253_402_214_400  # 9999-12-31, the last day that calendars of Python know
 _MAX_ROWS = 10**12
+_AGAIN = "; import the data again"
 _BLOCK = 2**20  # rows that are written as text, or read, at a time
 # What polars raises for a damaged file; its parser of parquet panics at some.
 UNREADABLE = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
@@ -61,11 +62,11 @@ class MarketStore:
 
     def scan(self) -> pl.LazyFrame:
         """The rows, for counting in more of them than memory holds; verified as :attr:`rows` are."""
-        lazy = pl.scan_parquet(self.path / "interactions.parquet", glob=False)
-        blocks = lazy.collect_batches(chunk_size=_BLOCK, maintain_order=True, lazy=True)
-        if lazy.collect_schema() != INTERACTIONS or hash_of_blocks(blocks) != self.content_hash:
+        path = self.path / "interactions.parquet"
+        rows = _scan_parquet(path, INTERACTIONS)
+        if hash_of_blocks(parquet_blocks(path, remedy=_AGAIN)) != self.content_hash:
             raise UserError(f"{self.path}: interactions differ from market.yaml; import the data again")
-        return lazy
+        return rows
 
     @property
     def interactions(self) -> pl.DataFrame:
@@ -237,18 +238,57 @@ def _count(value: object) -> int:
 
 
 def _read_parquet(path: Path, schema: pl.Schema) -> pl.DataFrame:
+    with _reading_part(path):
+        frame = pl.read_parquet(io.BytesIO(path.read_bytes()))  # a path may hold what polars takes for a pattern
+    _check_schema(path, frame.schema, schema)
+    return frame
+
+
+def _scan_parquet(path: Path, schema: pl.Schema) -> pl.LazyFrame:
+    with _reading_part(path):
+        rows = pl.scan_parquet(path, glob=False)
+        found = rows.collect_schema()
+    _check_schema(path, found, schema)
+    return rows
+
+
+@contextmanager
+def _reading_part(path: Path) -> Iterator[None]:
     if not path.is_file():
         raise UserError(f"{path}: missing; import the data again")
+    with reading_parquet(path, _AGAIN):
+        yield
+
+
+def _check_schema(path: Path, found: pl.Schema, schema: pl.Schema) -> None:
+    if found != schema:
+        raise UserError(f"{path}: its {len(found)} columns are not {', '.join(schema)}; import the data again")
+
+
+def parquet_blocks(
+    path: Path, columns: Sequence[str] | None = None, size: int | None = None, remedy: str = ""
+) -> Iterator[pl.DataFrame]:
+    """The rows of a file in their order, ``size`` at a time, with these columns; errors as :func:`reading_parquet`."""
+    with reading_parquet(path, remedy):
+        rows = pl.scan_parquet(path, glob=False)
+        chosen = rows if columns is None else rows.select(list(dict.fromkeys(columns)))
+        batches = iter(chosen.collect_batches(chunk_size=size or _BLOCK, maintain_order=True, lazy=True))
+    while True:
+        with reading_parquet(path, remedy):
+            block = next(batches, None)
+        if block is None:
+            return
+        yield block
+
+
+@contextmanager
+def reading_parquet(path: Path, remedy: str = "") -> Iterator[None]:
+    """Raise :class:`UserError` that names the file where polars cannot read it."""
     try:
         with without_panics():
-            frame = pl.read_parquet(io.BytesIO(path.read_bytes()))  # a path may hold what polars takes for a pattern
+            yield
     except UNREADABLE as error:
-        raise UserError(
-            f"{path}: not readable as parquet ({cleaned(str(error), 100)}); import the data again"
-        ) from None
-    if frame.schema != schema:
-        raise UserError(f"{path}: its {frame.width} columns are not {', '.join(schema)}; import the data again")
-    return frame
+        raise UserError(f"{path}: not readable as parquet ({cleaned(str(error), 120)}){remedy}") from None
 
 
 @contextmanager

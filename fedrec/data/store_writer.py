@@ -3,7 +3,6 @@
 import io
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,21 @@ import polars as pl
 
 from fedrec.data.columns import Columns
 from fedrec.data.distinct import Distinct
-from fedrec.data.store import FAMILIES_OF_USERS, INTERACTIONS, SCHEMA, MarketStore, hash_of_blocks, write_families
+from fedrec.data.store import (
+    FAMILIES_OF_USERS,
+    INTERACTIONS,
+    SCHEMA,
+    MarketStore,
+    hash_of_blocks,
+    parquet_blocks,
+    write_families,
+)
 from fedrec.errors import UserError
 from fedrec.files import market_name, write_atomic
 from fedrec.strict_yaml import dump_yaml
 
-_HELD: dict[Any, Any] = {**dict(INTERACTIONS), "fraction": pl.Int32}
-_BLOCK = 1_000_000  # rows that are read again at a time
+FRACTION = "fraction"  # column of microseconds within the second: they order rows, and are not kept
+_TYPES: dict[Any, Any] = {**dict(INTERACTIONS), FRACTION: pl.Int32}
 
 
 class StoreWriter:
@@ -25,9 +32,6 @@ class StoreWriter:
 
     Raises :class:`UserError` for an unsafe name and for an empty market.
     """
-
-    FRACTION = "fraction"
-    """Column of microseconds within the second: they order rows, and are not kept."""
 
     def __init__(self, path: Path, name: str, source: str) -> None:
         market_name(name, str(path))
@@ -41,15 +45,20 @@ class StoreWriter:
         self._rows = 0
         self._fractions = False
 
+    @property
+    def users(self) -> pl.Series:
+        """Each user whose rows were taken, once."""
+        return self._users.rows[Columns.USER]
+
     def add(self, interactions: pl.DataFrame) -> None:
         """Rows of the columns of a store; ``utc_offset`` and FRACTION default to zero."""
-        for name in (Columns.UTC_OFFSET, self.FRACTION):
+        for name in (Columns.UTC_OFFSET, FRACTION):
             if name not in interactions.columns:
                 interactions = interactions.with_columns(pl.lit(0, pl.Int32).alias(name))
-        rows = interactions.select(*Columns.INTERACTIONS, self.FRACTION).cast(_HELD)
+        rows = interactions.select(*Columns.INTERACTIONS, FRACTION).cast(_TYPES)
         self._users.add(rows.select(Columns.USER))
         self._items.add(rows.select(Columns.ITEM))
-        self._fractions = self._fractions or bool((rows[self.FRACTION] != 0).any())
+        self._fractions = self._fractions or bool((rows[FRACTION] != 0).any())
         self._rows += rows.height
         self.held += rows.height
         self._held.append(rows)
@@ -79,7 +88,7 @@ class StoreWriter:
             "schema": SCHEMA,
             "name": self.name,
             "time_resolution": time_resolution,
-            "users": len(self._users.rows),
+            "users": len(self.users),
             "items": len(ids),
             "interactions": self._rows,
             "content_hash": digest,
@@ -90,7 +99,7 @@ class StoreWriter:
 
     def discard(self) -> None:
         """Forget what was taken."""
-        self._held = []
+        self._held, self.held = [], 0
         shutil.rmtree(self.path, ignore_errors=True)
 
     def flush(self) -> None:
@@ -122,12 +131,12 @@ class StoreWriter:
             os.fsync(stream.fileno())
         whole.replace(target)
         shutil.rmtree(self._folder)
-        return hash_of_blocks(_blocks_of(target))
+        return hash_of_blocks(parquet_blocks(target))
 
     def _ordered(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         if self._fractions:
-            rows = rows.sort(Columns.TIMESTAMP, self.FRACTION, maintain_order=True)
-        return rows.drop(self.FRACTION)
+            rows = rows.sort(Columns.TIMESTAMP, FRACTION, maintain_order=True)
+        return rows.drop(FRACTION)
 
 
 def write_store(
@@ -165,13 +174,6 @@ def copy_store(store: MarketStore, path: Path, interactions: pl.DataFrame) -> No
         families=store.families,
         families_of_users=store.families_of_users,
     )
-
-
-def _blocks_of(path: Path) -> Iterator[pl.DataFrame]:
-    batches: Iterator[pl.DataFrame] = iter(
-        pl.scan_parquet(path, glob=False).collect_batches(chunk_size=_BLOCK, maintain_order=True, lazy=True)
-    )
-    return batches
 
 
 def _parquet_bytes(frame: pl.DataFrame) -> bytes:

@@ -23,7 +23,6 @@ from fedrec.server.masks import MaskedSum
 from fedrec.stopping import EarlyStopping, decided_by, is_better, over_markets
 from fedrec.strategies.masked import MaskedRound
 from fedrec.strategies.records import array_record
-from fedrec.strategies.sampling import validating_markets
 from fedrec.strategies.shared_average import RoundOutcome, SharedAverage
 
 _NAMED = 5  # validators in an error
@@ -163,7 +162,6 @@ def run_rounds(
     if checkpoint is not None:
         rounds = Rounds.restore(checkpoint, schedule.patience, strategy, federation)
         run.event("resumed", stage=schedule.stage, round=checkpoint.round)
-    validators = validating_markets(federation.markets, federation.recipe.federation.validators, federation.recipe.seed)
     while len(rounds.records) < schedule.rounds + (rounds.missed if schedule.makes_up else 0):
         server_round = len(rounds.records) + 1
         outcome = _exchange(grid, federation, strategy, rounds, server_round, run, schedule)
@@ -178,8 +176,9 @@ def run_rounds(
             rounds.skipped = 0
             validations: dict[str, float] = {}
             if schedule.validated:
-                told = {market: outcome.validations[market] for market in validators if market in outcome.validations}
-                heard = set(validators) <= set(outcome.accepted)
+                asked = strategy.validators
+                told = {market: outcome.validations[market] for market in asked if market in outcome.validations}
+                heard = set(asked) <= set(outcome.accepted)
                 validations = told if heard else _ask_validation(grid, federation, strategy, rounds)
             if rounds.validate(validations):
                 reason = f"no better validation in {schedule.patience} rounds"
@@ -198,8 +197,9 @@ def run_rounds(
     ):  # where the server adds noise, a round may be noise alone
         raise RunError(f"no round was accepted: nothing was learned together{_why(rounds.records)}")
     if rounds.watch.best is None:
-        asked = ", ".join(validators[:_NAMED]) + (" ..." if len(validators) > _NAMED else "")
-        raise RunError(f"no shared model could be validated (by {asked}); see events.jsonl, and the markets' own logs")
+        asked = strategy.validators
+        named = ", ".join(asked[:_NAMED]) + (" ..." if len(asked) > _NAMED else "")
+        raise RunError(f"no shared model could be validated (by {named}); see events.jsonl, and the markets' own logs")
     return rounds
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedrec.data import distinct, store, store_writer
+from fedrec.data import distinct, store
 from fedrec.data.describe import describe_market
 from fedrec.data.importers import item_texts, run_import, table, tabular, texts
 from fedrec.data.importers.options import ImportOptions
@@ -29,7 +29,6 @@ def in_blocks(patch: pytest.MonkeyPatch, rows: int) -> None:
     patch.setattr(tabular, "BLOCK", 20 * rows)
     patch.setattr(tabular, "BLOCK_ROWS", rows)
     patch.setattr(table, "_HELD", rows)
-    patch.setattr(store_writer, "_BLOCK", rows)
     patch.setattr(store, "_BLOCK", rows)
     patch.setattr(distinct, "_FEW", rows)
     patch.setattr(item_texts, "_FEW", rows)
@@ -189,3 +188,15 @@ def test_rows_that_were_changed_are_noticed_while_they_are_scanned(tmp_path: Pat
     market.rows.reverse().write_parquet(market.path / "interactions.parquet")
     with pytest.raises(UserError, match=r"interactions differ from market\.yaml"):
         open_store(tmp_path / "data" / "fr").scan()
+
+
+@pytest.mark.parametrize(("content", "said"), [(b"PAR1 no", "not readable as parquet"), (None, "missing")])
+def test_a_damaged_store_is_described_in_words(content: bytes | None, said: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(HEADER + LONG)
+    run_import("csv", tmp_path / "t.csv", tmp_path / "data", THREE)
+    path = tmp_path / "data" / "fr" / "interactions.parquet"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"interactions\.parquet: {said}.*; import the data again"):
+        describe_market(open_store(tmp_path / "data" / "fr"))

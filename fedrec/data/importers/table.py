@@ -22,7 +22,7 @@ from fedrec.data.importers.options import ImportOptions
 from fedrec.data.importers.refusal import Rows
 from fedrec.data.importers.report import ImportReport, shared_user_note
 from fedrec.data.importers.times import Resolution, read_times
-from fedrec.data.store_writer import StoreWriter
+from fedrec.data.store_writer import FRACTION, StoreWriter
 from fedrec.errors import UserError
 from fedrec.files import market_name, new_folder
 
@@ -98,7 +98,7 @@ def write_markets(
         notes += [note for note in said if not any(other != note and other.startswith(note) for other in said)]
         users: dict[str, pl.Series] = {}
         for name, market in markets.items():
-            people = market.users.rows[Columns.USER]
+            people = market.writer.users
             if len(people) < options.min_users:
                 notes.append(f"market {name} left out: {len(people)} users, fewer than {options.min_users}")
                 market.writer.discard()
@@ -123,12 +123,10 @@ class _Market:
 
     def __init__(self, writer: StoreWriter) -> None:
         self.writer = writer
-        self.users = Distinct(Columns.USER)
         self.items = ItemTexts()
         self.resolution = Resolution()
 
     def add(self, rows: pl.DataFrame) -> None:
-        self.users.add(rows.select(Columns.USER))
         self.items.add(rows)
         self.resolution.add(rows[Columns.TIMESTAMP] + rows[Columns.UTC_OFFSET])
         self.writer.add(rows)
@@ -189,7 +187,7 @@ def _checked(
     block = block.with_columns(
         times.seconds.alias(Columns.TIMESTAMP),
         times.offsets.alias(Columns.UTC_OFFSET),
-        times.fractions.alias(StoreWriter.FRACTION),
+        times.fractions.alias(FRACTION),
     )
     if Columns.VALUE not in block.columns:
         return block.with_columns(pl.lit(1.0).alias(Columns.VALUE)), times.notes

@@ -3,9 +3,8 @@
 Sources are read block by block, twice: to learn what ids occur, and to write the rows.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import polars as pl
 
@@ -27,12 +26,11 @@ from fedrec.data.importers.texts import (
     text_blocks,
 )
 from fedrec.data.importers.whole import WholeImporter
-from fedrec.data.store import UNREADABLE, without_panics
+from fedrec.data.store import UNREADABLE, parquet_blocks, reading_parquet
 from fedrec.errors import UserError
 from fedrec.words import cleaned
 
 BLOCK_ROWS = 500_000  # of a parquet file that are read at a time
-Value = TypeVar("Value")
 _SEPARATORS = {"tab": "\t", "\\t": "\t"}
 
 
@@ -90,27 +88,12 @@ class ParquetFile(Source):
     def __init__(self, path: Path) -> None:
         require_file(path)
         self.path = path
-        self.schema = self._tried(lambda: self._scan().collect_schema())
+        with reading_parquet(path):
+            self.schema = pl.scan_parquet(path, glob=False).collect_schema()  # a path may hold a pattern of polars
 
     def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
         """So many rows at a time."""
-        rows = self._scan() if columns is None else self._scan().select(list(dict.fromkeys(columns)))
-        batches = self._tried(lambda: iter(rows.collect_batches(chunk_size=BLOCK_ROWS, maintain_order=True, lazy=True)))
-        while True:
-            block = self._tried(lambda: next(batches, None))
-            if block is None:
-                return
-            yield block
-
-    def _scan(self) -> pl.LazyFrame:
-        return pl.scan_parquet(self.path, glob=False)  # a path may hold what is a pattern to polars
-
-    def _tried(self, read: Callable[[], Value]) -> Value:
-        try:
-            with without_panics():
-                return read()
-        except UNREADABLE as error:
-            raise UserError(f"{self.path}: not readable as parquet ({cleaned(str(error), 120)})") from None
+        return parquet_blocks(self.path, columns, BLOCK_ROWS)
 
 
 class Frame(Source):
