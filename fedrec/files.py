@@ -17,6 +17,7 @@ from fedrec.words import cleaned
 
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_LINE = json.JSONEncoder(allow_nan=False)  # json.dumps makes one anew for every value
 
 
 def market_name(text: str, origin: str) -> str:
@@ -116,7 +117,7 @@ def append_json_lines(
         if stream.tell():
             stream.seek(-1, os.SEEK_END)
             start = b"" if stream.read(1) == b"\n" else b"\n"
-        stream.write(start + b"".join(json.dumps(value, allow_nan=False).encode() + b"\n" for value in values))
+        stream.write(start + b"".join(_LINE.encode(value).encode() + b"\n" for value in values))
         if durable:
             stream.flush()
             os.fsync(stream.fileno())

@@ -45,6 +45,6 @@ def round_term(node: MarketNode, recipe: Recipe, trainer: LocalTrainer[Any], ser
         return None
     kept = FileMemory(node.folder, "aggregator")
     memory = {name: value.to(trainer.device) for name, value in tensors(kept.load(server_round)).items()}
-    shared = set(trainer.model.shared())
+    shared = set(trainer.model.shared_names)
     start = {n: p.detach().clone() for n, p in trainer.model.named_parameters() if n in shared}
     return RoundTerm(found.local(recipe.aggregator), start, memory, trainer, kept, server_round)

@@ -225,7 +225,7 @@ class LocalTrainer(ABC, Generic[Batch]):
 
     def freeze(self, *, private: bool, shared: bool) -> None:
         """Say which parameters a stage leaves as they are; what is carried along is never frozen."""
-        names = set(self.model.shared())
+        names = set(self.model.shared_names)
         for name, parameter in self.model.named_parameters():
             fixed = shared if name in names else private and not name.startswith(self.carried)
             parameter.requires_grad_(not fixed)
@@ -246,7 +246,7 @@ class LocalTrainer(ABC, Generic[Batch]):
 
     def _pull(self, strength: float) -> Term[Batch]:
         """Towards the shared parameters as they are now."""
-        shared = set(self.model.shared())
+        shared = set(self.model.shared_names)
         start = {n: p.detach().clone() for n, p in self.model.named_parameters() if n in shared}
         anchor = Anchor(start, strength)
         return lambda batch: anchor.penalty(self.model)

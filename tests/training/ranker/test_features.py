@@ -1,5 +1,6 @@
 """Candidates and features of a ranker: against independent derivations, and blind to what is held out."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from fedrec.exchange.statistics import (
     TOGETHER,
     Events,
     Monthly,
+    Statistics,
     count_kinds,
 )
 from fedrec.models.ranker_features import COUNTED, USER_FEATURES, feature_names
@@ -53,6 +55,19 @@ def untrained(recipe: Recipe, market: PreparedMarket) -> RankerTrainer:
     return RankerTrainer.of(recipe, market, Known())
 
 
+def elsewhere(items: int) -> Statistics:
+    """What another market might say of as many items."""
+    generator = np.random.default_rng(1)
+    events = naive(
+        [
+            [(int(item), 17_000 + step) for step, item in enumerate(generator.permutation(items)[:6])]
+            for _ in range(200)
+        ],
+        items,
+    )
+    return market_statistics(events, 1)
+
+
 def features_at(market: PreparedMarket, stage: str) -> Candidates:
     baskets = market.recipe.evaluation.holdout == "basket"
     holdout = {
@@ -60,7 +75,8 @@ def features_at(market: PreparedMarket, stage: str) -> Candidates:
         "validation": lambda: market.validation,
         "test": lambda: market.test,
     }[stage]()
-    return features_of(holdout, None, market.recipe.algorithm, market.recipe.ease).block(np.arange(len(holdout)))
+    others = elsewhere(len(market.items))
+    return features_of(holdout, others, market.recipe.algorithm, market.recipe.ease).block(np.arange(len(holdout)))
 
 
 def with_other_ends(frame: pl.DataFrame, steps: int, baskets: bool) -> pl.DataFrame:
@@ -77,28 +93,35 @@ def with_other_ends(frame: pl.DataFrame, steps: int, baskets: bool) -> pl.DataFr
     return pl.concat(parts)
 
 
-@pytest.mark.parametrize("holdout", ["item", "basket"])
-@pytest.mark.parametrize(("steps", "stages"), [(2, ("hidden", "validation")), (1, ("hidden", "validation", "test"))])
-def test_what_is_held_out_moves_no_feature_and_no_statistic(
-    holdout: str, steps: int, stages: tuple[str, ...], synthetic: Path, tmp_path: Path
-) -> None:
-    columns = ["user_id", "item_id", "timestamp", "value"]
-    frame = (
-        open_store(synthetic / "alfa").interactions.select(columns).sort("user_id", "timestamp", maintain_order=True)
-    )
-    frame = frame.unique(["user_id", "item_id"], keep="first", maintain_order=True)
-    if holdout == "basket":  # a day holds two rows
-        day = frame["timestamp"].min() // DAY + pl.int_range(pl.len()).over("user_id") // 2
-        frame = frame.with_columns(timestamp=day * DAY)
-    # Somebody has everything early, so that items are numbered alike.
+def with_other_rows_from(frame: pl.DataFrame, cut: int) -> pl.DataFrame:
+    """Other items in everybody's rows from a time on, as far as there are others."""
+    keys, generator = np.array(sorted(set(frame["item_id"]))), np.random.default_rng(0)
+    parts = []
+    for _, rows in frame.group_by("user_id", maintain_order=True):
+        others = generator.permutation(np.setdiff1d(keys, rows["item_id"]))
+        late = np.flatnonzero((rows["timestamp"] >= cut).to_numpy())[: len(others)]
+        items = rows["item_id"].to_numpy().copy()
+        items[late] = others[: len(late)]
+        parts.append(rows.with_columns(item_id=pl.Series(items)))
+    return pl.concat(parts)
+
+
+def early_everything(frame: pl.DataFrame) -> pl.DataFrame:
+    """Somebody who has everything before all others, so that items are numbered alike whatever the others have."""
     keys, begin = sorted(set(frame["item_id"])), int(frame["timestamp"].min())
     rows = [("everything", key, begin - DAY * (len(keys) - n), 1.0) for n, key in enumerate(keys)]
-    whole = pl.DataFrame(rows, schema=frame.schema, orient="row")
-    found = {}
-    for name, one in (("before", frame), ("after", with_other_ends(frame, steps, holdout == "basket"))):
-        write_store(tmp_path / name, "alfa", pl.concat([whole, one]), source="t", time_resolution="second")
-        found[name] = prepared(tmp_path / name, f"evaluation.holdout={holdout}")
-    before, after = found["before"], found["after"]
+    return pl.DataFrame(rows, schema=frame.schema, orient="row")
+
+
+@pytest.fixture(scope="module")
+def frame(synthetic: Path) -> pl.DataFrame:
+    rows = open_store(synthetic / "alfa").interactions.select("user_id", "item_id", "timestamp", "value")
+    rows = rows.sort("user_id", "timestamp", maintain_order=True)
+    return rows.unique(["user_id", "item_id"], keep="first", maintain_order=True)
+
+
+def assert_blind(before: PreparedMarket, after: PreparedMarket, stages: tuple[str, ...]) -> None:
+    """No feature of these stages and no statistic differs, though what is tested does."""
     assert before.items == after.items
     assert not np.array_equal(before.test.targets, after.test.targets)
     for stage in stages:
@@ -108,6 +131,46 @@ def test_what_is_held_out_moves_no_feature_and_no_statistic(
             assert np.array_equal(getattr(old, part), getattr(new, part)), (stage, part)
     said, again = (market_statistics(market.train, 1).arrays() for market in (before, after))
     assert all(np.array_equal(array, again[name]) for name, array in said.items())
+
+
+@pytest.mark.parametrize("kind", ["item", "basket", "family"])
+@pytest.mark.parametrize(("steps", "stages"), [(2, ("hidden", "validation")), (1, ("hidden", "validation", "test"))])
+def test_what_is_held_out_moves_no_feature_and_no_statistic(
+    kind: str, steps: int, stages: tuple[str, ...], frame: pl.DataFrame, tmp_path: Path
+) -> None:
+    if kind == "basket":  # a day holds two rows
+        day = frame["timestamp"].min() // DAY + pl.int_range(pl.len()).over("user_id") // 2
+        frame = frame.with_columns(timestamp=day * DAY)
+    chosen = {
+        "item": ["evaluation.protocol=temporal"],
+        "basket": ["evaluation.protocol=temporal", "evaluation.holdout=basket"],
+        "family": ["evaluation.protocol=family"],
+    }[kind]
+    keys = sorted(set(frame["item_id"]))
+    families = {key: key for key in keys} | {f"{key}-red": key for key in keys}
+    found = []
+    for name, one in (("before", frame), ("after", with_other_ends(frame, steps, kind == "basket"))):
+        if kind == "family":  # every third row is another variant of its product
+            red = (pl.int_range(pl.len()) % 3 == 0) & (pl.col("user_id") != "everything")
+            one = one.with_columns(item_id=pl.col("item_id") + pl.when(red).then(pl.lit("-red")).otherwise(pl.lit("")))
+        rows = pl.concat([early_everything(frame), one])
+        write_store(tmp_path / name, "alfa", rows, source="t", time_resolution="second", families=families)
+        found.append(prepared(tmp_path / name, *chosen))
+    assert_blind(*found, stages)
+
+
+def test_nothing_after_the_cut_moves_a_feature_or_a_statistic(frame: pl.DataFrame, tmp_path: Path) -> None:
+    # Histories are laid side by side in time, so that the cut goes through nearly all of them.
+    place = pl.int_range(pl.len()).over("user_id") / pl.len().over("user_id")
+    frame = frame.with_columns(timestamp=((17_000 + (place * 300).floor()) * DAY).cast(pl.Int64))
+    cut = 17_200 * DAY
+    date = datetime.fromtimestamp(cut, UTC).date().isoformat()
+    found = []
+    for name, one in (("before", frame), ("after", with_other_rows_from(frame, cut))):
+        rows = pl.concat([early_everything(frame), one])
+        write_store(tmp_path / name, "alfa", rows, source="t", time_resolution="second")
+        found.append(prepared(tmp_path / name, "evaluation.protocol=global-time", f"evaluation.cut_date={date}"))
+    assert_blind(found[0], found[1], ("hidden", "validation", "test"))
 
 
 def test_what_the_market_hides_from_itself_is_everyones_last_train_item(synthetic: Path) -> None:
@@ -201,7 +264,7 @@ def test_weights_of_a_history() -> None:
 
 def test_a_feature_for_every_name(synthetic: Path) -> None:
     candidates = features_at(prepared(synthetic / "alfa"), "validation")
-    assert candidates.features.shape == (len(candidates.items), len(feature_names(summed=False)))
+    assert candidates.features.shape == (len(candidates.items), len(feature_names(summed=True)))
     assert candidates.users.shape == (len(candidates), len(USER_FEATURES))
     assert np.isfinite(candidates.features).all()
     # the last columns are those of COUNTED: the past is no less than a year, a year no less than a month
