@@ -6,7 +6,9 @@ The statistics of one market, as they leave it, are read by somebody who knows t
 Where as many users have the pair (i, j) as have i, the user had j for sure; the same with when: on one day, within so
 many days. Rows of benchmarks/results/known_item.csv: shares of all (user, known item) of train histories under `family`
 (or `temporal` where there are no families) by which another item is learned for sure, and when it was bought; and how
-many items are learned in the mean. No statistic is joined with another market's, and nobody's guess is counted.
+many items are learned in the mean. And shares of the told pairs of two items, and of the items with a told month, of
+which exactly one user is left over when everything that is told of their gaps, or months, is taken away. No statistic
+is joined with another market's, and nobody's guess is counted.
 """
 
 import argparse
@@ -15,7 +17,7 @@ from pathlib import Path
 
 from results import append_rows, read_rows, say_complete
 
-from fedrec.attacks.known_item import given_away
+from fedrec.attacks.known_item import given_away, left_over
 from fedrec.data.store import open_stores
 from fedrec.recipe import load_recipe
 from fedrec.training.prepared import PreparedMarket
@@ -35,7 +37,8 @@ def main() -> None:
     recipe = load_recipe("ranker", [f"evaluation.protocol={protocol}"])
     for count, store in itertools.product(options.counts.split(","), stores):
         train = PreparedMarket(store, recipe).train
-        away = given_away(market_statistics(train, int(count)))
+        told = market_statistics(train, int(count))
+        away, left = given_away(told), left_over(told)
         of_history = train.items  # every interaction is an item that might be known
         row = {
             "min_count": count,
@@ -44,6 +47,9 @@ def main() -> None:
             "item_learned": f"{away.item[of_history].mean():.4f}",
             "time_learned": f"{away.time[of_history].mean():.4f}",
             "items_learned": f"{away.items[of_history].mean():.3f}",
+            "pairs": str(len(left.pairs)),
+            "pairs_of_one": f"{(left.pairs == 1).mean():.4f}",
+            "months_of_one": f"{(left.months == 1).mean():.4f}",
         }
         append_rows("known_item", [row])
         print(row, flush=True)

@@ -3,12 +3,13 @@
     python benchmarks/ranker.py XMARKET_DIR [--protocols family,temporal] [--seeds 0,1,2] [--jobs 2]
     python benchmarks/ranker.py XMARKET_DIR --study scores [--seeds 0,1,2]
     python benchmarks/ranker.py XMARKET_DIR --study sums [--seeds 0,1,2]
-    python benchmarks/ranker.py XMARKET_DIR --study parts [--seeds 0]
+    python benchmarks/ranker.py XMARKET_DIR --study parts [--seeds 0,1,2]
     python benchmarks/ranker.py XMARKET_DIR --study private [--seeds 0,1,2]
+    python benchmarks/ranker.py XMARKET_DIR --study union [--seeds 0,1,2]
 
 Each run is one `fedrec run`. Rows of benchmarks/results/ranker.csv (of the others, under `family`: ranker_scores.csv,
-ranker_sums.csv, ranker_parts.csv, ranker_private.csv): NDCG@10 per variant, market and method, with the run's seconds
-and megabytes up.
+ranker_sums.csv, ranker_parts.csv, ranker_private.csv, ranker_union.csv): NDCG@10 per variant, market and method, with
+the run's seconds and megabytes up.
 When all seeds of a protocol are there, ..._intervals.csv gets differences with intervals over users and seeds, per
 market, for the mean of markets, and for the mean without IN, whose 156 users make it wide. Values per user are kept in
 ..._users.csv until then. A run that has its rows is skipped.
@@ -90,6 +91,7 @@ STUDIES = {
             "the ranker": ("ranker", FEDERATED, ALONE),
             "exact sums": ("ranker", FEDERATED, ALONE, "algorithm.min_count=1"),
             "masked sums": ("ranker", FEDERATED, ALONE, "masks.enabled=true"),
+            "at least three users": ("ranker", FEDERATED, ALONE, "algorithm.min_count=3"),
             "at least five users": ("ranker", FEDERATED, ALONE, "algorithm.min_count=5"),
             "shared weights alone": ("ranker", FEDERATED, ALONE, "algorithm.statistics=own"),
         },
@@ -103,7 +105,6 @@ STUDIES = {
             "without same day": ("ranker", FEDERATED, ALONE, "algorithm.left_out=[same_day]"),
             "without sales": ("ranker", FEDERATED, ALONE, "algorithm.left_out=[sales]"),
         },
-        seeds="0",
     ),
 }
 STUDIES["private"] = Study(
@@ -114,6 +115,7 @@ STUDIES["private"] = Study(
     },
     tuple(((f"epsilon {epsilon}", "federated"), (f"epsilon {epsilon}", "local")) for epsilon in ("8", "2")),
 )
+STUDIES["union"] = Study("ranker_union", {"all items": ("ranker", ALL, ALONE, "evaluation.catalogue=union")})
 RESAMPLES = 2000
 Key = tuple[str, str, str]  # protocol, variant, seed
 
@@ -123,7 +125,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--study", choices=STUDIES, default="whole")
     parser.add_argument("--protocols", help="default: family; of the whole family,temporal")
-    parser.add_argument("--seeds", help="default: 0,1,2; of the parts 0")
+    parser.add_argument("--seeds", help="default: 0,1,2")
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     options = parser.parse_args()

@@ -90,6 +90,17 @@ def known_item() -> str:
     return markdown(lines)
 
 
+def left_over() -> str:
+    """Of how many told pairs, and items with a told month, exactly one user is left over, in percent."""
+    rows = by(select("known_item"), "min_count", "market")
+    lines = [["counts of at least", "left over of", *MARKETS]]
+    for count in sorted({row["min_count"] for row in rows.values()} - {"1"}, key=int):
+        for words, column in (("a pair, by gaps", "pairs_of_one"), ("an item, by months", "months_of_one")):
+            shares = [float(rows[count, market][column]) for market in MARKETS]
+            lines.append([f"{count} users", words, *(f"{100 * share:.1f} %" for share in shares)])
+    return markdown(lines)
+
+
 def parts() -> str:
     """The federated ranker without each of its parts: NDCG@10 per market, and what left all markets."""
     asked = {"protocol": "family", "method": "federated"}
@@ -179,5 +190,6 @@ TABLES = (
     Table("ranker-private-differences", _PAGE, private_differences, (RANKER_PRIVATE,)),
     Table("ranker-boosted", _PAGE, boosted, (BOOSTED,)),
     Table("ranker-known-item", _PAGE, known_item, (KNOWN_ITEM,)),
+    Table("ranker-left-over", _PAGE, left_over, (KNOWN_ITEM,)),
     Table("ranker-audit", _PAGE, audited, (RANKER_AUDIT,)),
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedrec.exchange.statistics import TOGETHER, Statistics
+from fedrec.exchange.statistics import SAME_DAY, TOGETHER, WITHIN, Statistics
 
 
 @dataclass(frozen=True)
@@ -36,3 +36,32 @@ def given_away(statistics: Statistics) -> GivenAway:
     month, monthly = np.zeros(size, bool), statistics.monthly
     month[monthly.item[monthly.count == users[monthly.item]]] = True
     return GivenAway(item, items, time, month)
+
+
+@dataclass(frozen=True)
+class LeftOver:
+    """What is left of a count when all that is told of its parts is taken from it."""
+
+    pairs: NDArray[
+        np.int64
+    ]  # [P] by told pair of two items: users with another time between them than any that is told
+    months: NDArray[np.int64]  # [I] by item of which any month is told: users of a month that is not
+
+
+def left_over(statistics: Statistics) -> LeftOver:
+    """Kinds of statistics against each other: a user has a pair once, on one day or the one before the other.
+
+    Where a single user is left over, it is certain that there is exactly one, although no count of one was told.
+    """
+    told = statistics.pairs[TOGETHER].matrix().tocoo()
+    upper = told.row < told.col
+    first, second, users = told.row[upper], told.col[upper], told.data[upper]
+    parts = statistics.pairs[SAME_DAY].matrix()
+    for kind in WITHIN:
+        directed = statistics.pairs[kind].matrix()
+        parts = parts + directed + directed.T
+    months = statistics.monthly
+    monthly = np.bincount(months.item, months.count, minlength=statistics.size)
+    every = statistics.pairs[TOGETHER].matrix().diagonal()
+    pairs = users - np.asarray(parts[first, second]).ravel()
+    return LeftOver(np.rint(pairs).astype(np.int64), np.rint((every - monthly)[monthly > 0]).astype(np.int64))

@@ -274,6 +274,7 @@ class CtrSettings(Section):
     positive: float = Field(default=4.0, description="of ratings: the least that counts as liked")
     negatives: int = Field(default=4, ge=1, le=100, description="of sampled: per positive, drawn by popularity")
     backbone: Literal["widedeep", "deepfm", "dcnv2", "din"] = "deepfm"
+    codes: Literal["both", "users", "items"] = Field(default="both", description="whose codes are fields")
     dimension: int = Field(default=16, ge=1, le=1024, description="of every field's embedding")
     hidden: list[Annotated[int, Field(ge=1, le=65536)]] = Field(default=[64, 32], description="of the perceptron")
     crosses: int = Field(default=2, ge=1, le=32, description="of dcnv2: cross layers")

@@ -47,6 +47,10 @@ class CodeTable:
         """Codes that say nothing: a control."""
         return cls(generator.integers(sizes, size=(count, len(sizes))), sizes)
 
+    def without(self) -> "CodeTable":
+        """The same things with no codes."""
+        return CodeTable.none(len(self.codes))
+
     def fields(self) -> tuple[NDArray[np.int64], tuple[int, ...]]:
         """Identity, the code of each level, and where there are several all of them together: [N, F] and sizes."""
         columns = [np.arange(len(self.codes)), *self.codes.T]

@@ -37,8 +37,8 @@ class CtrTrainer:
         self.settings = settings
         self.seed = seed
         self.market = market
-        users, user_sizes = codes.users.fields()
-        items, item_sizes = codes.items.fields()
+        users, user_sizes = (codes.users.without() if settings.codes == "items" else codes.users).fields()
+        items, item_sizes = (codes.items.without() if settings.codes == "users" else codes.items).fields()
         self._users, self._items = torch.from_numpy(users).to(device), torch.from_numpy(items).to(device)
         self.model: CtrModel = build_ctr_model(Fields(user_sizes, item_sizes), settings, seed, market).to(device)
 

@@ -1,11 +1,16 @@
 """What one history adds to statistics, counted in a small space, against counting in the whole one."""
 
+import itertools
+from collections import Counter
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fedrec.attacks.known_item import given_away
+from fedrec.attacks.known_item import given_away, left_over
 from fedrec.data.sequences import DAY, Sequences
-from fedrec.exchange.statistics import count_statistics
+from fedrec.exchange.statistics import GAPS, MONTH_DAYS, count_statistics
 from fedrec.simulation.attacks.by_statistics import _joined, cells_of, found_in
 from fedrec.training.ranker.holdouts import events_of
 
@@ -47,3 +52,35 @@ def test_what_one_known_item_gives_away(histories: Sequences) -> None:
     assert away.item[7]
     assert away.item[9]
     assert not given_away(count_statistics(events_of(histories), 3)).item.any()
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 800)), max_size=6), min_size=1, max_size=8))
+def test_what_kinds_leave_of_each_other_is_counted_by_hand(rows: list[list[tuple[int, int]]]) -> None:
+    """With counts of two and more: users of a told pair or item whose own gap or month is not told."""
+    users = [sorted(dict(user).items(), key=lambda one: one[1]) for user in rows]
+    offsets = np.cumsum([0, *map(len, users)]).astype(np.int64)
+    whole = [one for user in users for one in user]
+    items, days = (np.array([one[part] for one in whole], np.int64) for part in (0, 1))
+    told = count_statistics(events_of(Sequences(offsets, items, days * int(DAY), 6)), 2)
+    gaps: dict[tuple[int, int], Counter[tuple[int, int]]] = {}
+    months: dict[int, Counter[int]] = {}
+    for user in users:
+        for item, day in user:
+            months.setdefault(item, Counter())[day // MONTH_DAYS] += 1
+        for (one, early), (other, late) in itertools.combinations(user, 2):
+            bucket = int(np.searchsorted(GAPS, late - early))  # 0: on one day; 5: longer than any that is told
+            direction = 0 if bucket in {0, 5} else int(one < other)
+            gaps.setdefault((min(one, other), max(one, other)), Counter())[bucket, direction] += 1
+    left = [
+        gaps[pair].total() - sum(count for (bucket, _), count in gaps[pair].items() if bucket < 5 and count > 1)
+        for pair in sorted(gaps)
+        if gaps[pair].total() > 1
+    ]
+    found = left_over(told)
+    assert sorted(found.pairs.tolist()) == sorted(left)
+    of_items = [
+        counts.total() - sum(count for count in counts.values() if count > 1)
+        for _, counts in sorted(months.items())
+        if counts.total() > 1 and max(counts.values()) > 1
+    ]
+    assert found.months.tolist() == of_items

@@ -156,6 +156,9 @@ def test_where_nobody_has_both_kinds_nothing_is_said_of_groups():
 # training
 
 
+FEW = {"dimension": 4, "hidden": [8], "history": 5, "epochs": 2, "learning_rate": 0.01, "batch_size": 64}
+
+
 @pytest.fixture(scope="module")
 def split(synthetic: Path) -> CtrSplit:
     return split_ctr(open_store(synthetic / "alfa"), under("ctr"), CtrSettings(negatives=2))
@@ -169,8 +172,7 @@ def codes(split: CtrSplit, seed: int = 0) -> MarketCodes:
 def trainer_of(
     split: CtrSplit, backbone: str = "deepfm", seed: int = 0, market: str = "jp", codes_seed: int = 0, **changes: object
 ) -> CtrTrainer:
-    values = {"backbone": backbone, "dimension": 4, "hidden": [8], "history": 5, "epochs": 2, "learning_rate": 0.01}
-    values |= {"batch_size": 64, **changes}
+    values = {**FEW, "backbone": backbone, **changes}
     return CtrTrainer(split, codes(split, codes_seed), CtrSettings.model_validate(values), seed, market)
 
 
@@ -239,6 +241,22 @@ def test_predictions_do_not_depend_on_the_company(split):
     alone = [trainer.predict(split.test.take(np.array([row]))).predicted[0] for row in range(20)]
     np.testing.assert_allclose(everyone.in_order(everyone.predicted)[:20], alone, rtol=1e-5, atol=0)
     assert ((everyone.predicted > 0) & (everyone.predicted < 1)).all()
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("whose", ["users", "items"])
+def test_of_one_kind_alone_the_codes_of_the_other_say_nothing(split, backbone, whose):
+    """Other codes of the kind that is left out move no prediction, and those of the other kind do."""
+    both, others = codes(split), codes(split, 1)
+    mixed = {"users": MarketCodes(both.users, others.items), "items": MarketCodes(others.users, both.items)}
+    settings = CtrSettings.model_validate({**FEW, "backbone": backbone, "codes": whose})
+    found = {}
+    for name, of in (("both", both), ("mixed", mixed[whose]), ("others", others)):
+        trainer = CtrTrainer(split, of, settings, 0, "jp")
+        trainer.train()
+        found[name] = trainer.predict(split.validation).predicted
+    assert np.array_equal(found["both"], found["mixed"])
+    assert not np.array_equal(found["both"], found["others"])
 
 
 def test_what_a_model_is_given_by_loops(split):
