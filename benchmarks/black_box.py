@@ -62,6 +62,7 @@ def finished_run(options: argparse.Namespace, epsilon: str) -> Path:
     """A private run of one round, with all defaults but the accountant (the quicker one, which asks for more noise)."""
     out = results.WORK / f"black_box-{options.market}-{epsilon}"
     own = [f"data.markets=[{options.market}, {options.beside}]", f"privacy.epsilon={epsilon}", "federation.rounds=1"]
+    own.append("privacy.catalogue=occurring")  # the data come without a list of what is sold
     more = ["privacy.accountant=rdp", "evaluation.methods=[federated, fedease]", "evaluation.protocol=family"]
     finish(out, "run", "fecosr", "--data", options.data, *settings([*own, *more]))
     return out

@@ -18,6 +18,7 @@ from results import append_rows, measured, say_complete
 from runs import fedrec, settings
 
 NAME = ("epsilon", "seed")
+LISTED = "privacy.catalogue=occurring"  # the data come without a list of what is sold
 
 
 def main() -> None:
@@ -37,7 +38,7 @@ def main() -> None:
         return
     out = results.WORK / table
     words = ["--data", options.data, "--out", out, "--epsilon", ",".join(epsilons), "--seeds", options.seeds]
-    fedrec("sweep", "privacy", options.recipe, *words, *settings(options.overrides), quiet=False)
+    fedrec("sweep", "privacy", options.recipe, *words, *settings([LISTED, *options.overrides]), quiet=False)
     with (out / "tradeoff.csv").open(newline="", encoding="utf-8") as stream:
         rows = [{**row, "epsilon": epsilon_name(row["epsilon"])} for row in csv.DictReader(stream)]
     append_rows(table, [row for row in rows if (row["epsilon"], row["seed"]) not in done])

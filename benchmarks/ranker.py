@@ -39,6 +39,7 @@ ALONE = "scores.kind=none"
 SCORED = "evaluation.methods=[federated, local, popularity, ease, fedease]"
 ALL = "evaluation.methods=[federated, local, local_shared_statistics, popularity, itemknn, ease, fedease]"
 FEDERATED = "evaluation.methods=[federated]"
+LISTED = "privacy.catalogue=occurring"  # the data come without a list of what is sold
 PRIVATE = "evaluation.methods=[federated, local, popularity]"
 Variants = Mapping[str, tuple[str, ...]]  # recipe, and what is set in it
 Method = tuple[str, str]  # variant, method
@@ -110,7 +111,14 @@ STUDIES = {
 STUDIES["private"] = Study(
     "ranker_private",
     {
-        f"epsilon {epsilon}": ("ranker", PRIVATE, ALONE, f"privacy.epsilon={epsilon}", "privacy.reports=outside")
+        f"epsilon {epsilon}": (
+            "ranker",
+            PRIVATE,
+            ALONE,
+            f"privacy.epsilon={epsilon}",
+            "privacy.reports=outside",
+            LISTED,
+        )
         for epsilon in ("8", "2")
     },
     tuple(((f"epsilon {epsilon}", "federated"), (f"epsilon {epsilon}", "local")) for epsilon in ("8", "2")),

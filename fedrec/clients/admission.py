@@ -84,6 +84,8 @@ def admit(node: MarketNode, recipe: Recipe, action: str) -> None:
     elif began["fingerprint"] != node.store.fingerprint:
         raise RunError("the data of this market have changed since the run began; put them back, or start anew")
     _allowed(node, recipe)
+    if node.store.users < node.min_users:
+        raise _too_few(node)
     if action != HELLO:
         _same(node, recipe, began.get("recipe"), action)
         _planned(recipe, action)
@@ -103,6 +105,11 @@ def _allowed(node: MarketNode, recipe: Recipe) -> None:
         raise RunError(
             "the map of families was made of these users' interactions, so one user more may change everybody's; under "
             "privacy take a map that others made, or set evaluation.protocol=temporal"
+        )
+    if recipe.privacy.on and recipe.privacy.catalogue == "declared" and not node.store.items_declared:
+        raise RunError(
+            "the list of items was made of the users' rows, so an item that one user alone has tells of that user; "
+            "import with --items, or say by privacy.catalogue=occurring that the list may be known"
         )
     if node.max_epsilon is None:
         return
@@ -134,12 +141,16 @@ def _crowded(node: MarketNode, recipe: Recipe) -> None:
     if node.min_users <= 1:
         return
     if min(node.prepare(recipe).crowds) < node.min_users:
-        raise RunError(
-            f"this recipe leaves fewer than {node.min_users} users to train, validate or test on, and this node's "
-            "operator lets nothing leave that fewer are behind (min-users)"
-        )
+        raise _too_few(node)
     if node.max_epsilon is None:  # else every recipe here is private, and all of them together are bounded
         refuse_small_differences(node, recipe)
+
+
+def _too_few(node: MarketNode) -> RunError:
+    return RunError(
+        f"this recipe leaves fewer than {node.min_users} users to train, validate or test on, and this node's "
+        "operator lets nothing leave that fewer are behind (min-users)"
+    )
 
 
 @lru_cache(maxsize=4)

@@ -6,7 +6,8 @@ the user's history of earlier days. Labels come from ratings (``ratings``: at le
 interaction is a positive and negatives are drawn beside it (``sampled``). Negatives are items that sell, so a positive
 that nobody is known to have bought would be given away by that alone: such a row makes no instance, unless
 ``evaluation.catalogue`` is ``all``. Which share of the test rows it is: ``outside``. A negative of learning may be an
-item that its user meets later: were it left out, what is never a negative would tell what is asked in the test.
+item that its user meets later: were it left out, what is never a negative would tell what is asked in the test. A user
+who has every item that sells makes no instance.
 """
 
 from collections.abc import Iterator
@@ -151,6 +152,8 @@ class _InstanceMaker:
             return Instances(users, items, (self.values[chosen] >= self.ctr.positive).astype(np.float32), ends)
         generator = numpy_generator(self.seed, self.market, "negatives", part)
         drawn = self._negatives(users, interacted, popularity, generator)  # [N, negatives]
+        some = drawn[:, 0] >= 0
+        users, items, ends, drawn = users[some], items[some], ends[some], drawn[some]
         repeats = self.ctr.negatives + 1
         return Instances(
             np.repeat(users, repeats),
@@ -166,16 +169,16 @@ class _InstanceMaker:
         popularity: NDArray[np.float64],
         generator: np.random.Generator,
     ) -> NDArray[np.int64]:
-        """Items that the user has not interacted with, drawn by popularity with replacement, [N, negatives]."""
-        drawn = np.empty((len(users), self.ctr.negatives), dtype=np.int64)
+        """Items that the user has not interacted with, drawn by popularity with replacement, [N, negatives].
+
+        -1 for who has everything: one such user must not keep a market from answering, least of all under privacy.
+        """
+        drawn = np.full((len(users), self.ctr.negatives), -1, dtype=np.int64)
         for row, user in enumerate(users):
             weights = popularity.copy()
             own = slice(self.rows.offsets[user], self.rows.offsets[user + 1])
             weights[self.rows.items[own][interacted[own]]] = 0
             total = weights.sum()
-            if not total:
-                raise UserError(
-                    f"market {self.market!r}: a user has interacted with every item that sells; no negative is left"
-                )
-            drawn[row] = generator.choice(len(weights), size=self.ctr.negatives, p=weights / total)
+            if total:
+                drawn[row] = generator.choice(len(weights), size=self.ctr.negatives, p=weights / total)
         return drawn

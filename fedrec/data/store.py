@@ -42,7 +42,7 @@ INTERACTIONS = pl.Schema(
         Columns.UTC_OFFSET: pl.Int32,
     }
 )
-FAMILIES_OF_USERS = "families_of_users"
+FAMILIES_OF_USERS, ITEMS_DECLARED = "families_of_users", "items_declared"
 _ITEMS = pl.Schema(dict.fromkeys(Columns.ITEMS, pl.String))
 
 
@@ -59,6 +59,7 @@ class MarketStore:
     content_hash: str
     source: str
     families_of_users: bool = False  # whether the map of families was made of the users' interactions
+    items_declared: bool = False  # whether the list of items is the operator's word, not made of the rows
 
     def scan(self) -> pl.LazyFrame:
         """The rows, for counting in more of them than memory holds; verified as :attr:`rows` are."""
@@ -159,6 +160,7 @@ def open_store(path: Path) -> MarketStore:
             content_hash=str(values["content_hash"]),
             source=cleaned(str(values["source"]), 200),
             families_of_users=values.get(FAMILIES_OF_USERS, False) is True,
+            items_declared=values.get(ITEMS_DECLARED, False) is True,
         )
     except (UserError, UnicodeDecodeError, KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, UserError):

@@ -13,6 +13,7 @@ from fedrec.data.distinct import Distinct
 from fedrec.data.store import (
     FAMILIES_OF_USERS,
     INTERACTIONS,
+    ITEMS_DECLARED,
     SCHEMA,
     MarketStore,
     hash_of_blocks,
@@ -69,6 +70,7 @@ class StoreWriter:
         items: pl.DataFrame | None = None,
         families: dict[str, str] | None = None,
         families_of_users: bool = False,
+        items_declared: bool = False,
     ) -> None:
         """Write the store; see :func:`write_store`. Where times have fractions of a second, they order the rows."""
         if not self._rows:
@@ -94,6 +96,7 @@ class StoreWriter:
             "content_hash": digest,
             "source": self.source,
             **({FAMILIES_OF_USERS: True} if families_of_users else {}),
+            **({ITEMS_DECLARED: True} if items_declared else {}),
         }
         write_atomic(self.path / "market.yaml", dump_yaml(description).encode())
 
@@ -149,17 +152,18 @@ def write_store(
     items: pl.DataFrame | None = None,
     families: dict[str, str] | None = None,
     families_of_users: bool = False,
+    items_declared: bool = False,
 ) -> None:
     """Write one market. ``items`` defaults to the ids that occur, without text; ``utc_offset`` to zero.
 
-    ``families``: of items that occur or are listed, whoever bought them; ``families_of_users``: see
-    :class:`MarketStore`.
+    ``families``: of items that occur or are listed, whoever bought them; ``families_of_users`` and
+    ``items_declared``: see :class:`MarketStore`.
 
     Raises :class:`UserError` for an unsafe name and for an empty market.
     """
     writer = StoreWriter(path, name, source)
     writer.add(interactions)
-    writer.close(time_resolution, items, families, families_of_users)
+    writer.close(time_resolution, items, families, families_of_users, items_declared)
 
 
 def copy_store(store: MarketStore, path: Path, interactions: pl.DataFrame) -> None:
@@ -173,6 +177,7 @@ def copy_store(store: MarketStore, path: Path, interactions: pl.DataFrame) -> No
         items=store.catalogue,
         families=store.families,
         families_of_users=store.families_of_users,
+        items_declared=store.items_declared,
     )
 
 

@@ -57,6 +57,7 @@ def write_synthetic_markets(directory: Path, settings: SynthSettings) -> None:
                 source=f"synthetic, seed {settings.seed}",
                 time_resolution="second",
                 items=items,
+                items_declared=True,  # nobody's purchases made it
             )
 
 

@@ -297,6 +297,10 @@ class PrivacySettings(Section):
     clip_norm: Positive = Field(default=1.0, description="largest L2 norm of one user's gradient")
     batch_size: int = Field(default=256, ge=1, le=65536, description="users expected in a step, drawn by Poisson")
     trains: Literal["encoder", "everything"] = Field(default="encoder", description="what rounds train")
+    catalogue: Literal["declared", "occurring"] = Field(
+        default="declared",
+        description="the list of items is public: what the operator declared, or also one made of the users' rows",
+    )
     pairs_share: float = Field(default=0.3, gt=0, lt=1, description="of epsilon, for the release of item pairs")
     reports: Literal["withheld", "noised", "outside"] = Field(
         default="withheld",

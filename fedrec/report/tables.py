@@ -37,6 +37,11 @@ _FIGURES = {  # privacy.reports: what became of figures of users
     "noised": "figures are of the shared model before anything was fitted, under noise (privacy.reports noised)",
     "outside": "figures of test stand outside it, told once and rounded (privacy.reports outside)",
 }
+_CATALOGUES = {  # privacy.catalogue: whose list of items was taken to be public
+    "declared": "; the lists of items are public, as the operators declared them",
+    "occurring": "; lists of items that may be made of users' rows were taken to be public "
+    "(privacy.catalogue occurring)",
+}
 Row = Sequence[str]
 
 
@@ -124,6 +129,7 @@ def privacy_lines(summary: Mapping[str, Any]) -> list[str]:
         f"privacy: epsilon {privacy['epsilon']:.3g} at delta {privacy['delta']:g} for a {privacy['unit']}, "
         f"{privacy['relation']}, {privacy['sampling']} sampling, by {privacy['accountant'].upper()}; "
         f"{sizes}{_FIGURES[privacy.get('reports')]}"
+        f"{_CATALOGUES.get(privacy.get('catalogue'), '')}"
         + (
             "; what the earlier run spent, whose model this one began with, adds to it"
             * bool(summary.get("warm_start"))

@@ -96,6 +96,7 @@ class Privacy(_Form):
     mechanisms: list[str]
     replace_one: Replaced | None = None
     reports: Literal["withheld", "noised", "outside"] | None = None
+    catalogue: Literal["declared", "occurring"] | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> "Privacy":

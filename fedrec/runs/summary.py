@@ -136,6 +136,7 @@ def _privacy(recipe: Recipe, plans: Mapping[str, Mapping[str, Any]]) -> dict[str
         "epsilon": max((plan["epsilon"] for plan in plans.values()), default=None),
         "replace_one": max((plan["replace_one"] for plan in plans.values()), key=_loss, default=None),
         "reports": recipe.privacy.reports if recipe.privacy.on else None,
+        "catalogue": recipe.privacy.catalogue if recipe.privacy.on else None,
         "mechanisms": sorted({name for plan in plans.values() for name in plan["releases"]}),
     }
 

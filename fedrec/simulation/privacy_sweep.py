@@ -46,7 +46,7 @@ def sweep_privacy(
         raise UserError("privacy.epsilon, privacy.noise_multiplier: are what the sweep sets; leave them out")
     if any(override.startswith("privacy.reports=") for override in overrides):
         raise UserError("privacy.reports: a sweep compares figures of test users, so it sets outside; leave it out")
-    details("privacy.reports is set to outside: a sweep compares figures of test users, rounded, beside epsilon")
+    progress("privacy.reports is set to outside: a sweep compares figures of test users, rounded, beside epsilon")
     methods = recipe.evaluation.methods
     sending = [method for method in methods if method in _SENDING]
     if not sending:

@@ -13,25 +13,27 @@ from fedrec.errors import RunError
 from fedrec.models.sequential import SequentialModel
 from fedrec.training.private import per_user_gradients
 
-_USERS, _LENGTH = 6, 5
 _TOLERANCE = 1e-4  # of the largest number: sums of another shape round otherwise
 
 
 def require_isolation(model: SequentialModel, loss: Loss, names: str) -> None:
     """Raise :class:`RunError` where a user's gradient depends on who else is there, or on how often one has asked.
 
-    ``names``: what is tried. Six made-up users alone, all together, and in the reverse order must give the same.
+    ``names``: what is tried. Made-up users with histories of two items, of as many as the model reads, and of lengths
+    between must have the same gradient alone, with nothing after their history, as among all, in either order.
     """
-    items = np.arange(_USERS * _LENGTH).reshape(_USERS, _LENGTH) % len(model.semantics)
+    lengths = np.unique(np.linspace(2, model.maximum_length + 1, 6).round().astype(int))
+    histories = np.arange(len(lengths) * lengths[-1]).reshape(len(lengths), -1) % len(model.semantics)
     training = model.training
     model.eval()
     try:
-        whole = _gradients(model, items, loss)
-        backwards = _gradients(model, items[::-1], loss)
-        for user in range(_USERS):
-            alone = _gradients(model, items[user : user + 1], loss)
+        whole = _gradients(model, histories, lengths, loss)
+        backwards = _gradients(model, histories[::-1], lengths[::-1], loss)
+        for user in range(len(lengths)):
+            own = slice(user, user + 1)
+            alone = _gradients(model, histories[own, : lengths[user]], lengths[own], loss)
             for name, value in alone.items():
-                among = (whole[name][user], backwards[name][_USERS - 1 - user])
+                among = (whole[name][user], backwards[name][-1 - user])
                 scale = float(value.abs().max())
                 if not all(float((other - value[0]).abs().max()) <= _TOLERANCE * scale for other in among):
                     raise RunError(
@@ -42,6 +44,9 @@ def require_isolation(model: SequentialModel, loss: Loss, names: str) -> None:
         model.train(training)
 
 
-def _gradients(model: SequentialModel, items: np.ndarray, loss: Loss) -> dict[str, torch.Tensor]:
-    batch = Batch(np.ascontiguousarray(items), np.full(len(items), items.shape[1]))
-    return per_user_gradients(model, batch, loss)
+def _gradients(
+    model: SequentialModel, histories: np.ndarray, lengths: np.ndarray, loss: Loss
+) -> dict[str, torch.Tensor]:
+    longest = lengths.max()
+    items = np.where(np.arange(longest) < lengths[:, None], histories[:, :longest], 0)  # [U, L]
+    return per_user_gradients(model, Batch(items, lengths.copy()), loss)

@@ -10,6 +10,7 @@ What is drawn for a user, whether to take part and what dropout leaves, comes fr
 that user alone. Were it to move with others, one user more would change everybody's gradient, whatever the clipping.
 """
 
+import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -143,9 +144,10 @@ def per_user_gradients(
     else:
         vectors = vmap(lambda state: functional_call(model.adaptor, state, (inputs,)))(adaptors)  # [B, D, d]
         histories = torch.stack([own_vectors[row] for own_vectors, row in zip(vectors, places, strict=True)])
+    encoder = _unused(model.encoder)
     with sdpa_kernel(SDPBackend.MATH):  # the fused one would run user by user under vmap
         states = vmap(
-            lambda state, x, own: functional_call(model.encoder, state, (x[None], (), own))[0],
+            lambda state, x, own: functional_call(encoder, state, (x[None], (), own))[0],
             in_dims=(0, 0, None if masks is None else 0),
         )(encoders, histories, masks)  # [B, L, d]
     share = (valid / lengths[:, None]).to(states.dtype)  # [B, L] every user's positions sum to one
@@ -201,6 +203,14 @@ def _part(model: SequentialModel, own: Mapping[str, Tensor], prefix: str, users:
         for name, value in model.named_parameters()
         if name.startswith(prefix)
     }
+
+
+def _unused(encoder: Encoder) -> Encoder:
+    """A copy on the same parameters: what an encoder keeps of a call (a counter, a running mean) must reach no other.
+
+    Who is in a call depends on who else takes part, and noise covers a user's own gradient alone.
+    """
+    return copy.deepcopy(encoder, {id(parameter): parameter for parameter in encoder.parameters()})
 
 
 def _keys(vectors: Tensor) -> Tensor:

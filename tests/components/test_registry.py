@@ -39,8 +39,8 @@ class Counting(Last):
     asked = 0
 
     def forward(self, x, adapters=(), masks=None):
-        self.asked += 1
-        return super().forward(x) + self.asked * x
+        Counting.asked += 1  # in the class: a copy of the encoder would forget it
+        return super().forward(x) + Counting.asked * x
 
 
 class Apart(Counting):

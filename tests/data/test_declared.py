@@ -7,7 +7,7 @@ import pytest
 from fedrec.data.importers import run_import
 from fedrec.data.importers.options import ImportOptions
 from fedrec.data.store import open_store
-from fedrec.errors import FedrecError, UserError
+from fedrec.errors import FedrecError
 from fedrec.recipe import load_recipe
 from fedrec.simulation.run import prepare_simulation
 from tests.conftest import QUICK
@@ -81,6 +81,19 @@ def test_a_list_that_cannot_be_says_so(items: str, words: str, tmp_path: Path) -
     assert not (tmp_path / "data").exists()
 
 
-def test_other_kinds_have_none(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--items: not an option of import kind 'xmarket-5core'"):
-        run_import("xmarket-5core", tmp_path, tmp_path / "data", ImportOptions(items=tmp_path / "items.csv"))
+def test_so_has_xmarket(tmp_path: Path) -> None:
+    source = tmp_path / "files"
+    source.mkdir()
+    for market in ("in", "jp"):
+        rows = [f"{market}-{user} {item} 5.0 2020-01-0{item + 1}" for user in range(3) for item in range(4)]
+        (source / f"{market}_5core.txt").write_text("\n".join(["userId itemId rate date", *rows]) + "\n")
+    listed = tmp_path / "items.csv"
+    listed.write_text("item\n1\n2\n9\n")
+    plain = run_import("xmarket-5core", source, tmp_path / "plain")
+    report = run_import("xmarket-5core", source, tmp_path / "data", ImportOptions(items=listed))
+    for market in ("in", "jp"):
+        assert open_store(tmp_path / "data" / market).catalogue["item_id"].to_list() == ["1", "2", "9"]
+        assert f"market {market}: 2 of 4 items that occur are not declared" in " ".join(report.notes)
+        assert open_store(tmp_path / "data" / market).items_declared
+        assert not open_store(tmp_path / "plain" / market).items_declared
+    assert "not declared" not in " ".join(plain.notes)

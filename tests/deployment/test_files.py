@@ -25,6 +25,7 @@ from fedrec.deployment.create import add_market, create_deployment, renew_certif
 from fedrec.deployment.demo import MARKETS, make_files
 from fedrec.deployment.layout import DeploymentFolder
 from fedrec.errors import UserError
+from fedrec.strict_yaml import parse_yaml
 from tests.conftest import TINY
 
 ROOT = Path(fedrec.__file__).parents[1]
@@ -178,6 +179,15 @@ def test_containers_never_run_as_root(folder: DeploymentFolder) -> None:
     assert folder.coordinator.key.stat().st_uid == int(values["FEDREC_UID"]), "who may read the keys"
     environment.write_text(environment.read_text().replace(values["FEDREC_UID"], "0"))
     assert any("runs containers as root" in text for text in problems(check_folder(folder.path), "fail"))
+
+
+def test_a_market_has_a_floor_of_twenty_users_unless_its_operator_says_otherwise(folder: DeploymentFolder) -> None:
+    for compose in (*(part.compose for part in folder.markets), ROOT / "docker-compose.yml"):
+        markets = [line for line in compose.read_text().splitlines() if "data-path=" in line]
+        assert markets
+        assert all('min-users="${FEDREC_MIN_USERS:-20}"' in line for line in markets)
+    values = parse_yaml((ROOT / "deploy" / "helm" / "fedrec" / "values.yaml").read_text(), "values")
+    assert values["market"]["minUsers"] == 20
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives files away: needs root")

@@ -78,6 +78,14 @@ def test_a_mechanism_in_which_others_move_with_a_user_is_caught(
 
 
 @pytest.mark.slow
+def test_counts_alone_refute_it(of_texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No look at the sum before noise, and nothing taken to be normal."""
+    monkeypatch.setattr(PrivateSteps, "masks", by_place)
+    (update,) = audit_answers(of_texts, 150, "alfa")["releases"]
+    assert update["epsilon_at_least"] > update["epsilon_stated"]
+
+
+@pytest.mark.slow
 def test_a_mechanism_that_does_not_clip_is_caught(of_texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         private, "clipped_sum", lambda gradients, _: {name: value.sum(dim=0) * 5 for name, value in gradients.items()}

@@ -36,7 +36,8 @@ def older(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows = rows.head(int(0.8 * rows.height))
         items = pl.read_parquet(synthetic / name / "items.parquet")
         items = items.filter(pl.col(Columns.ITEM).is_in(rows[Columns.ITEM].unique().implode()))
-        write_store(folder / name, name, rows, source="test", time_resolution="second", items=items)
+        kept = {"time_resolution": "second", "items": items, "items_declared": True}
+        write_store(folder / name, name, rows, source="test", **kept)
     return folder
 
 

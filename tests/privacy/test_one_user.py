@@ -110,7 +110,7 @@ class Market:
         listed = items["item_id"].to_list()
         families = {item: listed[place // 2 * 2] for place, item in enumerate(listed[:30])}  # given, not made of users
         own = {"source": "test", "time_resolution": "day", "items": items, "families": families}
-        write_store(folder / "data" / "alfa", "alfa", frame, **own)
+        write_store(folder / "data" / "alfa", "alfa", frame, **own, items_declared=True)
         self.folder = folder
         secret = folder / "state" / "run" / "markets" / "alfa" / "secret"
         secret.parent.mkdir(parents=True)
@@ -202,18 +202,36 @@ def test_nor_where_items_are_known_by_codes(
     assert 0.5 < max(moved.values()) <= recipe.privacy.clip_norm * (1 + 1e-3), moved
 
 
-def test_nor_do_a_rankers_statistics(
-    base: tuple[pl.DataFrame, pl.DataFrame], measured: Measured, tmp_path: Path
+@pytest.mark.parametrize(
+    ("name", "action", "own"),
+    [
+        (
+            "ranker",
+            "query.statistics",
+            ["evaluation.protocol=temporal", "scores.kind=none", "semantics.kind=hashing", "codes.alignment=layered"],
+        ),
+        (
+            "fedmm",
+            "query.catalogue",
+            ["semantics.kind=cooccurrence", "codes.alignment=gram", "evaluation.protocol=ctr"],
+        ),
+    ],
+)
+def test_nor_does_the_one_release_of_recipes_whose_models_stay(
+    name: str,
+    action: str,
+    own: list[str],
+    base: tuple[pl.DataFrame, pl.DataFrame],
+    measured: Measured,
+    tmp_path: Path,
 ) -> None:
-    """Everyone's rows are in every feature of a ranker, and nothing of the ranker leaves."""
+    """Everyone's rows are in every feature of a ranker and in every code, and nothing of either leaves."""
     frame, items = base
-    own = ["evaluation.protocol=temporal", "scores.kind=none", "semantics.kind=hashing", "codes.alignment=layered"]
-    own += ["evaluation.methods=[federated]", "privacy.epsilon=4"]
-    recipe = load_recipe("ranker", own)
+    recipe = load_recipe(name, [*own, "evaluation.methods=[federated]", "privacy.epsilon=4"])
 
     def sums(name: str, rows: pl.DataFrame) -> np.ndarray:
         measured.clear()
-        Market(tmp_path / name, rows, items).ask("query.statistics", recipe)
+        Market(tmp_path / name, rows, items).ask(action, recipe)
         assert set(measured) == {"pairs"}
         return measured["pairs"]
 

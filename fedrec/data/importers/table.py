@@ -106,16 +106,20 @@ def write_markets(
             users[name] = people
             found = market.items.table()
             items = found if declared is None else declared(name, found)
-            others = len(found.join(items, on=Columns.ITEM, how="anti"))
-            if others:
-                notes.append(
-                    f"market {name}: {others} of {len(found)} items that occur are not declared; under privacy "
-                    "their rows do not count"
-                )
-            market.writer.close(market.resolution.word, items)
+            notes += undeclared_note(name, found, items)
+            market.writer.close(market.resolution.word, items, items_declared=declared is not None)
         if not users:
             raise UserError(f"--min-users {options.min_users}: leaves no market of {source}; lower it")
     return ImportReport(tuple(users), (*notes, *shared_user_note(users)))
+
+
+def undeclared_note(market: str, found: pl.DataFrame, items: pl.DataFrame) -> list[str]:
+    """Of items that occur in a market's rows (``found``) and are not in its list ``items``; else nothing."""
+    others = len(found.join(items, on=Columns.ITEM, how="anti"))
+    if not others:
+        return []
+    said = f"market {market}: {others} of {len(found)} items that occur are not declared"
+    return [f"{said}; under privacy their rows do not count"]
 
 
 class _Market:

@@ -11,10 +11,13 @@ from pathlib import Path
 import polars as pl
 
 from fedrec.data.columns import Columns
+from fedrec.data.importers.declared import read_declared
 from fedrec.data.importers.ids import read_ids
+from fedrec.data.importers.item_texts import item_table
 from fedrec.data.importers.options import ImportOptions
 from fedrec.data.importers.refusal import Rows, quoted
 from fedrec.data.importers.report import ImportReport, shared_user_note
+from fedrec.data.importers.table import undeclared_note
 from fedrec.data.importers.texts import read_text
 from fedrec.data.importers.times import Resolution
 from fedrec.data.importers.whole import WholeImporter
@@ -33,7 +36,7 @@ _DAY = 86400
 class XMarketImporter(WholeImporter):
     """A folder of ``*_5core.txt`` files."""
 
-    options = frozenset()
+    options = frozenset({"--items"})
 
     def write(self, source: Path, directory: Path, options: ImportOptions) -> ImportReport:
         """Write one market store per five-core file of the folder ``source``.
@@ -46,6 +49,7 @@ class XMarketImporter(WholeImporter):
         files = _market_files(source)
         map_path = source / "families.csv"
         families = read_families(map_path) if map_path.is_file() else None
+        declared = read_declared(options.items) if options.items is not None else None
         users: dict[str, pl.Series] = {}
         notes: list[str] = []
         with new_folder(directory) as scratch:
@@ -53,13 +57,20 @@ class XMarketImporter(WholeImporter):
                 frame, said = read_five_core(path)
                 notes += said
                 users[name] = frame[Columns.USER].unique()
+                items = None
+                if declared is not None:
+                    found = item_table(frame)
+                    items = declared.of(name, found)
+                    notes += undeclared_note(name, found, items)
                 write_store(
                     scratch / name,
                     name,
                     frame,
                     source=f"xmarket-5core {path.name}",
                     time_resolution=Resolution().add(frame[Columns.TIMESTAMP]).word,
+                    items=items,
                     families=families,
+                    items_declared=declared is not None,
                 )
         return ImportReport(tuple(files), (*notes, *shared_user_note(users)))
 
