@@ -22,6 +22,10 @@ class DataError(UserError):
     """A user error found inside private data: the text may quote a row."""
 
 
+class ComponentError(UserError):
+    """A component failed that may be anybody's; its cause is that failure, whose traceback its author wants to see."""
+
+
 class RunError(FedrecError):
     """A run that could not finish. The one error whose text a market sends: it must quote neither data nor paths."""
 

@@ -94,13 +94,13 @@ class PointwiseAlgorithm(Algorithm):
 
 
 class AcmrSettings(PointwiseSettings):
-    """How ACMR reads, and what it knows of the market."""
+    """What attends to what, and what it knows of the market."""
 
     kind: Literal["acmr"] = "acmr"
     layers: int = Field(default=2, ge=1, le=32)
     heads: int = Field(default=2, ge=1, le=32)
-    reading: Literal["apart", "joint"] = Field(
-        default="apart", description="candidates attend to the history (apart), or each with it to all (joint)"
+    attention: Literal["history", "joint"] = Field(
+        default="history", description="what a candidate attends to: the history; joint: it and the history to both"
     )
     market_embedding: bool = Field(default=True, description="false is the ablation")
 
@@ -122,7 +122,7 @@ class Acmr(PointwiseAlgorithm):
         from fedrec.models.pointwise.acmr import Acmr as Model
 
         one = self.settings
-        return Model(sizes, one.layers, one.heads, one.reading, one.market_embedding)
+        return Model(sizes, one.layers, one.heads, one.attention, one.market_embedding)
 
     def objection(self) -> str | None:
         """Heads share the vector."""

@@ -65,7 +65,11 @@ def _checks() -> Iterator[Check]:
     yield _port()
     for extra, module in _EXTRAS.items():
         there = find_spec(module) is not None
-        yield Check(f"extra {extra}", "ok" if there else "note", "there" if there else f"pip install fedrec[{extra}]")
+        yield Check(
+            f"extra {extra}",
+            "ok" if there else "note",
+            "there" if there else f"pip install '.[{extra}]' in fedrec's folder",
+        )
 
 
 def _package(name: str) -> Check:

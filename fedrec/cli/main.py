@@ -3,6 +3,7 @@
 import io
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -25,7 +26,7 @@ from fedrec.cli import (
     run,
     sweep,
 )
-from fedrec.errors import FedrecError
+from fedrec.errors import ComponentError, FedrecError
 from fedrec.processes import open_standard_streams
 from fedrec.version import VERSION
 from fedrec.words import cleaned
@@ -104,6 +105,8 @@ def exit_code(command: Callable[[], Any]) -> int:
         where = error.ctx.command_path if error.ctx else "fedrec"
         return _complain(f"{error.format_message()} (see `{where} --help`)", 2)
     except FedrecError as error:
+        if isinstance(error, ComponentError) and error.__cause__ is not None:
+            click.echo("".join(traceback.format_exception(error.__cause__)), err=True)
         return _complain(str(error), error.exit_code)
     except OSError as error:
         return _complain(f"{cleaned(str(error.filename or 'a file'), 200)}: {error.strerror or error}", 2)

@@ -61,14 +61,16 @@ def optimise(
     prune: Annotated[bool, typer.Option(help="give up trials that lag behind the median of earlier ones")] = True,
     overrides: Set = None,
 ) -> None:
-    """Let Optuna propose settings; validation judges, and the best is written as a recipe."""
+    """Let Optuna propose settings; validation chooses, and the best is written as a recipe."""
     go_offline()  # before Flower is imported
     try:
         from fedrec.simulation.optimise import optimise as run_trials
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
-        raise UserError("sweep optimise: needs Optuna; install it with `pip install fedrec[tune]`") from None
+        raise UserError(
+            "sweep optimise: needs Optuna; install fedrec with its extra: `pip install '.[tune]'` in its folder"
+        ) from None
 
     with status_line() as (progress, details):
         tried = _last(run_trials(recipe, axes, trials, seeds, overrides or [], data, out, prune, progress, details))

@@ -56,7 +56,7 @@ def _packed(record: ArrayRecord) -> ArrayRecord:
 def _unpacked(record: ArrayRecord) -> ArrayRecord:
     array = record.get(_NAME)
     if array is None or array.stype != _KIND:
-        return record  # an older or another market; what it holds is judged elsewhere
+        return record  # an older or another market; what it holds is checked elsewhere
     start = _LENGTH_BYTES + int.from_bytes(array.data[:_LENGTH_BYTES], "big")
     header = json.loads(array.data[_LENGTH_BYTES:start])
     arrays = {}

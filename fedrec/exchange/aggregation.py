@@ -8,7 +8,7 @@ import numpy as np
 from fedrec.components.aggregator import Update
 from fedrec.components.registry import find
 from fedrec.components.section import ComponentSettings
-from fedrec.errors import UserError, place_of
+from fedrec.errors import ComponentError, UserError, place_of
 from fedrec.exchange.payload import Array
 
 _AGGREGATOR = "aggregator."
@@ -19,7 +19,8 @@ def apply_aggregator(
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """A step of the recipe's aggregator, and its state after it, under names that no other state has.
 
-    Raises :class:`UserError` where what it gives back are no parameters of this model.
+    Raises :class:`ComponentError` where it fails, and :class:`UserError` where what it gives back are no parameters of
+    this model.
     """
     aggregator = find("aggregator", settings.kind)(settings)
     before = {name.removeprefix(_AGGREGATOR): array for name, array in aggregator_state(state).items()}
@@ -27,7 +28,7 @@ def apply_aggregator(
         result, after = aggregator.apply(current, updates, before or aggregator.init())
     except Exception as error:  # of code that may be anybody's
         what = f"{type(error).__name__}: {error} ({place_of(error, inspect.getfile(type(aggregator)))})"
-        raise UserError(f"aggregator {settings.kind!r} failed: {what}") from error
+        raise ComponentError(f"aggregator {settings.kind!r} failed: {what}") from error
     for name in sorted({*current, *result}):
         if name not in result or name not in current:
             raise UserError(f"aggregator {settings.kind!r}: {name}: missing or unknown in what it returned")

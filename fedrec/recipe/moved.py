@@ -126,11 +126,18 @@ def _optimiser(value: Any) -> Any:
     return _OPTIMISERS.get(value, value) if isinstance(value, str) else value
 
 
+def _attention(value: Any) -> Any:
+    return "history" if value == "apart" else value
+
+
 _OPTIMISER_KEYS = ("learning_rate", "beta_1", "beta_2", "tau")
-_ACMR_KEYS = ("layers", "heads", "reading", "market_embedding", "negatives")
+_ACMR_KEYS = ("layers", "heads", "market_embedding", "negatives")
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(_ALGORITHM_KEYS, lambda value, algorithm: {ALGORITHM: algorithm}),
     **{f"acmr.{name}": _named(f"algorithm.{name}") for name in _ACMR_KEYS},
+    **dict.fromkeys(
+        ("acmr.reading", "algorithm.reading"), lambda value, algorithm: {"algorithm.attention": _attention(value)}
+    ),
     "codes.least_count": _named("codes.min_count"),
     "model.layers": _of_model("layers"),
     "model.heads": _of_model("heads"),

@@ -152,6 +152,8 @@ def make_trackers(names: str | None, run: Path, recipe: Mapping[str, Any]) -> li
             raise UserError(f"--track {name!r}: unknown{nearest(name, list(known))}")
         tracker: type[Tracker] = known[name].load()
         if tracker.package is not None and find_spec(tracker.package) is None:
-            raise UserError(f"--track {name}: not installed; `pip install fedrec[{name}]`")
+            raise UserError(
+                f"--track {name}: not installed; install fedrec with its extra: `pip install '.[{name}]'` in its folder"
+            )
         found.append(tracker(run, recipe))
     return found

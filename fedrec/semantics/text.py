@@ -90,7 +90,8 @@ class TextSemantics(Semantics):
             return version(self.package)
         except PackageNotFoundError:
             raise UserError(
-                f"semantics.kind {self.package}: not installed; install it with `pip install 'fedrec[text]'`"
+                f"semantics.kind {self.package}: not installed; install fedrec with its extra: "
+                "`pip install '.[text]'` in its folder"
             ) from None
 
     def _digest(self, texts: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""``fedrec sweep optimise``: Optuna proposes, validation judges, trials that lag behind are given up.
+"""``fedrec sweep optimise``: Optuna proposes, validation chooses, trials that lag behind are given up.
 
 Everything is in the sweep's folder: Optuna's journal (``study.log``, lines of JSON) and a run folder a trial. What was
 interrupted goes on: a trial that was running keeps its values, and its run is resumed. Each proposal is drawn by a

@@ -146,7 +146,7 @@ def test_histories_are_cut_where_the_recipe_says(wide: Path) -> None:
 
 
 def test_aligned_states_are_one_a_user(wide: Path) -> None:
-    recipe = acmr("evaluation.protocol=temporal", "algorithm.reading=joint")
+    recipe = acmr("evaluation.protocol=temporal", "algorithm.attention=joint")
     market = PreparedMarket(open_store(wide / "alfa"), recipe)
     trainer = PairTrainer.of(recipe, market, Known(market.items))
     for batch in trainer.batches(np.random.default_rng(0)):

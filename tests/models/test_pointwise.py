@@ -37,7 +37,7 @@ MAKE = {
     "FOREC": Forec,
     "M3Rec": lambda sizes: M3Rec(sizes, WITHIN, ACROSS),
     "ACMR": lambda sizes: Acmr(sizes, layers=2, heads=2),
-    "ACMR joint": lambda sizes: Acmr(sizes, layers=2, heads=2, reading="joint"),
+    "ACMR joint": lambda sizes: Acmr(sizes, layers=2, heads=2, attention="joint"),
     "ACMR without market": lambda sizes: Acmr(sizes, layers=2, heads=2, knows_market=False),
     "BERT4Rec": Bert4Rec,
 }

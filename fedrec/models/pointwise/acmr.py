@@ -5,9 +5,9 @@ together; the mean of the history's states is the user, and a linear map of user
 have no embedding. Two forms of one model, with the same parameters:
 
 - ``joint``, as published: history and candidate are one sequence, so each candidate costs a pass over the history;
-- ``apart``, our default: candidates read the history and themselves, the history reads only itself. The user is then
-  the same for all candidates, and what ranks them is what each has read. It is several times cheaper, and it is what a
-  market could serve.
+- ``history``, our default: candidates attend to the history and themselves, the history only to itself. The user is
+  then the same for all candidates, and what ranks them is what each attended to. It is several times cheaper, and it
+  is what a market could serve.
 
 Other deviations: of a longer history the latest items are kept, where the authors draw some, and the share that dropout
 takes is rounded to a 256th.
@@ -23,7 +23,7 @@ from fedrec.exchange.groups import ParameterGroups
 from fedrec.models.pointwise.attention import BidirectionalBlock, dropout, mean_of_valid
 from fedrec.models.pointwise.interface import FederatedPointwise, Request, Sizes
 
-Reading = Literal["apart", "joint"]
+Attention = Literal["history", "joint"]
 
 
 class Acmr(FederatedPointwise):
@@ -33,10 +33,10 @@ class Acmr(FederatedPointwise):
     needs_user = False
 
     def __init__(
-        self, sizes: Sizes, layers: int = 4, heads: int = 8, reading: Reading = "apart", knows_market: bool = True
+        self, sizes: Sizes, layers: int = 4, heads: int = 8, attention: Attention = "history", knows_market: bool = True
     ) -> None:
         super().__init__()
-        self.reading, self.knows_market, self.dropout = reading, knows_market, sizes.dropout
+        self.attention, self.knows_market, self.dropout = attention, knows_market, sizes.dropout
         self.items = nn.Embedding(sizes.items, sizes.dimension)
         self.markets = nn.Embedding(sizes.markets, sizes.dimension)
         self.norm = nn.LayerNorm(sizes.dimension)
@@ -46,11 +46,11 @@ class Acmr(FederatedPointwise):
     @property
     def positives_at_once(self) -> int:
         """How many positives of a user, with their negatives, are best read in one row of a training batch."""
-        return 8 if self.reading == "apart" else 1
+        return 8 if self.attention == "history" else 1
 
     def forward(self, request: Request) -> Tensor:
         """Logits [B, C]."""
-        users, candidates = self._read_jointly(request) if self.reading == "joint" else self._read_apart(request)
+        users, candidates = self._jointly(request) if self.attention == "joint" else self._by_history(request)
         result: Tensor = self.output(torch.cat([users, candidates], dim=-1)).squeeze(-1)
         return result
 
@@ -75,7 +75,7 @@ class Acmr(FederatedPointwise):
             x = block(x, valid)
         return x
 
-    def _read_apart(self, request: Request) -> tuple[Tensor, Tensor]:
+    def _by_history(self, request: Request) -> tuple[Tensor, Tensor]:
         """Users [B, C, d] and candidates [B, C, d] of sequences [history, all candidates]."""
         valid = request.valid
         x = self.embed(torch.cat([request.histories, request.items], dim=1), request.market)
@@ -84,7 +84,7 @@ class Acmr(FederatedPointwise):
         candidates = states[:, valid.shape[1] :]
         return users[:, None].expand_as(candidates), candidates
 
-    def _read_jointly(self, request: Request) -> tuple[Tensor, Tensor]:
+    def _jointly(self, request: Request) -> tuple[Tensor, Tensor]:
         """The same of sequences [history, one candidate]."""
         batch, count = request.items.shape
         valid = request.valid.repeat_interleave(count, dim=0)  # [B * C, L]

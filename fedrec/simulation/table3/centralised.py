@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from fedrec.models.pointwise.acmr import Acmr, Reading
+from fedrec.models.pointwise.acmr import Acmr, Attention
 from fedrec.models.pointwise.forec import Forec
 from fedrec.models.pointwise.interface import PointwiseModel, Sizes
 from fedrec.models.pointwise.m3rec import M3Rec
@@ -61,10 +61,10 @@ def among_own(run: Callable[[Ground], Results], names: Mapping[str, str], ground
     return {name: {target: found[target][model][target] for target in found} for model, name in names.items()}
 
 
-def acmr(name: str, ground: Ground, reading: Reading = "apart", knows_market: bool = True) -> Results:
+def acmr(name: str, ground: Ground, attention: Attention = "history", knows_market: bool = True) -> Results:
     """Pre-trained on all markets, then fine-tuned on each; without the second step, what the first left."""
     with seeded_torch(ground.split, name):
-        model = Acmr(ground.sizes, reading=reading, knows_market=knows_market)
+        model = Acmr(ground.sizes, attention=attention, knows_market=knows_market)
     before, after = _two_stages(model, name, ground, ground.markets, ground.wanted)
     return {f"{name}, no fine-tuning": before, name: after}
 

@@ -71,7 +71,7 @@ ENTRIES: dict[str, Entry] = {
     "cross-stitch": _for_all("Cross-Stitch", CrossStitch),
     "forec": Entry(("FOREC",), forec),
     "m3rec": Entry(("M3Rec",), m3rec),
-    "acmr": _acmr("ACMR", partial(acmr, reading="joint")),
+    "acmr": _acmr("ACMR", partial(acmr, attention="joint")),
     "acmr-apart": _acmr("ACMR apart", acmr),
     "acmr-no-market": _acmr("ACMR apart, no market embedding", partial(acmr, knows_market=False)),
     "acmr-single": Entry(("ACMR apart, single market",), partial(acmr_alone, "ACMR apart, single market")),
