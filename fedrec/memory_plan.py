@@ -49,9 +49,17 @@ class Part:
         return self.held + self.passing
 
 
-def memory_plan(recipe: Recipe, users: int, items: int, interactions: int | None = None) -> list[Part]:
-    """The parts of one market of so large data, largest first. ``interactions``: None where they are not told."""
+def memory_plan(
+    recipe: Recipe, users: int, items: int, interactions: int | None = None, union: int | None = None
+) -> list[Part]:
+    """The parts of one market of so large data, largest first.
+
+    ``interactions``: None where they are not told. ``union``: how many items all markets have, at most; None where it
+    is not known, as in a market alone.
+    """
     parts = [_item_item(recipe, users, items, interactions)] if _has_item_models(recipe) else []
+    if union is not None and recipe.sums_counts and recipe.fedease.restrict == "after":
+        parts.append(_of_all_items(recipe, union))
     if recipe.privacy.on and recipe.releases_pairs:
         parts.append(Part(f"noised pairs of {items:,} items", items**2 * 8.0, "take a smaller catalogue"))
     if recipe.trains:
@@ -84,6 +92,14 @@ def _item_item(recipe: Recipe, users: int, items: int, interactions: int | None)
         return Part(weights, cells * _WEIGHT * _MODELS, "lower ease.neighbours", passing=cells * _WEIGHT)
     matrix, remedy = f"EASE of {items:,} items as a matrix", f"set ease.dense_items below {items}"
     return Part(matrix, items**2 * _CELL * _MODELS, remedy, passing=items**2 * _INVERTED)
+
+
+def _of_all_items(recipe: Recipe, items: int) -> Part:
+    """Federated EASE over the items of all markets, of which a market keeps its own."""
+    ease = recipe.ease
+    sparse = items > ease.dense_items
+    passing = items * min(ease.neighbours, items) * _WEIGHT * 2 if sparse else items**2 * _INVERTED
+    return Part(f"federated EASE of {items:,} items of all markets", 0, "set fedease.restrict to before", passing)
 
 
 def too_large(plans: Mapping[str, list[Part]], free: float | None, at_once: int = 1) -> str | None:

@@ -31,6 +31,17 @@ def test_no_item_models_no_part():
     assert total(load_recipe("fedmm"), 1000, 10_000) == 0
 
 
+def test_over_the_items_of_all_markets_there_is_more():
+    """While they are weighed: what a market keeps is of its own items."""
+    before, after = (load_recipe("fedease", [f"fedease.restrict={when}"]) for when in ("before", "after"))
+    sizes = (1000, 2000, 50_000, 9000)
+    assert total(after, *sizes) - total(before, *sizes) == 8 * 4 * 9000**2
+    assert total(after, *sizes[:-1]) == total(before, *sizes[:-1])
+    plan = {"alfa": memory_plan.memory_plan(after, *sizes)}
+    assert "set fedease.restrict to before" in str(too_large(plan, 1e9))
+    assert total(after, 1000, 2000, 50_000, 200_000) < 3e9, "sparse"
+
+
 def test_a_ranker_lists_candidates_of_every_user():
     recipe = load_recipe("ranker")
     few, many = (total(recipe, users, 5000) - total(recipe, 0, 5000) for users in (1_000, 100_000))

@@ -251,12 +251,14 @@ class Coordinator:
 
     def _plan_memory(self, recipe: Recipe) -> None:
         """Say what the markets will hold, if it is much, and what is replaced because it does not fit."""
+        members = self.federation.members
+        union = sum(member.items for member in members.values())  # at most: what they have in common is not known yet
         plans = {
-            market: memory_plan(recipe, member.users, member.items, member.interactions)
-            for market, member in sorted(self.federation.members.items())
+            market: memory_plan(recipe, member.users, member.items, member.interactions, union)
+            for market, member in sorted(members.items())
         }
         needs = {market: sum(part.bytes for part in plan) / GIGABYTE for market, plan in plans.items()}
-        sparse = [market for market, member in self.federation.members.items() if sparse_models(recipe, member.items)]
+        sparse = [market for market, member in members.items() if sparse_models(recipe, member.items)]
         if sparse or max(needs.values()) >= _WORTH_TELLING:
             self.run.event("plan", gigabytes=needs, sparse=sorted(sparse), dense_items=recipe.ease.dense_items)
 

@@ -244,7 +244,8 @@ def _check_memory(recipe: Recipe, stores: list[MarketStore]) -> None:
     if recipe.engine.kind == "ray" and recipe.ray.address is not None:
         return
     resolved = _resolved(recipe, stores)
-    plans = {store.name: memory_plan(resolved, store.users, store.items, store.count) for store in stores}
+    union = sum(store.items for store in stores)  # at most
+    plans = {store.name: memory_plan(resolved, store.users, store.items, store.count, union) for store in stores}
     at_once = recipe.engine.workers or (os.cpu_count() or 1 if recipe.engine.kind == "ray" else 1)
     reason = too_large(plans, free_memory(), at_once)
     if reason is not None:
