@@ -26,6 +26,7 @@ class PointwiseAlgorithm(Algorithm):
     """Base: a subclass names its model's class and may build it otherwise than from its sizes."""
 
     needs = frozenset({Need.VOCABULARY})
+    reads = frozenset()
 
     @classmethod
     def model(cls) -> "type[FederatedPointwise]":

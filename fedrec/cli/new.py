@@ -3,6 +3,7 @@
 import json
 import re
 from importlib.util import find_spec
+from keyword import iskeyword
 from pathlib import Path
 from typing import Annotated
 
@@ -54,6 +55,8 @@ def _plugin(name: str) -> None:
     if not _PLUGIN.fullmatch(name):
         raise UserError(f"plugin {name!r}: a name begins with a small letter and has small letters, digits and -")
     module = name.replace("-", "_")
+    if iskeyword(module):
+        raise UserError(f"plugin {name!r}: is a word of Python's, and no module can be called so; choose another name")
     if find_spec(module) is not None:
         raise UserError(f"plugin {name!r}: there is a module {module} already; choose another name")
     known = components("encoder")

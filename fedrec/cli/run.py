@@ -42,7 +42,7 @@ def run(
             "else fecosr"
         ),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="data folder; default: five synthetic markets")] = None,
+    data: Annotated[Path | None, typer.Option(help="data folder; default: synthetic markets")] = None,
     out: Out = None,
     engine: Annotated[str | None, typer.Option(help="inline, ray or deploy")] = None,
     connection: Annotated[
@@ -120,7 +120,11 @@ def run(
     out = out or dated(f"{resolved.name}-{resolved.seed}")
     tiny = tiny_markets(resolved.seed) if quick else None
     simulation = prepare_simulation(resolved, data, out, warm_start=warm_start, synthetic=tiny)
-    _lead(simulation, shown, _hints(resolved, out) if data is None and not quick else [])
+    if quick:
+        hints = ["--quick: two rounds of a small model; that it ran is all that these figures say"]
+    else:
+        hints = _hints(resolved, out) if data is None else []
+    _lead(simulation, shown, hints)
 
 
 def adapt(

@@ -38,7 +38,7 @@ from fedrec.exchange.payload import SCORES, Array, Payload
 from fedrec.files import write_atomic, write_json
 from fedrec.memory_plan import free_memory, memory_plan, too_large
 from fedrec.recipe import Recipe, recipe_json
-from fedrec.semantics.cooccurrence import CooccurrenceSemantics
+from fedrec.semantics.counted import CountedSemantics
 from fedrec.semantics.factory import make_semantics
 from fedrec.training.device import choose_device
 from fedrec.training.report import evaluate_market
@@ -90,11 +90,11 @@ def catalogue(node: MarketNode, instruction: Instruction) -> Payload:
         raise RunError("this recipe shares no item keys; none are sent")
     market = node.prepare(instruction.recipe)
     semantics = make_semantics(instruction.recipe.semantics, instruction.recipe.seed)
-    if not isinstance(semantics, CooccurrenceSemantics):
+    if not isinstance(semantics, CountedSemantics):
         raise RunError(f"semantics {instruction.recipe.semantics.kind!r} exchanges nothing; no catalogue is sent")
     if instruction.recipe.privacy.on:
         return noised_pairs(node, instruction.recipe)
-    return Payload(semantics.statistic(market.evidence).arrays(), texts={"items": market.items})
+    return Payload(count_pairs(market.evidence.histories, semantics.min_count).arrays(), texts={"items": market.items})
 
 
 def gram(node: MarketNode, instruction: Instruction) -> Payload:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from fedrec.exchange.groups import ParameterGroups
     from fedrec.models.federated import FederatedModel
     from fedrec.models.pointwise.interface import FederatedPointwise, Request, Sizes
-    from fedrec.semantics.base import ItemEvidence, Semantics, SemanticsSettings
+    from fedrec.semantics.base import CountedSettings, ItemEvidence, Semantics, SemanticsSettings
+    from fedrec.semantics.counted import CountedSemantics
 
 __all__ = [
     "Aggregator",
@@ -33,6 +34,8 @@ __all__ = [
     "Capability",
     "Component",
     "ComponentSettings",
+    "CountedSemantics",
+    "CountedSettings",
     "Encoder",
     "EncoderSizes",
     "FederatedModel",
@@ -71,7 +74,8 @@ __all__ = [
 
 _LAZY = {  # import torch, or what travels
     **dict.fromkeys(("Memory", "Place", "UpdateStage"), "fedrec.components.stage"),
-    **dict.fromkeys(("ItemEvidence", "Semantics", "SemanticsSettings"), "fedrec.semantics.base"),
+    **dict.fromkeys(("CountedSettings", "ItemEvidence", "Semantics", "SemanticsSettings"), "fedrec.semantics.base"),
+    "CountedSemantics": "fedrec.semantics.counted",
     **dict.fromkeys(("PointwiseAlgorithm", "PointwiseSettings"), "fedrec.algorithms.pointwise"),
     **dict.fromkeys(("FederatedPointwise", "Request", "Sizes"), "fedrec.models.pointwise.interface"),
     "FederatedModel": "fedrec.models.federated",

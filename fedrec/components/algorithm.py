@@ -53,6 +53,9 @@ class Algorithm:
     mixed: ClassVar[bool] = True
     """Whether a market mixes the model's scores with those of its prior, by weights learned on validation."""
 
+    reads: ClassVar[frozenset[str]] = frozenset({"encoder", "loss"})
+    """Which of these components it takes; a recipe that names another one is refused."""
+
     takes_scores: ClassVar[bool] = False
     """Whether a model of another algorithm may be trained before, for its scores (section ``scores``)."""
 

@@ -3,6 +3,7 @@
 HOUSE: dict[str, dict[str, str]] = {
     "algorithm": {
         "fecosr": "fedrec.algorithms.fecosr:Fecosr",
+        "fedease": "fedrec.algorithms.fedease:Fedease",
         "codes": "fedrec.algorithms.codes:Codes",
         "fedmm": "fedrec.algorithms.codes:Fedmm",
         "acmr": "fedrec.algorithms.pointwise:Acmr",

@@ -2,9 +2,10 @@
 
 from fedrec.components.chosen import chosen, chosen_list
 
+ENCODER, LOSS = "transformer", "s2ce"  # of sequential models
 AlgorithmChoice = chosen("algorithm", "fecosr")
-EncoderChoice = chosen("encoder", "transformer")  # of sequential models
-LossChoice = chosen("loss", "s2ce")  # of sequential models
+EncoderChoice = chosen("encoder", ENCODER)
+LossChoice = chosen("loss", LOSS)
 AggregatorChoice = chosen("aggregator", "mean")
 SemanticsChoice = chosen("semantics", "auto")
 StagesChoice = chosen_list("stage")

@@ -4,6 +4,7 @@ from fedrec.components.aggregator import Aggregator
 from fedrec.components.algorithm import algorithm_of
 from fedrec.components.capability import Capability
 from fedrec.components.registry import find
+from fedrec.recipe.choices import ENCODER, LOSS
 from fedrec.recipe.schema import Recipe
 
 
@@ -22,18 +23,19 @@ def _codes_and_clicks(recipe: Recipe) -> str | None:
         )
     if not codes.global_levels and not codes.local_levels:
         return "codes.global_levels and codes.local_levels are both empty; give one of them a level"
-    if codes.alignment == "gram" and kind != "auto" and not find("semantics", kind).exchanges:
+    exchanges = kind != "auto" and find("semantics", kind).exchanges
+    if codes.alignment == "gram" and kind != "auto" and not exchanges:
         return f"codes.alignment gram is made of counts, in conflict with semantics.kind {kind!r}; change one"
-    counted = codes.alignment == "gram" or (kind == "cooccurrence" and codes.alignment != "none")
+    counted = codes.alignment == "gram" or (exchanges and codes.alignment != "none")
     if recipe.uses_codes and counted and not codes.share_keys:
         return "codes.share_keys false: counts over item keys are all these markets have in common; share the keys"
     if recipe.uses_codes and not codes.share_keys and (recipe.releases_pairs or recipe.shares_vocabulary):
         return (
             "codes.share_keys false, but keys would leave for a sum of counts (fedease, prior.federated, "
-            "semantics.kind cooccurrence) or a common list of items (protocol acmr); share them, or remove that"
+            "semantics of counts) or a common list of items (protocol acmr); share them, or remove that"
         )
-    if codes.alignment == "layered" and kind == "cooccurrence":
-        return "codes.alignment layered needs texts; on counts (semantics.kind cooccurrence) it is called gram"
+    if codes.alignment == "layered" and exchanges:
+        return f"codes.alignment layered needs texts; on counts (semantics.kind {kind}) it is called gram"
     return None
 
 
@@ -42,6 +44,11 @@ def _algorithm(recipe: Recipe) -> str | None:
     others = set(recipe.evaluation.methods) - algorithm.methods
     if others:
         return f"evaluation.methods: {', '.join(sorted(others))}: not of algorithm.kind {kind!r}; remove them"
+    defaults = {"encoder": ENCODER, "loss": LOSS}
+    for noun in sorted(defaults.keys() - algorithm.reads):
+        named = getattr(recipe, noun).kind
+        if named != defaults[noun]:
+            return f"{noun}.kind {named!r}: algorithm.kind {kind!r} has no {noun}; leave it out"
     for wanted, section in (
         (Capability.USER_PRIVACY, recipe.privacy),
         (Capability.MARKET_PRIVACY, recipe.market_privacy),
@@ -214,8 +221,6 @@ def _general(recipe: Recipe) -> str | None:
             "evaluation.cut_date: protocol global-time needs a date, and no other takes one "
             "(`fedrec data describe DIR` shows when the interactions lie)"
         )
-    if find("semantics", recipe.semantics.kind).exchanges and recipe.semantics.kind != "cooccurrence":
-        return f"semantics.kind {recipe.semantics.kind!r} exchanges statistics, which cooccurrence alone can; take it"
     model = recipe.text_model
     if model is not None and recipe.semantics.kind not in {"model2vec", "sentence-transformers"}:
         return (

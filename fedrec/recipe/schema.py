@@ -106,7 +106,7 @@ class Recipe(Section):
     @property
     def sends_keys(self) -> bool:
         """Whether item keys leave for shared item vectors: those of summed counts, where a method needs them."""
-        if self.semantics.kind != "cooccurrence" or Need.ITEM_VECTORS not in self.needs:
+        if not find("semantics", self.semantics.kind).exchanges or Need.ITEM_VECTORS not in self.needs:
             return False
         methods = set(self.evaluation.methods)
         if self.task == "ctr":
@@ -204,7 +204,8 @@ class Recipe(Section):
         if protocol == "auto":
             protocol = "ctr" if self.task == "ctr" else "family" if every_market_has_families else "temporal"
         if alignment == "auto":
-            alignment = "layered" if every_market_has_text and kind != "cooccurrence" else "gram"
+            counted = kind != "auto" and find("semantics", kind).exchanges
+            alignment = "layered" if every_market_has_text and not counted else "gram"
         if kind == "auto":
             text = every_market_has_text and not (self.uses_codes and alignment == "gram")
             kind = "hashing" if text else "cooccurrence"

@@ -42,14 +42,19 @@ class SemanticsSettings(ComponentSettings):
     dimension: int = Field(default=128, ge=2, le=4096)
 
 
-class HouseSettings(SemanticsSettings):
+class CountedSettings(SemanticsSettings):
+    """Of semantics that are made of summed pair counts."""
+
+    min_count: int = Field(default=2, ge=2, description="pairs of fewer users never leave; 1 would send single users")
+
+
+class HouseSettings(CountedSettings):
     """Of the kinds that come with fedrec, one of which ``auto`` becomes."""
 
     kind: str = "auto"
     model: str | None = Field(
         default=None, max_length=500, description="text encoder: a folder or a hub's name; null: the default"
     )
-    min_count: int = Field(default=2, ge=2, description="pairs of fewer users never leave; 1 would send single users")
 
 
 class Semantics(ABC):

@@ -24,7 +24,7 @@ from fedrec.masking.following import OpenedSum, decoded
 from fedrec.recipe import FedEaseSettings
 from fedrec.runs.shared import SharedItems, SharedStatistics
 from fedrec.semantics.alignment import align_vectors
-from fedrec.semantics.cooccurrence import CooccurrenceSemantics
+from fedrec.semantics.counted import CountedSemantics
 from fedrec.server.federation import Federation
 from fedrec.server.masks import MaskedSum
 from fedrec.strategies.masked import MaskedRound
@@ -75,7 +75,7 @@ def share_vocabulary(federation: Federation) -> int:
 
 def share_semantics(
     federation: Federation,
-    semantics: CooccurrenceSemantics,
+    semantics: CountedSemantics,
     noise: Mapping[str, float],
     onto: SharedItems | None = None,
 ) -> SharedSemantics:
@@ -101,7 +101,7 @@ def share_semantics(
 
 
 def share_counted_semantics(
-    federation: Federation, semantics: CooccurrenceSemantics, counted: SharedStatistics
+    federation: Federation, semantics: CountedSemantics, counted: SharedStatistics
 ) -> SharedSemantics:
     """As :func:`share_semantics`, of pairs that were counted and summed before: no market counts them again.
 

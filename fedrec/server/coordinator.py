@@ -36,7 +36,7 @@ from fedrec.runs.shared import (
 )
 from fedrec.runs.summary import build_summary
 from fedrec.runs.warm_start import read_warm_start, why_not_warm
-from fedrec.semantics.cooccurrence import CooccurrenceSemantics
+from fedrec.semantics.counted import CountedSemantics
 from fedrec.semantics.factory import make_semantics
 from fedrec.server.catalogues import (
     install_semantics,
@@ -307,7 +307,7 @@ class Coordinator:
         if self.start_from is not None:
             return self._install_semantics(self.start_from)
         semantics = make_semantics(recipe.semantics, recipe.seed)
-        if not isinstance(semantics, CooccurrenceSemantics):
+        if not isinstance(semantics, CountedSemantics):
             raise RunError(f"semantics {recipe.semantics.kind!r} are not made of counts")
         onto = None if self.warm_start is None else self.warm_start.items
         if self.counted is not None:

@@ -19,14 +19,14 @@ from fedrec.clients.node import MarketNode
 from fedrec.components.algorithm import Need, algorithm_of
 from fedrec.data.catalogue import union_vocabulary
 from fedrec.data.store import MarketStore
-from fedrec.exchange.pairs import sum_pairs
+from fedrec.exchange.pairs import count_pairs, sum_pairs
 from fedrec.files import write_atomic
 from fedrec.models.adaptor import ItemCodes
 from fedrec.recipe import Recipe
 from fedrec.runs.folder import RunFolder
 from fedrec.seeds import numpy_generator, seeded_torch
 from fedrec.semantics.base import ItemVectors
-from fedrec.semantics.cooccurrence import CooccurrenceSemantics
+from fedrec.semantics.counted import CountedSemantics
 from fedrec.semantics.factory import make_semantics, vectors_alone
 from fedrec.server.catalogues import Union
 from fedrec.stopping import EarlyStopping, over_markets
@@ -62,11 +62,13 @@ def train_pooled(recipe: Recipe, stores: Sequence[MarketStore], run: RunFolder) 
 def pooled_semantics(recipe: Recipe, markets: Sequence[PreparedMarket]) -> list[ItemVectors]:
     """The item vectors that the federation's exchange gives each market, made here without one."""
     semantics = make_semantics(recipe.semantics, recipe.seed)
-    if not isinstance(semantics, CooccurrenceSemantics):
+    if not isinstance(semantics, CountedSemantics):
         return [vectors_alone(semantics, market.evidence, recipe.privacy.on) for market in markets]
     union = Union.of({market.store.name: market.evidence.keys for market in markets})
     counts = [
-        semantics.statistic(market.evidence).placed(union.index[market.store.name], len(union.items))
+        count_pairs(market.evidence.histories, semantics.min_count).placed(
+            union.index[market.store.name], len(union.items)
+        )
         for market in markets
     ]
     vectors = semantics.vectors(sum_pairs(counts, len(union.items)))

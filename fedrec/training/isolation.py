@@ -13,7 +13,7 @@ from fedrec.errors import RunError
 from fedrec.models.sequential import SequentialModel
 from fedrec.training.private import per_user_gradients
 
-_TOLERANCE = 1e-4  # of the largest number: sums of another shape round otherwise
+_TOLERANCE = 1e-4  # of the largest number of the user's whole gradient: sums of another shape round otherwise
 
 
 def require_isolation(model: SequentialModel, loss: Loss, names: str) -> None:
@@ -32,9 +32,9 @@ def require_isolation(model: SequentialModel, loss: Loss, names: str) -> None:
         for user in range(len(lengths)):
             own = slice(user, user + 1)
             alone = _gradients(model, histories[own, : lengths[user]], lengths[own], loss)
+            scale = max(float(value.abs().max()) for value in alone.values())  # all are clipped together
             for name, value in alone.items():
                 among = (whole[name][user], backwards[name][-1 - user])
-                scale = float(value.abs().max())
                 if not all(float((other - value[0]).abs().max()) <= _TOLERANCE * scale for other in among):
                     raise RunError(
                         f"{names}: the gradient of {name} for one user moves with who else is there, which "

@@ -12,10 +12,12 @@ from fedrec.exchange.groups import ParameterGroups
 from fedrec.models.federated import FederatedModel
 from fedrec.models.groups import groups_of
 from fedrec.recipe import load_recipe
+from fedrec.simulation.run import prepare_simulation
+from tests.conftest import quickly
 
 ALL = sorted(components("algorithm"))
-TRAINED = [name for name in ALL if name != "fedmm"]  # in rounds of its own model
-RECIPES = {name: name for name in ("fecosr", "codes", "fedmm", "acmr", "ranker")}
+TRAINED = [name for name in ALL if name not in {"fedmm", "fedease"}]  # in rounds of its own model
+RECIPES = {name: name for name in ("fecosr", "codes", "fedease", "fedmm", "acmr", "ranker")}
 
 
 def recipe(name, *overrides):
@@ -188,3 +190,16 @@ KEYS_LEAVE = ["market_privacy.epsilon=8", "federation.weights=uniform", "semanti
 def test_what_an_algorithm_cannot_go_with(name, words, said):
     with pytest.raises(UserError, match=said):
         recipe(name, *words)
+
+
+def test_federated_ease_is_an_algorithm_and_a_method(synthetic, tmp_path):
+    """The same figures either way; a model that nobody trains cannot be asked for."""
+    words = quickly("fedease.min_count=2", "evaluation.methods=[ease, fedease]")
+    found = []
+    for kind in ("fedease", "fecosr"):
+        recipe = load_recipe("fedease", [*words, f"algorithm.kind={kind}"])
+        found.append(prepare_simulation(recipe, synthetic, tmp_path / kind).start())
+    assert found[0]["markets"] == found[1]["markets"]
+    assert found[0]["rounds"] == []
+    with pytest.raises(UserError, match=r"evaluation\.methods: federated: not of algorithm\.kind 'fedease'"):
+        load_recipe("fedease", ["evaluation.methods=[federated, fedease]"])

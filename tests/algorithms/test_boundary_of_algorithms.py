@@ -10,11 +10,11 @@ from fedrec.components.house import HOUSE
 from fedrec.recipe import load_recipe
 
 for kind in HOUSE["algorithm"]:
-    recipe = kind if kind in {"fecosr", "codes", "fedmm", "acmr", "ranker"} else "neumf"
+    recipe = kind if kind in {"fecosr", "codes", "fedease", "fedmm", "acmr", "ranker"} else "neumf"
     algorithm = algorithm_of(load_recipe(recipe, [f"algorithm.kind={kind}"]))
     algorithm.model()
     algorithm.plan()
-    if kind != "fedmm":  # whose coordinator makes codebooks alone
+    if kind not in {"fedmm", "fedease"}:  # whose coordinator makes codebooks or sums alone
         algorithm.build(5)
 print([name for name in sys.modules if name.startswith(("fedrec.data", "fedrec.training", "fedrec.clients"))])
 """

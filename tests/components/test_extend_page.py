@@ -30,6 +30,7 @@ def test_the_notebooks_code(tmp_path, monkeypatch, capsys):
         exec(compile(block, str(PAGE), "exec"), names)  # noqa: S102  what the page says
         ran = "fedrec.run(" in block
         assert ("method" in capsys.readouterr().out) == ran
+    names["test_it_goes_halfway"]()
     assert registry.components("encoder")["mean"].origin == registry.NOTEBOOK
     for noun, name in (
         ("algorithm", "factorisation"),

@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fedrec.cli.main import app, exit_code
-from fedrec.components import Aggregator, registry
+from fedrec.components import Aggregator, Update, registry
 from fedrec.components.section import ComponentSettings
+from fedrec.errors import ComponentError, UserError
+from fedrec.exchange.aggregation import apply_aggregator
+from fedrec.recipe import load_recipe
 from tests.conftest import quickly
 
 
@@ -23,6 +27,52 @@ class Breaks(Aggregator):
 
     def step(self, updates):
         return {}["no such name"]
+
+
+class Nothing(Breaks):
+    """Has forgotten its only method."""
+
+    apply = Aggregator.apply
+
+
+class OneThing(Breaks):
+    """Returns the arrays alone."""
+
+    def apply(self, current, updates, state):
+        return dict(current)
+
+
+class Changing(Breaks):
+    """Writes into what it was given."""
+
+    def apply(self, current, updates, state):
+        updates[0].arrays["w"][:] = 0
+        return dict(current), {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (Nothing, "aggregator 'breaks' has no method apply"),
+        (OneThing, "apply returns two mappings, the arrays and the state"),
+        (Changing, "read-only"),
+    ],
+)
+def test_what_an_aggregator_does_wrong_is_said(kind: type, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+    registry.register("aggregator", "breaks", kind)
+    given = {"w": np.ones(2, np.float32)}
+    with pytest.raises(ComponentError, match=said):
+        apply_aggregator(Breaks.Settings(), given, [Update("jp", given, 1.0)], {})
+    assert given["w"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("algorithm", ["neumf", "fedease"])
+@pytest.mark.parametrize("section", ["encoder.kind=gru4rec", "loss.kind=bpr"])
+def test_a_component_that_an_algorithm_does_not_read_is_refused(algorithm: str, section: str) -> None:
+    noun = section.partition(".")[0]
+    with pytest.raises(UserError, match=f"algorithm.kind '{algorithm}' has no {noun}; leave it out"):
+        load_recipe(algorithm, [section])
 
 
 def test_an_aggregators_bug_comes_with_its_traceback(

@@ -14,7 +14,8 @@ from fedrec.exchange.payload import ARRAYS, SCALARS, TEXTS
 from fedrec.files import read_json, write_json
 from fedrec.recipe import Recipe, load_recipe
 from fedrec.runs.folder import RunFolder
-from fedrec.semantics.cooccurrence import CooccurrenceSemantics
+from fedrec.semantics.base import HouseSettings
+from fedrec.semantics.factory import make_semantics
 from fedrec.server.catalogues import share_gram, share_semantics, share_vocabulary
 from fedrec.server.coordinator import Coordinator
 from fedrec.server.federation import Federation
@@ -169,7 +170,7 @@ def _shared(chance: random.Random, _folder: Path) -> tuple[str, list[Step], Code
         if action == VOCABULARY:
             share_vocabulary(federation)
         elif action == CATALOGUE:
-            share_semantics(federation, CooccurrenceSemantics(4, 0, 2), {})
+            share_semantics(federation, make_semantics(HouseSettings(kind="cooccurrence", dimension=4), 0), {})
         else:
             share_gram(federation, recipe.fedease, {})
 

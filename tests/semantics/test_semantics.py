@@ -12,7 +12,7 @@ from scipy import sparse
 from fedrec.components import registry
 from fedrec.exchange.pairs import PairCounts, count_pairs, sum_pairs
 from fedrec.recipe import load_recipe
-from fedrec.semantics.base import ItemEvidence, Semantics, SemanticsSettings
+from fedrec.semantics.base import HouseSettings, ItemEvidence, Semantics, SemanticsSettings
 from fedrec.semantics.cooccurrence import CooccurrenceSemantics
 from fedrec.semantics.factory import make_semantics, vectors_alone
 from fedrec.semantics.hashing import HashingSemantics
@@ -22,6 +22,11 @@ def evidence(texts, keys=None, histories=None):
     keys = [f"key-{index}" for index in range(len(texts))] if keys is None else keys
     histories = sparse.csr_matrix((1, len(texts)), dtype=np.float32) if histories is None else histories
     return ItemEvidence(keys=keys, texts=texts, histories=histories)
+
+
+def counted(dimension, min_count):
+    """With a least count of one too, which no recipe may have."""
+    return CooccurrenceSemantics.of(HouseSettings.model_construct(dimension=dimension, min_count=min_count), 0)
 
 
 def vectors_of(semantics, texts, keys=None):
@@ -164,7 +169,7 @@ def test_more_users_than_small_integers_hold():
 
 def test_pairs_under_the_minimum_never_leave():
     histories = random_histories(1, density=0.3)
-    statistic = CooccurrenceSemantics(4, 0, min_count=3).statistic(evidence([""] * 6, histories=histories))
+    statistic = count_pairs(histories, 3)
     assert as_dict(statistic) == naive_pairs(histories, 3)
     assert statistic.count.min(initial=3) >= 3
 
@@ -238,21 +243,21 @@ def test_inner_products_are_the_positive_part_of_the_ppmi_matrix(dimension):
     values = np.linalg.eigvalsh(ppmi)
     assert np.diff(values).min() > 1e-3, "a case without equal eigenvalues, so the best rank-d part is unique"
 
-    vectors = CooccurrenceSemantics(dimension, 0, 1).vectors(count_pairs(histories, 1)).astype(np.float64)
+    vectors = counted(dimension, 1).vectors(count_pairs(histories, 1)).astype(np.float64)
     assert vectors.shape == (8, dimension)
     np.testing.assert_allclose(vectors @ vectors.T, best_factorisation(ppmi, dimension), atol=1e-5)
 
 
 def test_vectors_are_deterministic():
     counts = count_pairs(random_histories(2, users=40, items=20, density=0.2), 1)
-    one, other = CooccurrenceSemantics(6, 0, 1), CooccurrenceSemantics(6, 0, 1)
+    one, other = counted(6, 1), counted(6, 1)
     np.testing.assert_array_equal(one.vectors(counts), one.vectors(counts))
     np.testing.assert_array_equal(one.vectors(counts), other.vectors(counts))
 
 
 def test_vectors_do_not_depend_on_the_order_of_the_markets():
     parts = [count_pairs(random_histories(seed, items=10), 1) for seed in (3, 4, 5)]
-    semantics = CooccurrenceSemantics(5, 0, 1)
+    semantics = counted(5, 1)
     np.testing.assert_array_equal(
         semantics.vectors(sum_pairs(parts, 10)), semantics.vectors(sum_pairs(parts[::-1], 10))
     )
@@ -260,9 +265,9 @@ def test_vectors_do_not_depend_on_the_order_of_the_markets():
 
 def test_alone_is_the_markets_own_statistic_factorised():
     histories = random_histories(6, users=30, items=8)
-    semantics = CooccurrenceSemantics(4, 0, 2)
+    semantics = counted(4, 2)
     own = evidence([""] * 8, histories=histories)
-    np.testing.assert_array_equal(semantics.alone(own), semantics.vectors(semantics.statistic(own)))
+    np.testing.assert_array_equal(semantics.alone(own), semantics.vectors(count_pairs(own.histories, 2)))
 
 
 def test_an_item_in_no_pair_is_unknown():
@@ -270,7 +275,7 @@ def test_an_item_in_no_pair_is_unknown():
     histories = random_histories(8, users=40, items=12, density=0.3).tolil()
     histories[:, [3, 9]] = 0
     own = evidence([""] * 12, histories=histories.tocsr())
-    semantics = CooccurrenceSemantics(5, 0, 1)
+    semantics = counted(5, 1)
     result = semantics.finish(semantics.alone(own), own.keys)
     assert np.flatnonzero(~result.known).tolist() == [3, 9]
     np.testing.assert_allclose(np.linalg.norm(result.vectors, axis=1), 1, atol=1e-6)
@@ -279,7 +284,7 @@ def test_an_item_in_no_pair_is_unknown():
 @pytest.mark.parametrize("size", [1, 2, 3, 10])
 def test_no_pairs_at_all_is_no_evidence(size):
     nothing = np.array([], dtype=np.int32)
-    raw = CooccurrenceSemantics(4, 0, 2).vectors(PairCounts(nothing, nothing, nothing, size))
+    raw = counted(4, 2).vectors(PairCounts(nothing, nothing, nothing, size))
     np.testing.assert_array_equal(raw, np.zeros((size, 4)))
 
 
@@ -290,21 +295,21 @@ def test_tiny_catalogues(size):
     # FAILS for a catalogue of two (reported): no vectors at all. From three items on at most size - 2 eigenvalues are
     # positive (a single negative one equals the largest in size, by trace zero and Perron), so nothing is lost there.
     pairs = PairCounts(np.array([0], np.int32), np.array([1], np.int32), np.array([5], np.int32), size)
-    raw = CooccurrenceSemantics(4, 0, 1).vectors(pairs).astype(np.float64)
+    raw = counted(4, 1).vectors(pairs).astype(np.float64)
     expected = np.zeros((size, size))
     expected[:2, :2] = math.log(2) / 2
     np.testing.assert_allclose(raw @ raw.T, expected, atol=1e-6)
 
 
 def test_an_unknown_item_has_the_same_direction_under_every_kind_of_catalogue():
-    semantics = CooccurrenceSemantics(16, 0, 1)
+    semantics = counted(16, 1)
     one = semantics.finish(np.zeros((2, 16)), ["a", "b"])
     other = semantics.finish(np.zeros((3, 16)), ["c", "b", "a"])
     np.testing.assert_array_equal(one.vectors, other.vectors[[2, 1]])
 
 
 def test_what_is_exchanged():
-    assert CooccurrenceSemantics(4, 0, 2).exchanges is True
+    assert counted(4, 2).exchanges is True
     assert HashingSemantics(4, 0).exchanges is False
 
 
@@ -313,7 +318,7 @@ def test_an_item_in_no_pair_is_unknown_even_where_the_rank_is_not_reached():
     factors must not turn the round-off of the null space into meaning."""
     pairs = np.array([[0, 1], [1, 2]])
     counts = PairCounts(*(column.astype(np.int32) for column in pairs.T), np.array([3, 2], np.int32), 60)
-    semantics = CooccurrenceSemantics(16, seed=0, min_count=2)
+    semantics = counted(16, 2)
     finished = semantics.finish(semantics.vectors(counts), [f"k{i}" for i in range(60)])
     assert np.flatnonzero(finished.known).tolist() == [0, 1, 2]
 
@@ -325,7 +330,7 @@ def test_vectors_are_the_same_bytes_where_the_solver_must_restart():
     pairs = np.unique(np.sort(generator.integers(0, 236, (200, 2)), axis=1), axis=0).astype(np.int32)
     pairs = pairs[pairs[:, 0] < pairs[:, 1]]
     counts = PairCounts(pairs[:, 0], pairs[:, 1], generator.integers(2, 6, len(pairs)).astype(np.int32), 849)
-    semantics = CooccurrenceSemantics(128, seed=0, min_count=2)
+    semantics = counted(128, 2)
     assert len({semantics.vectors(counts).tobytes() for _ in range(4)}) == 1
 
 
