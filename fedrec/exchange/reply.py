@@ -24,6 +24,7 @@ class ReplySchema:
     current: Mapping[str, Array]  # the shared parameters this round started from
     norm_bound: float  # largest L2 norm of the change
     statistics: frozenset[str] = frozenset()  # names of the statistics that come with it, checked elsewhere
+    action: str = PRETRAIN  # what was asked: its declaration says which scalars and texts may come
 
     def reason_to_reject(self, payload: Payload) -> str | None:
         """Why the payload is refused, or None when it is in order."""
@@ -47,7 +48,7 @@ class ReplySchema:
         weight = payload.scalars.get("weight", math.nan)
         if not 0 < weight <= WEIGHT_CAP:
             return f"weight {weight} not in (0, {WEIGHT_CAP:g}]"
-        return reason_to_distrust(payload, PRETRAIN)
+        return reason_to_distrust(payload, self.action)
 
 
 def reason_to_distrust(payload: Payload, action: str) -> str | None:

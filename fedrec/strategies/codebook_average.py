@@ -1,11 +1,9 @@
 """The strategy of common codebooks: counts and sums make the next ones, the shared encoder is averaged beside them."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message
-from flwr.serverapp import Grid
 
 from fedrec.exchange.codebook import (
     COUNT,
@@ -43,12 +41,6 @@ class CodebookAverage(SharedAverage):
         """The common levels, by number."""
         return [str(level) for level in range(len(self.settings.global_levels))]
 
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """One message to every sampled market."""
-        return super().configure_train(server_round, arrays, config, grid)
-
     def state(self) -> dict[str, Array]:
         """The optimiser's, and the moving counts and sums."""
         return {**super().state(), **self._moving}
@@ -60,7 +52,8 @@ class CodebookAverage(SharedAverage):
 
     def _reason_to_reject(self, payload: Payload) -> str | None:
         names = frozenset(part + level for level in self.levels for part in (COUNT, SUM))
-        return ReplySchema(self.parameters, self.federation.norm_bound, names).reason_to_reject(payload)
+        schema = ReplySchema(self.parameters, self.federation.norm_bound, names, self.train_action)
+        return schema.reason_to_reject(payload)
 
     def _too_heavy(self, answer: Answer) -> str | None:
         reason = super()._too_heavy(answer)

@@ -248,7 +248,8 @@ class SharedAverage(Strategy):
         return f"weight {weight:g} is more than the {most:g} of its hello" if weight > most else None
 
     def _reason_to_reject(self, payload: Payload) -> str | None:
-        return ReplySchema(self.parameters, self.federation.norm_bound).reason_to_reject(payload)
+        schema = ReplySchema(self.parameters, self.federation.norm_bound, action=self.train_action)
+        return schema.reason_to_reject(payload)
 
     def _next(self, accepted: list[Answer]) -> dict[str, Array]:
         """What the next round starts from."""
