@@ -24,6 +24,8 @@ def main(folder: Path) -> None:
     found = recommender.recommend(user="alfa-00000", k=3)
     print(f"for alfa-00000, by {found.method}:", [item.item for item in found.items])
     history = [item.item for item in found.items[:2]]  # somebody new, who has just had these two
+    everybody = recommender.recommend_all(k=3)
+    print(everybody.filter(rank=1)["item"].value_counts(sort=True).head(3))
     print(f"after {history}:", [item.item for item in recommender.recommend(history, k=3).items])
     print("the whole report:", run.path / "report.html")
 

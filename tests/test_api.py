@@ -4,12 +4,16 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 
 import fedrec
 from fedrec.cli.main import app, exit_code
+from fedrec.data.store import open_store
 from fedrec.errors import UserError
 from tests.conftest import QUICK
 
@@ -51,6 +55,72 @@ def test_one_recommender_answers_many_questions_alike(run: fedrec.Run) -> None:
     assert first == fedrec.load_run(run.path).recommender("alfa").recommend(["item-00003"], k=5)
     assert "item-00003" not in {item.item for item in first.items}
     assert len(first.items) == 5
+
+
+def test_rounds_ledger_and_users_as_tables(run: fedrec.Run) -> None:
+    rounds = run.rounds()
+    assert rounds["round"].to_list() == [one["round"] for one in run.summary["rounds"]]
+    assert rounds["accepted"].to_list() == [3] * len(rounds)
+    ledger = run.ledger()
+    assert ledger["bytes"].sum() > rounds["bytes_up"].sum() * 0.5
+    assert set(ledger["market"]) == {"alfa", "bravo", "charlie"}
+    users = run.per_user("bravo")
+    assert len(users) == run.summary["markets"]["bravo"]["evaluated_users"]
+    wanted = run.summary["markets"]["bravo"]["results"]["federated"]["ndcg@10"]
+    assert users["federated.ndcg@10"].mean() == pytest.approx(wanted)
+    with pytest.raises(UserError, match="it has alfa, bravo, charlie"):
+        run.per_user("zulu")
+
+
+def interactions(synthetic: Path) -> pl.DataFrame:
+    parts = [open_store(synthetic / name).interactions.with_columns(market=pl.lit(name)) for name in ("alfa", "bravo")]
+    frame = pl.concat(parts).select(user="user_id", item="item_id", time="timestamp", market="market")
+    return frame.with_columns(pl.from_epoch("time"))
+
+
+class Streams:
+    """Like a frame of another library: nothing but its Arrow stream."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self._frame = frame
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self._frame.__arrow_c_stream__(requested_schema)
+
+
+@pytest.mark.parametrize("as_given", [lambda frame: frame, pl.DataFrame.lazy, Streams], ids=["frame", "lazy", "arrow"])
+def test_a_frame_is_a_data_folder(as_given: Callable[[pl.DataFrame], Any], synthetic: Path, tmp_path: Path) -> None:
+    report = fedrec.import_frame(as_given(interactions(synthetic)), tmp_path / "data")
+    assert report.markets == ("alfa", "bravo")
+    for name in report.markets:
+        ours, theirs = (open_store(folder / name).interactions for folder in (tmp_path / "data", synthetic))
+        keys = ["user_id", "item_id", "timestamp"]
+        assert ours.select(keys).sort(keys).equals(theirs.select(keys).sort(keys))
+
+
+def test_a_run_takes_a_frame(synthetic: Path, tmp_path: Path) -> None:
+    overrides = {"evaluation.methods": ["popularity"], "evaluation.protocol": "temporal"}
+    found = fedrec.run("baselines", interactions(synthetic), tmp_path / "one", overrides)
+    fedrec.import_frame(interactions(synthetic), tmp_path / "data")
+    other = fedrec.run("baselines", tmp_path / "data", tmp_path / "two", overrides)
+    assert found.summary["mean"] == other.summary["mean"]
+    assert (tmp_path / "one-data" / "alfa" / "market.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("frame", "words", "said"),
+    [
+        (pl.DataFrame({"user": ["a"], "item": ["b"]}), {}, "columns: which one is the time?"),
+        (pl.DataFrame({"user": ["a"], "item": ["b"], "time": [1]}), {}, "give market='NAME'"),
+        (pl.DataFrame({"a": ["a"]}), {"columns": {"user": "b", "item": "a", "time": "a"}}, "user='b': no such column"),
+        (pl.DataFrame({"a": ["a"]}), {"columns": {"usr": "a"}}, "'usr' is no role"),
+        ([1, 2], {}, "a list is no data frame"),
+    ],
+)
+def test_what_is_no_frame_of_interactions(frame: Any, words: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        fedrec.import_frame(frame, tmp_path / "data", **words)
+    assert not (tmp_path / "data").exists()
 
 
 def test_overrides_by_name_and_by_word(synthetic: Path, tmp_path: Path) -> None:

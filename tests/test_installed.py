@@ -81,3 +81,11 @@ def test_it_runs_beside_folders_of_the_same_names(installed: Path, beside_others
     shown = python(installed, beside_others, *main, "run", "--quick", "--out", "run")
     assert "NDCG@10 per market" in shown
     assert (beside_others / "run" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_demo_runs_from_the_wheel(installed: Path, tmp_path: Path) -> None:
+    """With all defaults, as `make demo` does it from the checkout."""
+    shown = python(installed, tmp_path, "-m", "fedrec", "run", "--out", "demo")
+    assert "federated" in shown
+    assert (tmp_path / "demo" / "report.html").is_file()

@@ -1,6 +1,7 @@
 """``fedrec run`` and ``adapt``."""
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -172,6 +173,10 @@ def _lead(simulation: "Simulation | Deployment", shown: _ProgressOptions, hints:
         raise
     except FedrecError as error:
         raise RunError(f"{error} (run folder: {out})") from error
+    except KeyboardInterrupt:
+        if (out / "manifest.json").is_file():
+            typer.echo(f"what is done is kept: {shlex.join(['fedrec', 'run', '--resume', str(out)])}", err=True)
+        raise
     from fedrec.simulation.run_page import write_page
 
     page = write_page(out)

@@ -96,6 +96,13 @@ def user_history(
     return rows[Columns.ITEM].to_list(), rows[Columns.TIMESTAMP].to_list()
 
 
+def all_histories(store: MarketStore, settings: EvaluationSettings, draws: UserDraws | None = None) -> pl.DataFrame:
+    """What :func:`user_history` has of each user: columns user, item and timestamp."""
+    rows = _clean(store, settings, draws or UserDraws.of_seed(0, store.name))
+    rows = rows.unique(_PAIR, keep="last", maintain_order=True)
+    return rows.select(Columns.USER, Columns.ITEM, Columns.TIMESTAMP)
+
+
 def declared_items(store: MarketStore, settings: EvaluationSettings) -> list[str]:
     """The list that the market's operator declares: the store's items file, by family where the protocol knows them."""
     return _named(store.catalogue, store, settings)[Columns.ITEM].unique().sort().to_list()

@@ -19,7 +19,8 @@ class FederatedModel(nn.Module):
 
     def shared(self) -> dict[str, Tensor]:
         """The shared parameters themselves, by sorted name."""
-        return {name: self._named(name).detach() for name in self.shared_names}
+        found: dict[str, Tensor] = {name: getattr(parent, last).detach() for name, parent, last in self._places}
+        return found
 
     def shared_state(self) -> dict[str, Tensor]:
         """A copy of them on the CPU."""
@@ -27,12 +28,14 @@ class FederatedModel(nn.Module):
 
     def join(self, other: "FederatedModel") -> None:
         """From now on have the shared parameters of ``other``, not copies of them."""
-        for name in self.shared_names:
-            parent, _, last = name.rpartition(".")
-            setattr(self.get_submodule(parent), last, other._named(name))
+        for (_, parent, last), (_, theirs, _) in zip(self._places, other._places, strict=True):
+            setattr(parent, last, getattr(theirs, last))
 
-    def _named(self, name: str) -> Tensor:
-        """A parameter or buffer. For one of them :meth:`state_dict` walks through all."""
-        parent, _, last = name.rpartition(".")
-        tensor: Tensor = getattr(self.get_submodule(parent), last)
-        return tensor
+    @cached_property
+    def _places(self) -> list[tuple[str, nn.Module, str]]:
+        """Of every shared parameter its name, the module that holds it, and what it is called there.
+
+        To look all of them up again takes six per cent of a tiny market's round.
+        """
+        split = [(name, *name.rpartition(".")[::2]) for name in self.shared_names]
+        return [(name, self.get_submodule(parent), last) for name, parent, last in split]

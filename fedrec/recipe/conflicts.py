@@ -3,7 +3,7 @@
 from fedrec.components.aggregator import Aggregator
 from fedrec.components.algorithm import algorithm_of
 from fedrec.components.capability import Capability
-from fedrec.components.registry import find
+from fedrec.components.registry import components, find
 from fedrec.recipe.choices import ENCODER, LOSS
 from fedrec.recipe.schema import Recipe
 
@@ -222,10 +222,10 @@ def _general(recipe: Recipe) -> str | None:
             "(`fedrec data describe DIR` shows when the interactions lie)"
         )
     model = recipe.text_model
-    if model is not None and recipe.semantics.kind not in {"model2vec", "sentence-transformers"}:
+    if model is not None and not find("semantics", recipe.semantics.kind).takes_model:
         return (
             f"semantics.model {model!r}: semantics.kind {recipe.semantics.kind!r} has no model; "
-            "set it to model2vec or sentence-transformers"
+            f"set it to {' or '.join(_with_models())}"
         )
     if recipe.engine.kind != "inline" and recipe.engine.workers:
         return f"engine.workers {recipe.engine.workers}: is for engine inline, not {recipe.engine.kind}; remove one"
@@ -237,3 +237,8 @@ def _general(recipe: Recipe) -> str | None:
             "set engine.workers=1 or more, or engine.kind=ray"
         )
     return None
+
+
+def _with_models() -> list[str]:
+    """Kinds of semantics that take a pretrained encoder."""
+    return [kind for kind in components("semantics") if find("semantics", kind).takes_model]

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -19,6 +20,8 @@ from fedrec.recipe.moved import ALGORITHM, algorithm_in, has_moved, how_it_moved
 from fedrec.recipe.schema import Recipe
 from fedrec.strict_yaml import parse_yaml
 from fedrec.words import cleaned, shown
+
+_WRITTEN: deque[tuple[Recipe, str]] = deque(maxlen=4)  # recipes, which never change, and their JSON
 
 
 def _places(section: type[Section], within: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Noun]]:
@@ -157,7 +160,12 @@ def parse_recipe(values: Mapping[str, Any], origin: str) -> Recipe:
 
 def recipe_json(recipe: Recipe) -> str:
     """The recipe as one JSON string, the form in which it travels."""
-    return json.dumps(recipe.model_dump(mode="json"), sort_keys=True)
+    for known, text in _WRITTEN:  # a market is asked with one recipe again and again
+        if known is recipe:
+            return text
+    text = json.dumps(recipe.model_dump(mode="json"), sort_keys=True)
+    _WRITTEN.append((recipe, text))
+    return text
 
 
 def _with_settings(

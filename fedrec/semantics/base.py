@@ -66,6 +66,8 @@ class Semantics(ABC):
 
     Settings: ClassVar[type[SemanticsSettings]]
     exchanges: ClassVar[bool] = False
+    takes_model: ClassVar[bool] = False
+    """Whether ``settings.model`` names a pretrained encoder, which every market's operator has to allow."""
     settings: Any
 
     def __init__(self, dimension: int, seed: int) -> None:

@@ -33,6 +33,7 @@ class TextSemantics(Semantics):
     """
 
     Settings = HouseSettings
+    takes_model = True
     package: str
     default_model: str
 

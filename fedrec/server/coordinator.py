@@ -359,8 +359,7 @@ class Coordinator:
 
     def _refit_rounds(self, rounds: int) -> Records:
         recipe = self.federation.recipe
-        strategy = SharedAverage(self.federation.node_of, recipe, self.federation.largest_weights(REFIT))
-        strategy.train_action, strategy.validated = REFIT, False
+        strategy = SharedAverage(self.federation.node_of, recipe, self.federation.largest_weights(REFIT), refits=True)
         self.run.event("refit", rounds=rounds)
         schedule = Schedule("refit", rounds, patience=rounds, validated=False, makes_up=True)
         done = run_rounds(self.grid, self.federation, strategy, self._first_parameters(), self.run, schedule)
@@ -369,10 +368,9 @@ class Coordinator:
 
     def _pretrain(self) -> list[dict[str, Any]]:
         recipe = self.federation.recipe
-        strategy = SharedAverage(self.federation.node_of, recipe, self.federation.largest_weights(PRETRAIN))
-        initial = self._first_parameters()
-        if recipe.market_privacy.on:
-            strategy.noise = self._market_noise(recipe.market_privacy.clip_norm)
+        noise = self._market_noise(recipe.market_privacy.clip_norm) if recipe.market_privacy.on else None
+        largest, initial = self.federation.largest_weights(PRETRAIN), self._first_parameters()
+        strategy = SharedAverage(self.federation.node_of, recipe, largest, noise=noise)
         schedule = Schedule(self._stage, self._rounds(), recipe.federation.patience, validated=recipe.validated)
         rounds = run_rounds(self.grid, self.federation, strategy, initial, self.run, schedule)
         best = rounds.watch.best or initial

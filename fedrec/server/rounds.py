@@ -225,7 +225,6 @@ def _exchange(
         under, messages, failed = _under_masks(federation, strategy, messages, server_round)
     replies = grid.send_and_receive(messages, timeout=federation.recipe.federation.deadline_seconds)
     strategy.aggregate_train(server_round, replies)
-    strategy.masked = None
     if under is not None and under.opened is not None:
         strategy.opened = under.opened
     outcome = strategy.outcome

@@ -8,8 +8,10 @@ from typing import Any
 
 import polars as pl
 
+from fedrec.arrays import read_arrays
+from fedrec.data.importers.frames import import_frame
 from fedrec.errors import UserError
-from fedrec.files import read_json_lines
+from fedrec.files import read_json_lines, reading
 from fedrec.recipe import Recipe, load_recipe, override_recipe
 from fedrec.runs.folder import RunFolder, dated
 from fedrec.simulation.quick import quickened, tiny_markets
@@ -65,6 +67,32 @@ class Run:
         ]
         return pl.DataFrame(rows, schema=["market", "method", "other", "metric", "mean", "low", "high"], orient="row")
 
+    def rounds(self) -> pl.DataFrame:
+        """A line a round: stage, round, seconds, bytes_up, bytes_down, how many markets were accepted, validation."""
+        rows = [
+            {
+                **{name: one[name] for name in ("stage", "round", "seconds", "bytes_up", "bytes_down")},
+                "accepted": len(one["accepted"]),
+                "validation_before": one["validation_before"],
+                "drift": one["drift"],
+            }
+            for one in self.summary["rounds"]
+        ]
+        return pl.DataFrame(rows, infer_schema_length=None)
+
+    def ledger(self) -> pl.DataFrame:
+        """Everything that left a market: market, round, action, kind, name, shape, dtype, bytes, and what is known."""
+        return pl.DataFrame(read_json_lines(self.folder.path / "ledger.jsonl"), infer_schema_length=None)
+
+    def per_user(self, market: str) -> pl.DataFrame:
+        """A line a test user of one market, a column a method and metric; from the market's own folder."""
+        if market not in self.markets:
+            raise UserError(f"market {market!r}: not in {self.path}; it has {', '.join(self.markets)}")
+        path = self.folder.markets / market / "per_user.safetensors"
+        with reading(path):
+            arrays = read_arrays(path)
+        return pl.DataFrame({name: arrays[name] for name in sorted(arrays, key=lambda name: (name != "users", name))})
+
     def events(self) -> list[dict[str, Any]]:
         """What happened, in order."""
         return read_json_lines(self.folder.events)
@@ -88,7 +116,7 @@ def load_run(path: Path | str) -> Run:
 
 def run(
     recipe: str | Path | Recipe = "fecosr",
-    data: Path | str | None = None,
+    data: Any = None,
     out: Path | str | None = None,
     overrides: Mapping[str, Any] | Sequence[str] = (),
     warm_start: Path | str | None = None,
@@ -96,7 +124,9 @@ def run(
 ) -> Run:
     """Simulate a recipe on this machine, to the end.
 
-    ``recipe``: a shipped one's name, a YAML file, or a :class:`Recipe`. Without ``data``, five synthetic markets.
+    ``recipe``: a shipped one's name, a YAML file, or a :class:`Recipe`. ``data``: a data folder, or a frame with the
+    columns user, item, time and market (:func:`fedrec.import_frame` takes others), which is written as a data folder
+    beside ``out``, called as it is with ``-data`` behind. Without ``data``, five synthetic markets.
     Without ``out``, a new folder below ``runs/``. ``overrides``: ``{"loss.lam": 0}``, or as on the command line
     ``["loss.lam=0"]``. ``warm_start``: a finished run whose shared model this one begins with.
     ``quick``: two rounds of a small model, without ``data`` on three tiny markets, to see that something runs at all.
@@ -116,7 +146,11 @@ def run(
     folder = Path(out) if out is not None else dated(f"{resolved.name}-{resolved.seed}")
     begin = None if warm_start is None else Path(warm_start)
     tiny = tiny_markets(resolved.seed) if quick else None
-    source = None if data is None else Path(data)
+    if data is None or isinstance(data, Path | str):
+        source = None if data is None else Path(data)
+    else:
+        source = folder.with_name(f"{folder.name}-data")
+        import_frame(data, source)
     simulation = prepare_simulation(resolved, source, folder, warm_start=begin, synthetic=tiny)
     simulation.start()
     write_page(folder)

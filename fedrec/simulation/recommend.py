@@ -2,11 +2,13 @@
 
 import csv
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 
 from fedrec.clients.methods import finished_methods
 from fedrec.clients.node import MarketNode
@@ -14,7 +16,7 @@ from fedrec.clients.seal import check_seal
 from fedrec.components.algorithm import Need
 from fedrec.data.columns import Columns
 from fedrec.data.draws import UserDraws
-from fedrec.data.market_rows import user_history
+from fedrec.data.market_rows import all_histories, user_history
 from fedrec.data.sequences import Sequences
 from fedrec.data.splits import Holdout, Split
 from fedrec.data.store import open_store, open_stores
@@ -24,7 +26,7 @@ from fedrec.recipe import Recipe, load_recipe, override_recipe, parse_recipe
 from fedrec.runs.folder import RunFolder
 from fedrec.runs.manifest import refuse_changed, refuse_deployed
 from fedrec.threads import single_threaded
-from fedrec.training.evaluation import excluded
+from fedrec.training.evaluation import excluded, user_blocks
 from fedrec.training.prepared import PreparedMarket, item_texts
 
 PREFERENCE = (
@@ -132,6 +134,97 @@ class Recommender:
             for item, text in zip(best, texts, strict=True)
         ]
         return Recommended(chosen, items, notes)
+
+    def recommend_all(
+        self,
+        users: Sequence[str] | None = None,
+        k: int = 10,
+        *,
+        method: str | None = None,
+        items: Collection[str] | None = None,
+    ) -> pl.DataFrame:
+        """The ``k`` best items of many users: columns user, rank (from 1), item, score; users as they are named.
+
+        Each has what :meth:`recommend` has for that user. Without ``users``, everybody of the market's store.
+        ``items``: keys of what may be recommended, such as what is in stock; None: all that the market sells. Raises
+        :class:`UserError` for a user or an item that is not there.
+        """
+        if k < 1:
+            raise UserError(f"k {k}: ask for one item at least")
+        prepared = self._prepared
+        split = prepared.split
+        allowed = prepared.sold if items is None else prepared.sold & _chosen(split.items, items, prepared.store.name)
+        people, holdout = _everybody(prepared, users)
+        found: list[pl.DataFrame] = []
+        with single_threaded():
+            scorers = self._methods.scorers(holdout, self._weights)
+            scorer = scorers[_choose(method, list(scorers))]
+            popular = prepared.test.known.item_counts().astype(np.float64)
+            for block in user_blocks(len(people), len(split.items)):
+                scores = np.asarray(scorer(block), np.float64)  # [B, I]
+                scores[holdout.histories.lengths[block] == 0] = popular  # of them nothing is known
+                scores[excluded(holdout, block) | ~allowed] = -np.inf
+                best = np.argsort(-scores, axis=1, kind="stable")[:, :k]  # [B, k]
+                of_best = np.take_along_axis(scores, best, axis=1)
+                row, rank = np.nonzero(of_best > -np.inf)
+                found.append(
+                    pl.DataFrame(
+                        {
+                            "user": people[block[row]],
+                            "rank": rank + 1,
+                            "item": np.array(split.items, object)[best[row, rank]],
+                            "score": of_best[row, rank],
+                        },
+                        schema={"user": pl.String, "rank": pl.Int64, "item": pl.String, "score": pl.Float64},
+                    )
+                )
+        return pl.concat(found)
+
+
+def _chosen(items: Sequence[str], keys: Collection[str], market: str) -> NDArray[np.bool_]:
+    """Which of a market's items are among ``keys`` [I]."""
+    if isinstance(keys, str):
+        raise UserError(f"items {keys!r}: a list of item keys, not a text")
+    wanted = {unicodedata.normalize("NFC", key) for key in keys}
+    unknown = sorted(wanted - set(items))
+    if unknown:
+        raise UserError(f"items: {len(unknown)} of {len(wanted)} are not sold in {market!r}, such as {unknown[0]!r}")
+    return np.array([item in wanted for item in items], bool)
+
+
+def _everybody(prepared: PreparedMarket, users: Sequence[str] | None) -> tuple[NDArray[np.object_], Holdout]:
+    """Ids [U], and their histories as the models see them: all that the store has of each, in the known catalogue."""
+    if isinstance(users, str):
+        raise UserError(f"users {users!r}: a list of user ids, not a text")
+    store, split = prepared.store, prepared.split
+    draws = prepared.draws or UserDraws.of_seed(prepared.recipe.seed, store.name)
+    rows = all_histories(store, prepared.recipe.splitting, draws)
+    everyone = rows[Columns.USER].unique(maintain_order=True)
+    if users is None:
+        people = everyone.sort()
+    else:
+        people = pl.Series([unicodedata.normalize("NFC", user) for user in users], dtype=pl.String)
+        missing = people.filter(~people.is_in(everyone.implode()))
+        if len(missing):
+            raise UserError(
+                f"users: {missing[0]!r} is not in market {store.name!r}, whose users have ids such as {everyone[0]!r}"
+            )
+    order = pl.DataFrame({Columns.USER: people, "row": np.arange(len(people))})
+    position = pl.DataFrame({Columns.ITEM: split.items, "position": np.arange(len(split.items))})
+    rows = rows.with_row_index("moment")  # before they are joined: that keeps no order
+    known = rows.join(order, on=Columns.USER).join(position, on=Columns.ITEM).sort("row", "moment")
+    lengths = np.bincount(known["row"].to_numpy(), minlength=len(people))
+    histories = Sequences(
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        known["position"].to_numpy().astype(np.int64),
+        known[Columns.TIMESTAMP].to_numpy().astype(np.int64),
+        len(split.items),
+    )
+    place = {user: number for number, user in enumerate(split.users)}
+    learners = set(split.learners)
+    persons = np.array([place[user] if user in place and place[user] in learners else -1 for user in people], np.int64)
+    nobody = np.zeros(0, np.int64)
+    return people.to_numpy().astype(object), Holdout(persons, histories, nobody, nobody, split.test.known)
 
 
 def _open(path: Path, market: str) -> tuple[MarketNode, Recipe]:

@@ -17,7 +17,7 @@ from flwr.serverapp.strategy import Strategy
 from fedrec.components.aggregator import Update
 from fedrec.errors import RunError
 from fedrec.exchange.aggregation import aggregator_state, apply_aggregator
-from fedrec.exchange.declaration import PRETRAIN, VALIDATE
+from fedrec.exchange.declaration import PRETRAIN, REFIT, VALIDATE
 from fedrec.exchange.payload import Array, Payload
 from fedrec.exchange.pipeline import UpdatePipeline
 from fedrec.exchange.reply import ReplySchema
@@ -72,16 +72,30 @@ class SharedAverage(Strategy):
 
     train_action, validate_action = PRETRAIN, VALIDATE
 
-    def __init__(self, node_of: Mapping[str, int], recipe: Recipe, largest: Mapping[str, float] | None = None) -> None:
-        """``largest``: the largest weight that each market may have, by what it said of its size."""
+    def __init__(
+        self,
+        node_of: Mapping[str, int],
+        recipe: Recipe,
+        largest: Mapping[str, float] | None = None,
+        *,
+        refits: bool = False,
+        noise: MarketNoise | None = None,
+    ) -> None:
+        """``largest``: the largest weight that each market may have, by what it said of its size.
+
+        ``refits``: validation users are learned from, so there is no figure of validation. ``noise``: where the server
+        keeps the markets private.
+        """
         self.assign_nodes(node_of)
         self.largest = largest or {}
         self.validations: dict[str, float] = {}  # of the last model that all validators were asked about
         self.recipe = recipe
         self.federation = recipe.federation
         self.pacer = recipe.pacer
-        self.validated = recipe.validated
-        self.noise: MarketNoise | None = None  # where the server keeps the markets private
+        self.validated = recipe.validated and not refits
+        if refits:
+            self.train_action = REFIT
+        self.noise = noise
         self.server_round = 0
         self.seed = recipe.seed
         self.pipeline = UpdatePipeline(update_stages(recipe.update))
@@ -164,6 +178,7 @@ class SharedAverage(Strategy):
         within = f" within {waited:g} s" if waited is not None else ""
         rejected += [Rejection(market, f"no reply{within}") for market in silent]
         self.outcome = self._summarise(answers, accepted, rejected)
+        self.masked = None  # masks are of one round
         if self.outcome.shared is None:
             return None, None
         metrics = {

@@ -13,7 +13,7 @@ from fedrec.errors import RunError
 from fedrec.models.sequential import SequentialModel
 from fedrec.training.private import per_user_gradients
 
-_TOLERANCE = 1e-4  # of the largest number of the user's whole gradient: sums of another shape round otherwise
+_TOLERANCE = 1e-4  # of the largest number of all gradients, which clipping never raises; other shapes round otherwise
 
 
 def require_isolation(model: SequentialModel, loss: Loss, names: str) -> None:
@@ -29,10 +29,10 @@ def require_isolation(model: SequentialModel, loss: Loss, names: str) -> None:
     try:
         whole = _gradients(model, histories, lengths, loss)
         backwards = _gradients(model, histories[::-1], lengths[::-1], loss)
+        scale = max(float(value.abs().max()) for value in whole.values())
         for user in range(len(lengths)):
             own = slice(user, user + 1)
             alone = _gradients(model, histories[own, : lengths[user]], lengths[own], loss)
-            scale = max(float(value.abs().max()) for value in alone.values())  # all are clipped together
             for name, value in alone.items():
                 among = (whole[name][user], backwards[name][-1 - user])
                 if not all(float((other - value[0]).abs().max()) <= _TOLERANCE * scale for other in among):

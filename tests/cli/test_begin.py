@@ -59,7 +59,7 @@ def test_the_tutorial_from_the_first_command_to_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = commands(ROOT / "docs" / "tutorial.md")
-    assert len(lines) == 16
+    assert len(lines) == 17
     monkeypatch.chdir(tmp_path)
     printed = {}
     for line in lines:
@@ -78,11 +78,12 @@ def test_the_tutorial_from_the_first_command_to_the_last(
     described = printed["fedrec data describe data"]
     for country, users in COUNTRIES.items():
         assert re.search(rf"^{country}\s+{users}\s", described, re.MULTILINE)
-    by_user, by_history = (text for line, text in printed.items() if line.startswith("fedrec recommend"))
+    by_user, by_history, _ = (text for line, text in printed.items() if line.startswith("fedrec recommend"))
     assert len(re.findall(r"^\d+ +A-\d+", by_user, re.MULTILINE)) == 10
     items = re.findall(r"^\d+ +(A-\d+)", by_history, re.MULTILINE)
     assert len(items) == 5
     assert not {"A-17", "A-3"} & set(items)
+    assert pl.read_parquet(shop / "fr.parquet")["user"].n_unique() == COUNTRIES["fr"]
 
 
 def test_a_new_projects_readme_names_what_is_there(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -74,6 +75,59 @@ def test_recommendations_leave_out_what_the_person_has(finished: Path, synthetic
         assert [entry.score for entry in found.items] == sorted((e.score for e in found.items), reverse=True)
         assert found.method == (method or "federated")
         assert all(entry.text for entry in found.items)
+
+
+@pytest.mark.parametrize("method", [None, "popularity", "ease"])
+def test_everybody_has_what_each_has_alone(finished: Path, synthetic: Path, method: str | None) -> None:
+    recommender = Recommender.open(finished, "alfa")
+    users = sorted(set(open_store(synthetic / "alfa").interactions["user_id"]))
+    found = recommender.recommend_all(k=4, method=method)
+    assert found["user"].unique(maintain_order=True).to_list() == users
+    few = recommender.recommend_all([users[9], users[3]], k=4, method=method)
+    assert few["user"].unique(maintain_order=True).to_list() == [users[9], users[3]]
+    for user in users[::7]:
+        alone = recommender.recommend(user=user, k=4, method=method).items
+        together = found.filter(user=user)
+        assert together["item"].to_list() == [one.item for one in alone]
+        assert together["rank"].to_list() == list(range(1, len(alone) + 1))
+        assert together["score"].to_list() == pytest.approx([one.score for one in alone], abs=1e-5)
+    stock = [one.item for one in recommender.recommend(user=users[0], k=9, method=method).items][3:]
+    left = recommender.recommend_all([users[0]], k=2, method=method, items=stock)
+    assert left["item"].to_list() == stock[:2]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"users": ["nobody"]}, "users: 'nobody' is not in market 'alfa'"),
+        ({"users": "alfa-00001"}, "a list of user ids, not a text"),
+        ({"items": ["no such item"]}, "1 of 1 are not sold in 'alfa', such as 'no such item'"),
+        ({"items": "item-00003"}, "a list of item keys, not a text"),
+        ({"k": 0}, "ask for one item at least"),
+        ({"method": "magic"}, "this run has"),
+    ],
+)
+def test_what_of_everybody_cannot_be(words: dict[str, Any], said: str, finished: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        Recommender.open(finished, "alfa").recommend_all(**words)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_everybody_into_a_file(suffix: str, finished: Path, tmp_path: Path, fedrec: Fedrec) -> None:
+    out, stock = tmp_path / f"all.{suffix}", tmp_path / "stock.txt"
+    known = Recommender.open(finished, "alfa").recommend_all(k=1)["item"].unique().to_list()[:2]
+    stock.write_text("\n".join([*known, ""]))
+    shown = fedrec("recommend", finished, "--market", "alfa", "--all", "--out", out, "-k", "1", "--items", stock)
+    assert out.name in shown
+    found = pl.read_parquet(out) if suffix == "parquet" else pl.read_csv(out)
+    assert found.columns == ["user", "rank", "item", "score"]
+    assert set(found["item"]) <= set(known)
+    for words, said in (
+        (("--all",), "needs a file that ends with .parquet or .csv"),
+        (("--all", "--out", out, "--user", "u"), "--user: is of one person"),
+        (("--user", "u", "--out", out), "--out: goes with --all alone"),
+    ):
+        assert said in fedrec("recommend", finished, "--market", "alfa", *words, code=2)
 
 
 def test_popularity_recommends_by_counting(finished: Path, synthetic: Path) -> None:

@@ -1,12 +1,16 @@
 """What a person sees who made a mistake: one or two lines on standard error, exit code 2, no traceback."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fedrec.cli.main import app, exit_code
+from fedrec.strategies.shared_average import SharedAverage
+from tests.conftest import quickly
 
 FEDREC = [sys.executable, "-c", "from fedrec.cli.main import main; main()"]
 
@@ -92,3 +96,26 @@ def test_piped_tables_are_plain_lines(synthetic: Path) -> None:
     lines = [line for line in result.stdout.splitlines() if line.startswith("alfa")]
     assert len(lines) == 2  # its own row and its row of the matrix
     assert lines[0].split()[1] == "60"
+
+
+def test_an_interrupted_run_says_how_it_goes_on(
+    synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And it does go on."""
+    rounds: list[int] = []
+    run_round = SharedAverage.aggregate_train
+
+    def once(self: SharedAverage, server_round: int, replies: Any) -> Any:
+        rounds.append(server_round)
+        if rounds == [1, 2]:
+            raise KeyboardInterrupt
+        return run_round(self, server_round, replies)
+
+    monkeypatch.setattr(SharedAverage, "aggregate_train", once)
+    words = ["run", "fecosr", "--data", str(synthetic), "--out", str(tmp_path / "run"), "-q"]
+    words += [part for change in quickly("evaluation.methods=[federated]") for part in ("--set", change)]
+    assert exit_code(lambda: app(words, standalone_mode=False)) == 130
+    said = capsys.readouterr().err.splitlines()
+    assert said == [f"what is done is kept: fedrec run --resume {tmp_path / 'run'}", "fedrec: interrupted"]
+    assert exit_code(lambda: app(shlex.split(said[0].partition("kept: fedrec ")[2]), standalone_mode=False)) == 0
+    assert (tmp_path / "run" / "summary.json").is_file()
