@@ -167,7 +167,9 @@ def shared_ease(node: MarketNode, recipe: Recipe) -> ItemItem | None:
     settings = recipe.ease.model_copy(update={"lambdas": recipe.fedease.lambdas})
 
     def weights_at(lam: float) -> Weights:
-        return ease_model(counts, lam + ridge, settings)[own][:, own]
+        weights = ease_model(counts, lam + ridge, settings)[own][:, own]
+        # Picked so, a matrix lies column by column, and every product with histories would copy the whole of it.
+        return np.ascontiguousarray(weights) if isinstance(weights, np.ndarray) else weights
 
     try:
         return fit_ease(weights_at, prepared.validation, settings)
