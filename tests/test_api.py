@@ -123,6 +123,30 @@ def test_what_is_no_frame_of_interactions(frame: Any, words: dict[str, Any], sai
     assert not (tmp_path / "data").exists()
 
 
+def test_a_frame_that_makes_no_run_leaves_nothing(tmp_path: Path) -> None:
+    few = pl.DataFrame({"user": ["a"], "item": ["b"], "time": [1_600_000_000], "market": ["jp"]})
+    for _ in range(2):
+        with pytest.raises(UserError, match="no user has 3 items"):
+            fedrec.run("baselines", few, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_went_wrong_is_said_in_python(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"user": ["a"], "item": [None], "time": [1_600_000_000], "market": ["jp"]})
+    for words in ({}, {"timezone": "Mars"}, {"min_users": "3"}, {"time_format": "%Y"}):
+        with pytest.raises(UserError) as error:
+            fedrec.import_frame(frame, tmp_path / "data", **words)
+        assert "--" not in str(error.value)
+    with pytest.raises(UserError, match="frame: cannot be read"):
+        fedrec.import_frame(frame.lazy().select("nothing"), tmp_path / "data")
+
+
+def test_a_run_without_rounds_has_their_columns(synthetic: Path, tmp_path: Path) -> None:
+    found = fedrec.run("baselines", synthetic, tmp_path / "run", {"evaluation.methods": ["popularity"]})
+    assert found.rounds().columns[:2] == ["stage", "round"]
+    assert len(found.rounds()) == 0
+
+
 def test_overrides_by_name_and_by_word(synthetic: Path, tmp_path: Path) -> None:
     named = {"evaluation.methods": ["popularity"], "data.markets": ["alfa", "bravo"], "seed": 3}
     first = fedrec.run("baselines", synthetic, tmp_path / "named", named)

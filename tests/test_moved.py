@@ -3,7 +3,7 @@
 import pytest
 
 from fedrec.errors import UserError
-from fedrec.recipe import load_recipe
+from fedrec.recipe import load_recipe, parse_recipe
 
 OLD = "name: old\nfederation:\n  rounds: 3\n"
 
@@ -68,3 +68,12 @@ def test_a_recipe_that_was_renamed():
 def test_a_count_that_was_renamed():
     with pytest.warns(FutureWarning, match=r"codes\.least_count is called codes\.min_count now"):
         assert load_recipe("fedmm", ["codes.least_count=7"]).codes.min_count == 7
+
+
+def test_a_recipe_of_before_took_every_list_of_items_for_public() -> None:
+    """A run's own has all keys of its sections; one that somebody writes today does not."""
+    whole = load_recipe("fecosr", ["privacy.epsilon=8"]).model_dump(mode="json")
+    del whole["privacy"]["catalogue"]
+    assert parse_recipe(whole, "a run").privacy.catalogue == "occurring"
+    few = {"algorithm": {"kind": "fecosr"}, "privacy": {"epsilon": 8, "reports": "outside"}}
+    assert parse_recipe(few, "a file").privacy.catalogue == "declared"

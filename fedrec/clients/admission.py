@@ -32,6 +32,7 @@ from fedrec.exchange.declaration import (
 from fedrec.files import read_json, write_json
 from fedrec.memory_plan import FORMS, why_bound
 from fedrec.recipe import Recipe, conflict, kinds_in
+from fedrec.recipe.moved import as_it_was
 from fedrec.runs.manifest import changes
 
 STEPS = {  # of a recipe's plan that a question belongs to; questions of set-up and of the report belong to none
@@ -84,8 +85,6 @@ def admit(node: MarketNode, recipe: Recipe, action: str) -> None:
     elif began["fingerprint"] != node.store.fingerprint:
         raise RunError("the data of this market have changed since the run began; put them back, or start anew")
     _allowed(node, recipe)
-    if node.store.users < node.min_users:
-        raise _too_few(node)
     if action != HELLO:
         _same(node, recipe, began.get("recipe"), action)
         _planned(recipe, action)
@@ -106,11 +105,14 @@ def _allowed(node: MarketNode, recipe: Recipe) -> None:
             "the map of families was made of these users' interactions, so one user more may change everybody's; under "
             "privacy take a map that others made, or set evaluation.protocol=temporal"
         )
-    if recipe.privacy.on and recipe.privacy.catalogue == "declared" and not node.store.items_declared:
-        raise RunError(
-            "the list of items was made of the users' rows, so an item that one user alone has tells of that user; "
-            "import with --items, or say by privacy.catalogue=occurring that the list may be known"
-        )
+    if recipe.privacy.on and not node.store.items_declared:
+        bounded = node.max_epsilon is not None  # then the coordinator's word is not enough
+        if recipe.privacy.catalogue == "declared" or bounded:
+            raise RunError(
+                "the list of items is not known to be the operator's (it may be made of the users' rows, and an item "
+                "that one user alone has then tells of that user); import again with --items"
+                + ("" if bounded else ", or say by privacy.catalogue=occurring that the list may be known")
+            )
     if node.max_epsilon is None:
         return
     epsilon = recipe.privacy.epsilon
@@ -141,22 +143,18 @@ def _crowded(node: MarketNode, recipe: Recipe) -> None:
     if node.min_users <= 1:
         return
     if min(node.prepare(recipe).crowds) < node.min_users:
-        raise _too_few(node)
+        raise RunError(
+            f"this recipe leaves fewer than {node.min_users} users to train, validate or test on, and this node's "
+            "operator lets nothing leave that fewer are behind (min-users)"
+        )
     if node.max_epsilon is None:  # else every recipe here is private, and all of them together are bounded
         refuse_small_differences(node, recipe)
-
-
-def _too_few(node: MarketNode) -> RunError:
-    return RunError(
-        f"this recipe leaves fewer than {node.min_users} users to train, validate or test on, and this node's "
-        "operator lets nothing leave that fewer are behind (min-users)"
-    )
 
 
 @lru_cache(maxsize=4)
 def _as_today(recipe: str) -> dict[str, Any]:
     """A recipe as an earlier version may have written it: sections that came since have their defaults."""
-    return Recipe.model_validate_json(recipe).model_dump(mode="json")
+    return Recipe.model_validate(as_it_was(json.loads(recipe))).model_dump(mode="json")
 
 
 def _same(node: MarketNode, recipe: Recipe, began: dict[str, Any] | None, action: str) -> None:

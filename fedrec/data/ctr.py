@@ -112,7 +112,7 @@ def split_ctr(
     }
     for name, part in parts.items():
         if len(np.unique(part.labels)) < 2:
-            what = "instances of both kinds" if len(part) else "user with enough days"
+            what = "instances of both kinds" if len(part) else "user with enough days and an item that they do not have"
             remedy = "set ctr.task=sampled, or " if ctr.task == "ratings" and len(part) else ""
             raise UserError(f"{store.path}: no {what} for {name}; {remedy}leave this market out with data.markets")
     collaborative = (labels == TRAIN) & member

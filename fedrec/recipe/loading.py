@@ -16,7 +16,16 @@ from fedrec.components.registry import Component, components, nearest
 from fedrec.components.section import ComponentSettings, Section
 from fedrec.errors import UserError
 from fedrec.recipe.conflicts import conflict
-from fedrec.recipe.moved import ALGORITHM, algorithm_in, has_moved, how_it_moved, moved, recipe_called, with_moved_keys
+from fedrec.recipe.moved import (
+    ALGORITHM,
+    algorithm_in,
+    as_it_was,
+    has_moved,
+    how_it_moved,
+    moved,
+    recipe_called,
+    with_moved_keys,
+)
 from fedrec.recipe.schema import Recipe
 from fedrec.strict_yaml import parse_yaml
 from fedrec.words import cleaned, shown
@@ -145,7 +154,7 @@ def override_recipe(recipe: Recipe, changes: Mapping[str, Mapping[str, Any]], ov
 
 def parse_recipe(values: Mapping[str, Any], origin: str) -> Recipe:
     """Validate already parsed values; ``origin`` names their source in errors."""
-    values, _ = with_moved_keys(values)
+    values, _ = with_moved_keys(as_it_was(values))
     for place, noun in _PLACES.items():
         values = _with_settings(values, place, (), noun, origin)
     try:
@@ -160,7 +169,7 @@ def parse_recipe(values: Mapping[str, Any], origin: str) -> Recipe:
 
 def recipe_json(recipe: Recipe) -> str:
     """The recipe as one JSON string, the form in which it travels."""
-    for known, text in _WRITTEN:  # a market is asked with one recipe again and again
+    for known, text in tuple(_WRITTEN):  # a market is asked with one recipe again and again
         if known is recipe:
             return text
     text = json.dumps(recipe.model_dump(mode="json"), sort_keys=True)

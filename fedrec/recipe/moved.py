@@ -15,6 +15,9 @@ Rule = Callable[[Any, Any], dict[str, Any]]  # value, the algorithm's name -> to
 ALGORITHM = "algorithm.kind"
 _ALGORITHM_KEYS = ("model.kind", "task", "model.items")  # until November 2026, together
 
+_EARLIER_PRIVACY = frozenset(
+    {"epsilon", "noise_multiplier", "delta", "accountant", "clip_norm", "batch_size", "trains", "pairs_share"}
+)
 _RECIPES = {"floors": "baselines"}
 _OPTIMISERS = {"none": "mean", "adam": "fedadam", "yogi": "fedyogi"}
 
@@ -54,6 +57,17 @@ def algorithm_in(values: Values, changes: Sequence[tuple[str, Any]] = ()) -> Any
     """
     there = [(key, found[0]) for key in (*_ALGORITHM_KEYS, ALGORITHM) if (found := _at(values, key))]
     return _algorithm_of(_algorithm_of("fecosr", there), changes)
+
+
+def as_it_was(values: Values) -> Values:
+    """A whole recipe of a version that took every list of items for public: it says so now.
+
+    A run's own recipe has all keys of its sections; one that somebody wrote has few.
+    """
+    section = values.get("privacy")
+    if not isinstance(section, Mapping) or "catalogue" in section or not section.keys() >= _EARLIER_PRIVACY:
+        return values
+    return {**values, "privacy": {**section, "catalogue": "occurring"}}
 
 
 def with_moved_keys(values: Values, algorithm: Any = None) -> tuple[dict[str, Any], list[str]]:

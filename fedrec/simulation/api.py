@@ -1,6 +1,7 @@
 """fedrec from Python: run a recipe, read a run, recommend. ``fedrec.run``, ``fedrec.load_run``, ``Run``."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -78,14 +79,23 @@ class Run:
             }
             for one in self.summary["rounds"]
         ]
-        return pl.DataFrame(rows, infer_schema_length=None)
+        whole, numbers = ("round", "bytes_up", "bytes_down", "accepted"), ("seconds", "validation_before", "drift")
+        types: dict[str, Any] = {
+            "stage": pl.String,
+            **dict.fromkeys(whole, pl.Int64),
+            **dict.fromkeys(numbers, pl.Float64),
+        }
+        return pl.DataFrame(rows, schema_overrides=types, schema=list(types))
 
     def ledger(self) -> pl.DataFrame:
         """Everything that left a market: market, round, action, kind, name, shape, dtype, bytes, and what is known."""
         return pl.DataFrame(read_json_lines(self.folder.path / "ledger.jsonl"), infer_schema_length=None)
 
     def per_user(self, market: str) -> pl.DataFrame:
-        """A line a test user of one market, a column a method and metric; from the market's own folder."""
+        """A line a test user of one market, a column a method and metric; from the market's own folder.
+
+        ``users`` are their numbers among the market's users, sorted by id. Of click-through runs a line is an instance.
+        """
         if market not in self.markets:
             raise UserError(f"market {market!r}: not in {self.path}; it has {', '.join(self.markets)}")
         path = self.folder.markets / market / "per_user.safetensors"
@@ -146,12 +156,19 @@ def run(
     folder = Path(out) if out is not None else dated(f"{resolved.name}-{resolved.seed}")
     begin = None if warm_start is None else Path(warm_start)
     tiny = tiny_markets(resolved.seed) if quick else None
+    made: Path | None = None
     if data is None or isinstance(data, Path | str):
         source = None if data is None else Path(data)
     else:
         source = folder.with_name(f"{folder.name}-data")
         import_frame(data, source)
-    simulation = prepare_simulation(resolved, source, folder, warm_start=begin, synthetic=tiny)
+        made = source
+    try:
+        simulation = prepare_simulation(resolved, source, folder, warm_start=begin, synthetic=tiny)
+    except BaseException:
+        if made is not None:  # nothing goes on with it
+            shutil.rmtree(made, ignore_errors=True)
+        raise
     simulation.start()
     write_page(folder)
     return Run(folder)

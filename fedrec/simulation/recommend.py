@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -33,6 +34,8 @@ PREFERENCE = (
     "federated", "fedease", "pooled", "local", "local_shared_semantics", "local_shared_statistics", "ease", "itemknn",
     "popularity",
 )  # fmt: skip
+
+_NAMES = {"users": "user ids", "items": "item keys"}
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,8 @@ class Recommender:
     ) -> pl.DataFrame:
         """The ``k`` best items of many users: columns user, rank (from 1), item, score; users as they are named.
 
-        Each has what :meth:`recommend` has for that user. Without ``users``, everybody of the market's store.
+        Each has what :meth:`recommend` has for that user. Without ``users``, everybody of the market's store who has an
+        item that the run knows.
         ``items``: keys of what may be recommended, such as what is in stock; None: all that the market sells. Raises
         :class:`UserError` for a user or an item that is not there.
         """
@@ -153,9 +157,12 @@ class Recommender:
             raise UserError(f"k {k}: ask for one item at least")
         prepared = self._prepared
         split = prepared.split
-        allowed = prepared.sold if items is None else prepared.sold & _chosen(split.items, items, prepared.store.name)
+        allowed = prepared.sold if items is None else prepared.sold & _chosen(prepared, items)
         people, holdout = _everybody(prepared, users)
-        found: list[pl.DataFrame] = []
+        types: dict[str, Any] = {"user": pl.String, "rank": pl.Int64, "item": pl.String, "score": pl.Float64}
+        found = [pl.DataFrame(schema=types)]
+        if not len(people):
+            return found[0]
         with single_threaded():
             scorers = self._methods.scorers(holdout, self._weights)
             scorer = scorers[_choose(method, list(scorers))]
@@ -175,27 +182,37 @@ class Recommender:
                             "item": np.array(split.items, object)[best[row, rank]],
                             "score": of_best[row, rank],
                         },
-                        schema={"user": pl.String, "rank": pl.Int64, "item": pl.String, "score": pl.Float64},
+                        schema=types,
                     )
                 )
         return pl.concat(found)
 
 
-def _chosen(items: Sequence[str], keys: Collection[str], market: str) -> NDArray[np.bool_]:
-    """Which of a market's items are among ``keys`` [I]."""
-    if isinstance(keys, str):
-        raise UserError(f"items {keys!r}: a list of item keys, not a text")
-    wanted = {unicodedata.normalize("NFC", key) for key in keys}
+def _chosen(prepared: PreparedMarket, keys: Collection[str]) -> NDArray[np.bool_]:
+    """Which of a market's items are among ``keys`` [I]; of a variant its family, where the protocol knows families."""
+    items, store = prepared.split.items, prepared.store
+    families = (store.families or {}) if prepared.recipe.evaluation.protocol in {"family", "global-time"} else {}
+    wanted = {families.get(key, key) for key in _texts("items", keys)}
     unknown = sorted(wanted - set(items))
     if unknown:
-        raise UserError(f"items: {len(unknown)} of {len(wanted)} are not sold in {market!r}, such as {unknown[0]!r}")
+        raise UserError(
+            f"items: {len(unknown)} of {len(wanted)} are not sold in {store.name!r}, such as {unknown[0]!r}"
+        )
     return np.array([item in wanted for item in items], bool)
+
+
+def _texts(what: str, values: Collection[str]) -> list[str]:
+    """Ids or keys as importers write them; raises :class:`UserError` for what is no list of texts."""
+    if isinstance(values, str):
+        raise UserError(f"{what} {values!r}: a list of {_NAMES[what]}, not a text")
+    wrong = next((value for value in values if not isinstance(value, str)), None)
+    if wrong is not None or None in values:
+        raise UserError(f"{what}: {wrong!r} is no text; ids and keys are texts in a market's store, such as '4711'")
+    return [unicodedata.normalize("NFC", value) for value in values]
 
 
 def _everybody(prepared: PreparedMarket, users: Sequence[str] | None) -> tuple[NDArray[np.object_], Holdout]:
     """Ids [U], and their histories as the models see them: all that the store has of each, in the known catalogue."""
-    if isinstance(users, str):
-        raise UserError(f"users {users!r}: a list of user ids, not a text")
     store, split = prepared.store, prepared.split
     draws = prepared.draws or UserDraws.of_seed(prepared.recipe.seed, store.name)
     rows = all_histories(store, prepared.recipe.splitting, draws)
@@ -203,7 +220,7 @@ def _everybody(prepared: PreparedMarket, users: Sequence[str] | None) -> tuple[N
     if users is None:
         people = everyone.sort()
     else:
-        people = pl.Series([unicodedata.normalize("NFC", user) for user in users], dtype=pl.String)
+        people = pl.Series(_texts("users", users), dtype=pl.String)
         missing = people.filter(~people.is_in(everyone.implode()))
         if len(missing):
             raise UserError(

@@ -27,6 +27,7 @@ from fedrec.components.encoder import Encoder
 from fedrec.components.loss import Loss
 from fedrec.data.batches import Batch, pad
 from fedrec.data.sequences import Sequences
+from fedrec.errors import RunError
 from fedrec.models.dropout import EncoderMasks
 from fedrec.models.sequential import SequentialModel
 from fedrec.privacy.noise import SecretNoise
@@ -115,11 +116,16 @@ def private_step(
 
 
 def per_user_gradients(
-    model: SequentialModel, batch: Batch, loss: Loss, masks: EncoderMasks | None = None
+    model: SequentialModel,
+    batch: Batch,
+    loss: Loss,
+    masks: EncoderMasks | None = None,
+    encoder: Encoder | None = None,
 ) -> dict[str, Tensor]:
     """The gradient of every user's own mean loss, [B, *shape] by name of each parameter that requires one.
 
-    ``masks`` [B, ...] are what dropout leaves; nothing else is dropped, and nothing drawn.
+    ``masks`` [B, ...] are what dropout leaves; nothing else is dropped, and nothing drawn. ``encoder`` computes in
+    place of a copy of the model's.
 
     Every user gets parameters of their own, which all have the same values; one backward pass then tells them apart.
     Where the adaptor trains, every user also gets a catalogue of their own: that is what makes it slow.
@@ -144,10 +150,10 @@ def per_user_gradients(
     else:
         vectors = vmap(lambda state: functional_call(model.adaptor, state, (inputs,)))(adaptors)  # [B, D, d]
         histories = torch.stack([own_vectors[row] for own_vectors, row in zip(vectors, places, strict=True)])
-    encoder = _unused(model.encoder)
+    computing = encoder or _unused(model.encoder)
     with sdpa_kernel(SDPBackend.MATH):  # the fused one would run user by user under vmap
         states = vmap(
-            lambda state, x, own: functional_call(encoder, state, (x[None], (), own))[0],
+            lambda state, x, own: functional_call(computing, state, (x[None], (), own))[0],
             in_dims=(0, 0, None if masks is None else 0),
         )(encoders, histories, masks)  # [B, L, d]
     share = (valid / lengths[:, None]).to(states.dtype)  # [B, L] every user's positions sum to one
@@ -210,7 +216,13 @@ def _unused(encoder: Encoder) -> Encoder:
 
     Who is in a call depends on who else takes part, and noise covers a user's own gradient alone.
     """
-    return copy.deepcopy(encoder, {id(parameter): parameter for parameter in encoder.parameters()})
+    try:
+        return copy.deepcopy(encoder, {id(parameter): parameter for parameter in encoder.parameters()})
+    except (RuntimeError, TypeError) as error:  # what is computed of parameters, locks, open files
+        raise RunError(
+            f"encoder {type(encoder).__name__} cannot be copied ({type(error).__name__}), and under privacy every step "
+            "computes on a copy; keep nothing in it but parameters, buffers and plain values, or turn privacy off"
+        ) from error
 
 
 def _keys(vectors: Tensor) -> Tensor:

@@ -91,6 +91,7 @@ def test_everybody_has_what_each_has_alone(finished: Path, synthetic: Path, meth
         assert together["item"].to_list() == [one.item for one in alone]
         assert together["rank"].to_list() == list(range(1, len(alone) + 1))
         assert together["score"].to_list() == pytest.approx([one.score for one in alone], abs=1e-5)
+    assert recommender.recommend_all([]).columns == found.columns
     stock = [one.item for one in recommender.recommend(user=users[0], k=9, method=method).items][3:]
     left = recommender.recommend_all([users[0]], k=2, method=method, items=stock)
     assert left["item"].to_list() == stock[:2]
@@ -101,6 +102,8 @@ def test_everybody_has_what_each_has_alone(finished: Path, synthetic: Path, meth
     [
         ({"users": ["nobody"]}, "users: 'nobody' is not in market 'alfa'"),
         ({"users": "alfa-00001"}, "a list of user ids, not a text"),
+        ({"users": [4711]}, "users: 4711 is no text"),
+        ({"items": [None]}, "items: None is no text"),
         ({"items": ["no such item"]}, "1 of 1 are not sold in 'alfa', such as 'no such item'"),
         ({"items": "item-00003"}, "a list of item keys, not a text"),
         ({"k": 0}, "ask for one item at least"),

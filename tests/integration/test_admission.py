@@ -229,15 +229,6 @@ def test_nothing_leaves_that_fewer_users_are_behind(action: str, synthetic: Path
     assert whole.error is None
 
 
-def test_a_market_below_its_floor_says_not_even_its_size(synthetic: Path, tmp_path: Path) -> None:
-    users = open_store(synthetic / "alfa").users
-    answer = Market(synthetic, tmp_path, **{"min-users": str(users + 1)}).ask(HELLO, plain())
-    assert f"fewer than {users + 1} users" in str(answer.error)
-    assert not answer.payload.texts
-    assert not answer.payload.scalars
-    assert Market(synthetic, tmp_path / "enough", **{"min-users": str(users)}).ask(HELLO, plain()).error is None
-
-
 def test_a_list_of_items_made_of_rows_is_no_public_one(synthetic: Path, tmp_path: Path) -> None:
     """An item that one user alone has would stand in it; the operator declares the list, or the recipe says so."""
     data = without_texts(synthetic, tmp_path / "data")
@@ -245,13 +236,16 @@ def test_a_list_of_items_made_of_rows_is_no_public_one(synthetic: Path, tmp_path
     recipe = private(pairs)
     for action in (HELLO, CATALOGUE):
         answer = Market(data, tmp_path / action).ask(action, recipe)
-        assert "import with --items" in str(answer.error)
+        assert "import again with --items" in str(answer.error)
         assert not answer.payload.texts
     said = Market(data, tmp_path / "said").ask(
         CATALOGUE, private("privacy.catalogue=occurring", "semantics.kind=cooccurrence")
     )
     assert said.error is None
     assert Market(data, tmp_path / "open").ask(CATALOGUE, plain(pairs)).error is None
+    bounded = Market(data, tmp_path / "bounded", **{"max-epsilon": "10"})
+    withheld = private("privacy.catalogue=occurring", "privacy.reports=withheld", pairs)
+    assert "import again with --items" in str(bounded.ask(CATALOGUE, withheld).error)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Under privacy a user's gradient moves with that user and the parameters, and with nothing that earlier calls left."""
 
+import threading
+
 import pytest
 import torch
 
@@ -91,14 +93,46 @@ def test_what_an_encoder_keeps_of_a_call_reaches_no_other() -> None:
     after = per_user_gradients(model, short, loss)
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     assert model.encoder.calls == 0
-    require_isolation(model, loss, "it")
 
 
-@pytest.mark.parametrize("kind", [Everywhere, ByPadding, ByManyPlaces])
-def test_what_a_copy_does_not_mend_is_refused(kind: type[Last]) -> None:
+class OfTheBatch(Apart):
+    """Takes the mean over users away; under vmap there is one."""
+
+    def forward(self, x, adapters=(), masks=None):
+        return self.map(x) + x - x.mean(dim=0, keepdim=True)
+
+
+@pytest.mark.parametrize("kind", [Remembering, Everywhere, ByPadding, ByManyPlaces, OfTheBatch])
+def test_what_moves_others_is_refused(kind: type[Last]) -> None:
+    """Scores are the encoder's own, of no copy: what it remembers, or makes of several users, would move figures."""
     model = model_with(made(kind))
-    with pytest.raises(RunError, match="it: the gradient of encoder.map.* moves with who else is there"):
+    with pytest.raises(
+        RunError, match=r"it: the (gradient of encoder\.map.*|state after .*) moves with who else is there"
+    ):
         require_isolation(model, cross_entropy(model), "it")
+
+
+class Locked(Apart):
+    """Holds what nobody can copy."""
+
+    def __init__(self, settings, sizes):
+        super().__init__(settings, sizes)
+        self.lock = threading.Lock()
+
+
+class Normed(Apart):
+    """Its weight is computed of others."""
+
+    def __init__(self, settings, sizes):
+        super().__init__(settings, sizes)
+        self.map.kept = self.map.weight * 2
+
+
+@pytest.mark.parametrize("kind", [Locked, Normed])
+def test_an_encoder_that_cannot_be_copied_is_named(kind: type[Last]) -> None:
+    model = model_with(made(kind))
+    with pytest.raises(RunError, match=f"encoder {kind.__name__} cannot be copied"):
+        per_user_gradients(model, batch(3, 4), cross_entropy(model))
 
 
 @pytest.mark.parametrize("name", components("encoder"))

@@ -1,5 +1,6 @@
 """Data frames into market stores: ``fedrec.import_frame``."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import polars as pl
 from fedrec.data.importers.options import REQUIRED, ROLES, ImportOptions
 from fedrec.data.importers.report import ImportReport
 from fedrec.data.importers.tabular import Frame, import_table
+from fedrec.data.importers.times import check_zone
 from fedrec.errors import UserError
 from fedrec.words import cleaned
 
@@ -48,27 +50,40 @@ def import_frame(
         raise UserError(f"columns: {role}={column!r}: no such column; {has}")
     if ("market" in chosen) == (market is not None):
         raise UserError("market: name its column in columns, or give market='NAME' for all rows (one of them)")
-    options = ImportOptions(
-        columns=dict(chosen),
-        market=market,
-        time_format=time_format,
-        timezone=timezone,
-        merge=merge or {},
-        min_users=min_users,
-        items=None if items is None else Path(items),
-    )
-    return import_table(Frame(Path("data frame"), table), Path(directory), options, has)
+    if not isinstance(min_users, int):
+        raise UserError(f"min_users={min_users!r}: a whole number")
+    try:
+        options = ImportOptions(
+            columns=dict(chosen),
+            market=market,
+            time_format=time_format,
+            timezone=None if timezone is None else check_zone(timezone),
+            merge=merge or {},
+            min_users=min_users,
+            items=None if items is None else Path(items),
+        )
+        return import_table(Frame(Path("data frame"), table), Path(directory), options, has)
+    except UserError as error:
+        raise type(error)(_in_python(str(error))) from None
 
 
 def _table(frame: Any) -> pl.DataFrame:
     """As a polars frame; raises :class:`UserError` for what is none."""
-    if isinstance(frame, pl.LazyFrame):
-        return frame.collect()
     if isinstance(frame, pl.DataFrame):
         return frame
-    if hasattr(frame, "__arrow_c_stream__"):
-        try:
+    try:
+        if isinstance(frame, pl.LazyFrame):
+            return frame.collect()
+        if hasattr(frame, "__arrow_c_stream__"):
             return pl.DataFrame(frame)
-        except ImportError as error:  # pandas hands its columns out by pyarrow
-            raise UserError(f"frame: {error}; install it, or give a polars frame") from None
+    except ImportError as error:  # pandas hands its columns out by pyarrow
+        raise UserError(f"frame: {cleaned(str(error), 200)}; install it, or give a polars frame") from None
+    except Exception as error:  # of another library's code
+        raise UserError(f"frame: cannot be read ({type(error).__name__}: {cleaned(str(error), 200)})") from None
     raise UserError(f"frame: a {type(frame).__name__} is no data frame; give one of polars, pandas or Arrow")
+
+
+def _in_python(text: str) -> str:
+    """An error of the importers, with the words of this function's arguments in place of a command line's options."""
+    text = re.sub(r"--map (\w+)=", r"columns: \1=", text).replace("--map", "columns")
+    return re.sub(r"--(min-users|time-format|timezone|market|merge|items)", lambda m: m[1].replace("-", "_"), text)
