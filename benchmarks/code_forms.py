@@ -1,6 +1,6 @@
 """Other forms of FedMM-style codes: more levels, more or fewer codes a level, codes of users or of items alone.
 
-    python benchmarks/code_forms.py DATA_DIR [--data xmarket] [--seeds 0,1,2] [--forms NAME,...] [--jobs 2]
+    python benchmarks/code_forms.py DATA_DIR [--data xmarket] [--seeds 0,1,2] [--forms "NAME;..."] [--jobs 2]
 
 Each run is one `fedrec run fedmm`: click-through with sampled negatives on DeepFM. Rows of
 benchmarks/results/code_forms_DATA.csv: AUC and group AUC per form, seed, market and method, with the run's seconds. A

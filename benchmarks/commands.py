@@ -10,7 +10,16 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 # scripts that take --jobs
-SIDE_BY_SIDE = {"grid.py", "codes.py", "compression.py", "corrections.py", "ranker.py", "aggregators.py"}
+SIDE_BY_SIDE = {
+    "grid.py",
+    "codes.py",
+    "compression.py",
+    "corrections.py",
+    "ranker.py",
+    "aggregators.py",
+    "code_forms.py",
+    "contributions.py",
+}
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,7 @@ RANKER_SCORES = Command(
 )
 RANKER_PARTS = Command("ranker.py XMARKET --study parts", ("ranker_parts",))
 RANKER_SUMS = Command("ranker.py XMARKET --study sums", ("ranker_sums",))
+CODE_FORMS = Command("code_forms.py XMARKET --seeds 0", ("code_forms_xmarket",))
 RANKER_PRIVATE = Command(
     "ranker.py XMARKET --study private", ("ranker_private", "ranker_private_intervals", "ranker_private_users")
 )

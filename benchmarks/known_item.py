@@ -48,8 +48,8 @@ def main() -> None:
             "time_learned": f"{away.time[of_history].mean():.4f}",
             "items_learned": f"{away.items[of_history].mean():.3f}",
             "pairs": str(len(left.pairs)),
-            "pairs_of_one": f"{(left.pairs == 1).mean():.4f}",
-            "months_of_one": f"{(left.months == 1).mean():.4f}",
+            "pairs_of_one": f"{(left.pairs == 1).mean():.4f}" if len(left.pairs) else "",
+            "months_of_one": f"{(left.months == 1).mean():.4f}" if len(left.months) else "",
         }
         append_rows("known_item", [row])
         print(row, flush=True)

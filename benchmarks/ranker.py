@@ -5,10 +5,9 @@
     python benchmarks/ranker.py XMARKET_DIR --study sums [--seeds 0,1,2]
     python benchmarks/ranker.py XMARKET_DIR --study parts [--seeds 0,1,2]
     python benchmarks/ranker.py XMARKET_DIR --study private [--seeds 0,1,2]
-    python benchmarks/ranker.py XMARKET_DIR --study union [--seeds 0,1,2]
 
 Each run is one `fedrec run`. Rows of benchmarks/results/ranker.csv (of the others, under `family`: ranker_scores.csv,
-ranker_sums.csv, ranker_parts.csv, ranker_private.csv, ranker_union.csv): NDCG@10 per variant, market and method, with
+ranker_sums.csv, ranker_parts.csv, ranker_private.csv): NDCG@10 per variant, market and method, with
 the run's seconds and megabytes up.
 When all seeds of a protocol are there, ..._intervals.csv gets differences with intervals over users and seeds, per
 market, for the mean of markets, and for the mean without IN, whose 156 users make it wide. Values per user are kept in
@@ -123,7 +122,6 @@ STUDIES["private"] = Study(
     },
     tuple(((f"epsilon {epsilon}", "federated"), (f"epsilon {epsilon}", "local")) for epsilon in ("8", "2")),
 )
-STUDIES["union"] = Study("ranker_union", {"all items": ("ranker", ALL, ALONE, "evaluation.catalogue=union")})
 RESAMPLES = 2000
 Key = tuple[str, str, str]  # protocol, variant, seed
 

@@ -1,6 +1,6 @@
 """docs/results/codes.md: codes as features of click-through models, and in sequential ones."""
 
-from commands import CODES_ALIGNMENTS, CODES_BACKBONES, CODES_MAIN, CODES_RECIPE
+from commands import CODE_FORMS, CODES_ALIGNMENTS, CODES_BACKBONES, CODES_MAIN, CODES_RECIPE
 
 from tables.figures import (
     HEADLINE,
@@ -38,6 +38,27 @@ def differences(metric: str, task: str) -> str:
     lines = [["", *MARKETS]]
     for other in ("local", "nocodes", "randomcodes", "pooled"):
         lines.append([f"federated − {other}", *(with_interval(found[other, market]) for market in MARKETS)])
+    return markdown(lines)
+
+
+def forms(data: str) -> str:
+    """Other forms of codes: AUC, means over markets; every form beside the same model without codes."""
+    rows = select(f"code_forms_{data}")
+    lines = [["", *METHODS[:4], "federated − local", "seeds"]]
+    for form in dict.fromkeys(row["form"] for row in rows):
+        own = [row for row in rows if row["form"] == form]
+        seeds = sorted({row["seed"] for row in own})
+        means = {
+            method: [
+                mean([float(row["auc"]) for row in own if (row["method"], row["seed"]) == (method, seed)])
+                for seed in seeds
+            ]
+            for method in METHODS[:4]
+        }
+        gains = [one - other for one, other in zip(means["federated"], means["local"], strict=True)]
+        lines.append(
+            [form, *(with_spread(means[method]) for method in METHODS[:4]), with_spread(gains), str(len(seeds))]
+        )
     return markdown(lines)
 
 
@@ -116,6 +137,7 @@ TABLES = (
         Table(f"codes-backbones{_suffix(metric)}", _PAGE, lambda m=metric: backbones(m), (CODES_BACKBONES,))
         for metric in METRICS
     ),
+    Table("codes-forms", _PAGE, lambda: forms("xmarket"), (CODE_FORMS,)),
     Table(
         "codes-recipe",
         _PAGE,

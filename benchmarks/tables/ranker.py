@@ -96,8 +96,8 @@ def left_over() -> str:
     lines = [["counts of at least", "left over of", *MARKETS]]
     for count in sorted({row["min_count"] for row in rows.values()} - {"1"}, key=int):
         for words, column in (("a pair, by gaps", "pairs_of_one"), ("an item, by months", "months_of_one")):
-            shares = [float(rows[count, market][column]) for market in MARKETS]
-            lines.append([f"{count} users", words, *(f"{100 * share:.1f} %" for share in shares)])
+            shares = [rows[count, market][column] for market in MARKETS]
+            lines.append([f"{count} users", words, *(f"{100 * float(one):.1f} %" if one else "" for one in shares)])
     return markdown(lines)
 
 
