@@ -190,7 +190,7 @@ def test_an_empty_part_and_one_kind_of_label_are_different_words(tmp_path: Path)
     """Three days give no validation. With four, every part needs both kinds: here the test has none that is liked."""
     ratings = CtrSettings(task="ratings")
     short = by_days("u", "abc", [GOOD] * 3) + by_days("v", "abc", [BAD] * 3)
-    with pytest.raises(UserError, match="no user with enough days for validation"):
+    with pytest.raises(UserError, match="no user with enough days and an item that they do not have for validation"):
         split_ctr(market(tmp_path / "short", short), under("ctr"), ratings)
     one = by_days("u", "abcd", [GOOD, GOOD, GOOD, BAD]) + by_days("v", "abcd", [BAD] * 4)
     with pytest.raises(UserError, match="no instances of both kinds for test"):
