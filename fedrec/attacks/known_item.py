@@ -42,9 +42,7 @@ def given_away(statistics: Statistics) -> GivenAway:
 class LeftOver:
     """What is left of a count when all that is told of its parts is taken from it."""
 
-    pairs: NDArray[
-        np.int64
-    ]  # [P] by told pair of two items: users with another time between them than any that is told
+    pairs: NDArray[np.int64]  # [P] by told pair of two items: users with a gap between them that is not told
     months: NDArray[np.int64]  # [I] by item of which any month is told: users of a month that is not
 
 

@@ -28,6 +28,6 @@ def ease_weights(
     inverse = linalg.inv(regularised, assume_a="pos", overwrite_a=True, check_finite=False)
     inner = inverse / -np.diag(inverse)[None, :]
     np.fill_diagonal(inner, 0.0)
-    weights = np.zeros(dense.shape, dense.dtype)  # row by row: else every product with histories copies it whole
+    weights = np.zeros_like(dense)
     weights[np.ix_(bought, bought)] = inner
     return weights

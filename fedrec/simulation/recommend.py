@@ -2,7 +2,7 @@
 
 import csv
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from fedrec.clients.seal import check_seal
 from fedrec.components.algorithm import Need
 from fedrec.data.columns import Columns
 from fedrec.data.draws import UserDraws
-from fedrec.data.market_rows import all_histories, user_history
+from fedrec.data.market_rows import WITH_FAMILIES, all_histories, user_history
 from fedrec.data.sequences import Sequences
 from fedrec.data.splits import Holdout, Split
 from fedrec.data.store import open_store, open_stores
@@ -191,7 +191,7 @@ class Recommender:
 def _chosen(prepared: PreparedMarket, keys: Collection[str]) -> NDArray[np.bool_]:
     """Which of a market's items are among ``keys`` [I]; of a variant its family, where the protocol knows families."""
     items, store = prepared.split.items, prepared.store
-    families = (store.families or {}) if prepared.recipe.evaluation.protocol in {"family", "global-time"} else {}
+    families = _families(prepared)
     wanted = {families.get(key, key) for key in _texts("items", keys)}
     unknown = sorted(wanted - set(items))
     if unknown:
@@ -199,6 +199,17 @@ def _chosen(prepared: PreparedMarket, keys: Collection[str]) -> NDArray[np.bool_
             f"items: {len(unknown)} of {len(wanted)} are not sold in {store.name!r}, such as {unknown[0]!r}"
         )
     return np.array([item in wanted for item in items], bool)
+
+
+def _draws(prepared: PreparedMarket) -> UserDraws:
+    """What decides random ties: the market's secret under privacy, else the recipe's seed."""
+    return prepared.draws or UserDraws.of_seed(prepared.recipe.seed, prepared.store.name)
+
+
+def _families(prepared: PreparedMarket) -> Mapping[str, str]:
+    """What stands for each item, where the protocol knows families; else nothing does."""
+    mapped = prepared.recipe.evaluation.protocol in WITH_FAMILIES
+    return (prepared.store.families or {}) if mapped else {}
 
 
 def _texts(what: str, values: Collection[str]) -> list[str]:
@@ -214,8 +225,7 @@ def _texts(what: str, values: Collection[str]) -> list[str]:
 def _everybody(prepared: PreparedMarket, users: Sequence[str] | None) -> tuple[NDArray[np.object_], Holdout]:
     """Ids [U], and their histories as the models see them: all that the store has of each, in the known catalogue."""
     store, split = prepared.store, prepared.split
-    draws = prepared.draws or UserDraws.of_seed(prepared.recipe.seed, store.name)
-    rows = all_histories(store, prepared.recipe.splitting, draws)
+    rows = all_histories(store, prepared.recipe.splitting, _draws(prepared))
     everyone = rows[Columns.USER].unique(maintain_order=True)
     if users is None:
         people = everyone.sort()
@@ -301,16 +311,14 @@ def _history(prepared: PreparedMarket, user: str | None, history: Sequence[str])
     store = prepared.store
     if user is not None:
         user = unicodedata.normalize("NFC", user)  # as importers write ids
-        draws = prepared.draws or UserDraws.of_seed(prepared.recipe.seed, store.name)
-        keys, times = user_history(store, prepared.recipe.splitting, user, draws)
+        keys, times = user_history(store, prepared.recipe.splitting, user, _draws(prepared))
         if not keys:
             known = store.interactions[Columns.USER].min()
             raise UserError(f"--user {user!r}: not in market {store.name!r}; its users have ids such as {known!r}")
         return keys, times
-    families = store.families or {}
-    mapped = prepared.recipe.evaluation.protocol in {"family", "global-time"}
+    families = _families(prepared)
     history = [unicodedata.normalize("NFC", key) for key in history]
-    keys = list(dict.fromkeys(families.get(key, key) if mapped else key for key in history))
+    keys = list(dict.fromkeys(families.get(key, key) for key in history))
     latest = int(store.interactions["timestamp"].max())  # type: ignore[arg-type]
     return keys, [latest] * len(keys)
 
